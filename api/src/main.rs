@@ -1,0 +1,2 @@
+//! mastra-admin
+fn main() {}

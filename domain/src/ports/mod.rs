@@ -1,0 +1,9 @@
+//! What the platform needs from the outside world: one trait a file, implemented in `providers`.
+
+pub mod artifacts;
+pub mod email;
+pub mod encryption;
+pub mod git;
+pub mod logs;
+pub mod runner;
+pub mod traffic;

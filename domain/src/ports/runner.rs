@@ -1,0 +1,178 @@
+//! Where builds and servers run.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+
+use super::artifacts::Artifact;
+use super::git::Repository;
+use super::logs::Output;
+use crate::build::{FailureCode, Phase};
+use crate::ids::{BuildId, DeploymentId, ProjectId, TeamId};
+use crate::secret::Secret;
+use crate::values::{CommandLine, CommitSha, EnvKey, RelativePath, Resources};
+
+/// Builds projects and runs what was built. Everything the repository brings runs in a sandbox.
+///
+/// Implementations carry the id outward (directory, container or object name) and look first whether the
+/// thing is there already, so that doing a step twice does it once.
+#[async_trait]
+pub trait Runner: Send + Sync {
+    /// Stable name of the provider, as stored in events: `local`, `docker`, `kubernetes`.
+    fn name(&self) -> &'static str;
+
+    /// Clone, find the app, toolchain, install, build, pack. Cancelled by `watch.cancel`; every process of the
+    /// build is gone when this returns, whatever it returns.
+    async fn build(&self, plan: BuildPlan, watch: BuildWatch) -> Result<Built, BuildFailure>;
+
+    /// Unpacks and starts a server and waits until it is ready. On an error nothing of it is left running.
+    async fn start(&self, plan: StartPlan, output: Arc<dyn Output>) -> Result<Started, StartFailure>;
+
+    /// One SIGTERM, `grace`, then SIGKILL of everything; unknown or stopped ids are fine. Removes its files.
+    async fn stop(&self, deployment: DeploymentId, grace: std::time::Duration) -> Result<(), RunnerError>;
+
+    /// Whether the server answers its health check now.
+    async fn health(&self, deployment: DeploymentId) -> Health;
+
+    /// Ends and removes every build and server that is not in `keep`, left behind by an earlier life.
+    async fn sweep(&self, keep: &[DeploymentId]) -> Result<(), RunnerError>;
+}
+
+/// All that a build needs.
+#[derive(Clone, Debug)]
+pub struct BuildPlan {
+    /// The build.
+    pub build_id: BuildId,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its team: caches are never shared across teams.
+    pub team_id: TeamId,
+    /// Where the code is.
+    pub repository: Repository,
+    /// The commit to build.
+    pub commit: CommitSha,
+    /// The app's directory in the repository; `.` is its root.
+    pub project_root: RelativePath,
+    /// Mastra's source directory below `project_root`, `src/mastra` by default.
+    pub mastra_directory: RelativePath,
+    /// Instead of the package manager's install.
+    pub install_command: Option<CommandLine>,
+    /// Instead of the package manager's `run build`.
+    pub build_command: Option<CommandLine>,
+    /// Build-time variables only.
+    pub env: Vec<(EnvKey, Secret)>,
+    /// Limits of install and build.
+    pub limits: Resources,
+}
+
+/// How a build is followed and stopped.
+pub struct BuildWatch {
+    /// Takes the build's output.
+    pub output: Arc<dyn Output>,
+    /// Told each phase as it begins.
+    pub phase: watch::Sender<Option<Phase>>,
+    /// Becomes true when the build must stop; also when the sender is gone (its owner lost the lease).
+    pub cancel: watch::Receiver<bool>,
+}
+
+/// A finished build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// The packed output.
+    pub artifact: Artifact,
+    /// Version of Node that built it, and that must run it: `22.23.3`.
+    pub node_version: String,
+    /// What the owner should know although the build is good.
+    pub warnings: Vec<String>,
+    /// Environment variables that the code reads.
+    pub env_refs: Vec<String>,
+}
+
+/// A build that ended without an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("{message}")]
+pub struct BuildFailure {
+    /// Stable code.
+    pub code: FailureCode,
+    /// Where it happened.
+    pub phase: Phase,
+    /// What the owner can do about it.
+    pub message: String,
+    /// Exit code of the command that failed.
+    pub exit_code: Option<i32>,
+}
+
+/// All that a server needs.
+#[derive(Clone, Debug)]
+pub struct StartPlan {
+    /// The deployment.
+    pub deployment_id: DeploymentId,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its team.
+    pub team_id: TeamId,
+    /// What to run.
+    pub artifact: Artifact,
+    /// Version of Node that built it.
+    pub node_version: String,
+    /// Run-time variables; reserved names are the runner's and win over these.
+    pub env: Vec<(EnvKey, Secret)>,
+    /// Limits of the server.
+    pub limits: Resources,
+    /// How long from spawn to ready.
+    pub start_deadline: std::time::Duration,
+}
+
+/// A server that is ready.
+#[derive(Debug)]
+pub struct Started {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Tells once how it ended, if it ends by itself. Dropped without a word when it was stopped by `stop`.
+    pub exited: oneshot::Receiver<ExitReport>,
+}
+
+/// How a server ended that nobody had asked to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExitReport {
+    /// Exit code, when it exited.
+    pub exit_code: Option<i32>,
+    /// Signal, when one killed it.
+    pub signal: Option<i32>,
+    /// Whether the memory limit killed it.
+    pub out_of_memory: bool,
+}
+
+/// Why a server did not become ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("{message}")]
+pub struct StartFailure {
+    /// Stable code.
+    pub code: FailureCode,
+    /// What the owner can do about it.
+    pub message: String,
+    /// Exit code of the server, when it exited.
+    pub exit_code: Option<i32>,
+    /// Whether it was the platform's fault, so that another try makes sense.
+    pub retry: bool,
+}
+
+/// The answer of a health check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It answers.
+    Healthy,
+    /// It runs and does not answer as it should.
+    Unhealthy(String),
+    /// It does not run here.
+    Absent,
+}
+
+/// The runner itself failed: worth another try.
+#[derive(Debug, Error)]
+#[error("the runner failed: {0}")]
+pub struct RunnerError(pub String);

@@ -1,0 +1,1 @@
+//! Where packed builds are kept.

@@ -1,0 +1,1 @@
+//! The PostgreSQL server that the platform brings up for itself.

@@ -1,0 +1,1 @@
+//! How the platform writes to people.

@@ -1,0 +1,2 @@
+//! replay-tool
+fn main() {}
