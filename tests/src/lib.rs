@@ -1,3 +1,4 @@
 //! The kit: what every test outside the crates' own needs.
 
+pub mod bus;
 pub mod postgres;
