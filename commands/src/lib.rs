@@ -59,6 +59,11 @@ impl Commands {
         &self.vault
     }
 
+    /// The event store below, for what speaks cqrs-es.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The aggregate as it is now, for who has to decide with it.
     pub async fn load<A: Stored>(&self, id: A::Id) -> Result<Loaded<A>, StoreError> {
         self.store.load(id).await

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -32,14 +33,14 @@ impl Log {
 
     /// For the server to write to.
     pub(super) fn writer(&self) -> Result<Stdio, EmbeddedError> {
-        let open = File::options().create(true).append(true).open(&self.path);
+        let open = File::options().create(true).append(true).mode(0o600).open(&self.path);
         Ok(open.map_err(EmbeddedError::files(&self.path))?.into())
     }
 
     /// Puts a long log aside. It is copied and emptied, not renamed: the server has it open, and as it appends, its
     /// next line is the first of the emptied file. Lines written in between are lost.
     pub(super) fn shorten(&self) {
-        if fs::metadata(&self.path).is_ok_and(|file| file.len() <= LONGEST) || !self.path.exists() {
+        if fs::metadata(&self.path).map_or(0, |file| file.len()) <= LONGEST {
             return;
         }
         let aside = self.path.with_extension("log.1");
