@@ -1,5 +1,6 @@
 //! Everything that needs a database: one binary, one file an area.
 
 mod log;
+mod log_lines;
 mod stock_postgres_es;
 mod vault;
