@@ -1,1 +1,3 @@
 //! Where source code comes from.
+
+pub mod command;
