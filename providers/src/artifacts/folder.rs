@@ -22,8 +22,8 @@ pub struct FolderArtifacts {
 }
 
 impl FolderArtifacts {
-    /// Opens the directory, creating it if it is not there, and removes what a crash left half written. Several
-    /// processes may have it open.
+    /// Opens the directory, creating it if it is not there, and removes what a crash left half written.
+    /// Several processes may have it open.
     pub async fn open(dir: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
         let dir = dir.into();
         blocking(move || {

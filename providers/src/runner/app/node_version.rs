@@ -45,8 +45,9 @@ pub(super) fn fits(version: &Version, range: &Range) -> bool {
     range.satisfies(version) && (minimum().satisfies(version) || too_old(range))
 }
 
-/// The part of the range to install from: one major version, so that the choice does not change with every new
-/// one. The default line if the range allows it, else the oldest newer long-term (even) line, else the newest.
+/// The part of the range to install from: one major version, so that the choice does not change with every
+/// new one. The default line if the range allows it, else the oldest newer long-term (even) line, else the
+/// newest.
 pub(super) fn line(range: &Range) -> Option<Range> {
     let range = if too_old(range) { range.clone() } else { range.intersect(&minimum())? };
     let newer = (DEFAULT_MAJOR..MAX_MAJOR).step_by(2);

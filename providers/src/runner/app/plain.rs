@@ -31,11 +31,9 @@ fn without_sequences(text: &str) -> String {
                 Some('[') => {
                     chars.find(|c| ('@'..='~').contains(c));
                 }
-                Some(']') => {
-                    // Ends with BEL or with ESC and a backslash.
-                    if chars.find(|c| matches!(c, '\u{7}' | '\u{1b}')) == Some('\u{1b}') {
-                        chars.next();
-                    }
+                // A title ends with BEL, or with ESC and a backslash.
+                Some(']') if chars.find(|c| matches!(c, '\u{7}' | '\u{1b}')) == Some('\u{1b}') => {
+                    chars.next();
                 }
                 _ => {}
             },

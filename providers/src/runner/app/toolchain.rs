@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -130,8 +131,8 @@ impl Toolchains {
         Ok(Node { version: installed.version, binary })
     }
 
-    /// A directory with `npm` and `npx`, and the package behind them. Both start with `#!/usr/bin/env node`, so
-    /// they run on the Node that comes first on PATH.
+    /// A directory with `npm` and `npx`, and the package behind them. Both start with `#!/usr/bin/env node`,
+    /// so they run on the Node that comes first on PATH.
     async fn npm(&self, node: &Node) -> Result<(PathBuf, PathBuf), ToolError> {
         let system = self.tools.system.as_ref().ok_or(ToolError::NoNpm)?;
         if self.runs_on(&system.npm, &node.binary).await {
@@ -211,6 +212,8 @@ fn link(bin: &Path, name: &str, target: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::create_dir_all(bin)?;
+    // For the users of sandboxes, whatever the umask is.
+    fs::set_permissions(bin, fs::Permissions::from_mode(0o755))?;
     let new = tempfile::Builder::new()
         .prefix(".new-")
         .make_in(bin, |path| std::os::unix::fs::symlink(target, path))?;

@@ -1,12 +1,14 @@
 //! Tools that come as npm packages, each version installed once into a directory of the platform.
 //!
-//! Invariant: a directory `NAME-VERSION` is complete, because it is made under another name and renamed. What a
-//! crash leaves is removed by whoever installs that tool next; what a power cut damages is found by running it.
+//! Invariant: a directory `NAME-VERSION` is complete, because it is made under another name and renamed. What
+//! a crash leaves is removed by whoever installs that tool next; what a power cut damages is found by running
+//! it.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use nodejs_semver::{Range, Version};
 use serde_json::Value;
 use tokio::process::Command;
+use walkdir::WalkDir;
 
 use super::plain::{from_sign, plain};
 use crate::child::{self, Bounds, CutOff, Ended};
@@ -204,15 +207,13 @@ impl Tools {
             return Err(explain(tool, range, &ended));
         }
         let version = finish(tool, new.path()).map_err(|error| failed(&error))?;
+        open_to_all(new.path()).map_err(|error| failed(&error))?;
         let root = self.dir.join(format!("{}-{version}", tool.name));
         let installed = Installed { version, root: root.clone() };
         if root.exists() {
             fs::remove_dir_all(&root).map_err(|error| failed(&error))?; // it is there and does not work
         }
         fs::rename(new.path(), &root).map_err(|error| failed(&error))?;
-        // Users of sandboxes are others than the owner of this directory.
-        fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .map_err(|e| failed(&e))?;
         match self.works(tool, &installed).await {
             true => Ok(installed),
             false => Err(ToolError::Failed(format!(
@@ -264,6 +265,19 @@ fn finish(tool: &Tool, root: &Path) -> io::Result<Version> {
     }
     let version = manifest["version"].as_str().unwrap_or_default();
     Version::parse(version).map_err(|_| io::Error::other("the package has no version"))
+}
+
+/// Lets everybody read and run it, whatever the umask is: users of sandboxes are others than its owner.
+fn open_to_all(root: &Path) -> io::Result<()> {
+    for entry in WalkDir::new(root) {
+        let entry = entry?;
+        if !entry.path_is_symlink() {
+            let executable = entry.metadata()?.permissions().mode() & 0o100 != 0;
+            let mode = if executable { 0o755 } else { 0o644 };
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
 }
 
 fn explain(tool: &Tool, range: &Range, ended: &Ended) -> ToolError {

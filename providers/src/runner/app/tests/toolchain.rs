@@ -22,7 +22,11 @@ case "$last" in
     fail*|*@*96*) echo "npm error network request to https://registry.test/x failed" >&2; exit 1;;
 esac
 package="${last%@*}"
-case "$package" in node-*) name=node version=22.20.0;; @yarnpkg*) name=yarn version=4.9.1;; *) name="$package" version=10.18.0;; esac
+case "$package" in
+    node-*) name=node version=22.20.0;;
+    @yarnpkg*) name=yarn version=4.9.1;;
+    *) name="$package" version=10.18.0;;
+esac
 mkdir -p "node_modules/$package/bin" node_modules/.bin
 echo "{\"version\":\"$version\"}" > "node_modules/$package/package.json"
 printf '#!/bin/sh\necho %s\n' "$version" > "node_modules/$package/bin/$name"
