@@ -1,1 +1,3 @@
 //! Where builds and servers run.
+
+pub mod local;

@@ -1,0 +1,3 @@
+//! Builds and runs on this machine, each command in a sandbox.
+mod directories;
+mod sandbox;

@@ -1,0 +1,220 @@
+//! Runs one command that a repository brought, with no way to the platform or to other teams.
+//!
+//! Bubblewrap makes the namespaces and mounts, control groups and process limits bound what it uses, and
+//! everything it starts dies with it: the first process of its pid namespace is killed, and the kernel kills
+//! the rest. A sandbox also dies with the platform.
+//!
+//! Invariant: the environment inside is what the jail says and nothing else; of the machine's files there are
+//! `/usr`, a few of `/etc` and the jail's mounts.
+
+mod arguments;
+mod cgroup;
+mod launch;
+pub(super) mod procfs;
+mod record;
+mod spawner;
+mod supervise;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::ids::TeamId;
+use domain::secret::Secret;
+use domain::values::Resources;
+use rustix::process::geteuid;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::cgroup::Cgroups;
+use self::record::Record;
+use self::spawner::Spawner;
+pub(super) use self::supervise::{Ended, Excess, Running};
+
+/// The command's end of [`Jail::channel`].
+pub(super) const CHANNEL: i32 = 3;
+
+/// Users that teams get when the platform runs as root: `uid_base` and as many after it.
+const USERS: u32 = 65_536;
+
+/// How long the sandbox of an earlier try may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What one command gets.
+pub(super) struct Jail {
+    /// Whose user it runs as.
+    pub(super) team: TeamId,
+    /// Program, found on the `PATH` of `env`, and its arguments.
+    pub(super) argv: Vec<String>,
+    /// The whole environment.
+    pub(super) env: Vec<(String, Secret)>,
+    /// Directories of the machine that it sees, later ones over earlier ones.
+    pub(super) mounts: Vec<Mount>,
+    /// Where it starts, as seen inside.
+    pub(super) cwd: PathBuf,
+    /// The home directory of its user, as seen inside.
+    pub(super) home: PathBuf,
+    /// Limits; the wall time is the caller's business.
+    pub(super) limits: Resources,
+    /// The directory of the machine whose size the disk limit bounds, and what in it does not count.
+    pub(super) disk: (PathBuf, Option<PathBuf>),
+    /// Handed to the command as descriptor [`CHANNEL`].
+    pub(super) channel: Option<std::os::fd::OwnedFd>,
+}
+
+/// A directory or file of the machine, seen inside.
+#[derive(Clone, Debug)]
+pub(super) struct Mount {
+    pub(super) host: PathBuf,
+    pub(super) inside: PathBuf,
+    pub(super) writable: bool,
+}
+
+/// Makes sandboxes.
+#[derive(Clone)]
+pub(super) struct Sandbox(Arc<Inner>);
+
+struct Inner {
+    bwrap: PathBuf,
+    /// One record a claim: `{name}.json`.
+    records: PathBuf,
+    /// Tells our control groups from those of other instances on the machine.
+    instance: String,
+    uid_base: u32,
+    cgroups: Cgroups,
+    spawner: Spawner,
+    claims: Mutex<HashMap<String, CancellationToken>>,
+}
+
+impl Sandbox {
+    /// Looks for what the machine offers; says so where limits are weaker.
+    pub(super) fn open(
+        bwrap: PathBuf,
+        records: PathBuf,
+        instance: String,
+        uid_base: u32,
+    ) -> io::Result<Self> {
+        fs::create_dir_all(&records)?;
+        let cgroups = Cgroups::find();
+        if matches!(cgroups, Cgroups::Absent) {
+            tracing::warn!(
+                "no control group is writable: builds and servers are bounded by process limits and by watching, \
+                 their processor time is not"
+            );
+        }
+        let spawner = Spawner::start()?;
+        let claims = Mutex::default();
+        Ok(Self(Arc::new(Inner { bwrap, records, instance, uid_base, cgroups, spawner, claims })))
+    }
+
+    /// The user that a team's sandboxes run as, where the platform may choose.
+    ///
+    /// Two teams may share one; that they cannot see each other does not depend on it.
+    pub(super) fn user(&self, team: TeamId) -> Option<u32> {
+        let number = u32::from_be_bytes(team.0.as_bytes()[12..].try_into().expect("a UUID has 16 bytes"));
+        geteuid().is_root().then(|| self.0.uid_base + number % USERS)
+    }
+
+    /// Takes the name for one build or server. Whatever runs under it, from this life or an earlier one, is
+    /// ended before.
+    pub(super) async fn claim(&self, name: &str) -> io::Result<Arc<Claim>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let waiting_for = match self.try_claim(name) {
+                Ok(claim) => return Ok(claim),
+                Err(error) => error,
+            };
+            if Instant::now() > deadline {
+                return Err(waiting_for);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn try_claim(&self, name: &str) -> io::Result<Arc<Claim>> {
+        let mut claims = self.0.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(older) = claims.get(name) {
+            older.cancel();
+            return Err(io::Error::other(format!("the earlier {name} does not end")));
+        }
+        let record = self.record(name);
+        if let Some(stray) = Record::read(&record) {
+            stray.end()?;
+        }
+        Record::of_this_life().write(&record)?;
+        let end = CancellationToken::new();
+        claims.insert(name.to_owned(), end.clone());
+        Ok(Arc::new(Claim { sandbox: self.clone(), name: name.to_owned(), end, running: TaskTracker::new() }))
+    }
+
+    /// Ends what earlier lives left running. Answers the names of everything that is claimed now, by this
+    /// process or by another one that lives.
+    pub(super) fn end_strays(&self) -> io::Result<Vec<String>> {
+        let mut claimed = Vec::new();
+        for entry in fs::read_dir(&self.0.records)? {
+            let path = entry?.path();
+            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            match Record::read(&path) {
+                Some(record) if record.is_owned() => claimed.push(name),
+                Some(record) => {
+                    record.end()?;
+                    fs::remove_file(&path)?;
+                }
+                None => {}
+            }
+        }
+        Ok(claimed)
+    }
+
+    fn record(&self, name: &str) -> PathBuf {
+        self.0.records.join(format!("{name}.json"))
+    }
+}
+
+/// The right to run sandboxes under one name, one after the other.
+pub(super) struct Claim {
+    sandbox: Sandbox,
+    name: String,
+    end: CancellationToken,
+    running: TaskTracker,
+}
+
+impl Claim {
+    /// Resolves when somebody else wants the name, or when it has been ended.
+    pub(super) async fn wanted(&self) {
+        self.end.cancelled().await;
+    }
+
+    /// Kills whatever runs; returns when it is gone.
+    pub(super) async fn end(&self) {
+        self.end.cancel();
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    /// Starts the command. Dropping what is answered kills it.
+    pub(super) async fn run(self: &Arc<Self>, jail: Jail) -> io::Result<Running> {
+        supervise::run(self.clone(), jail).await
+    }
+
+    fn cgroup_name(&self) -> String {
+        format!("mastra-admin-{}-{}", self.sandbox.0.instance, self.name)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claims = self.sandbox.0.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.remove(&self.name);
+        if let Err(error) = fs::remove_file(self.sandbox.record(&self.name)) {
+            tracing::warn!(sandbox = self.name, %error, "the record of {} could not be removed", self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
