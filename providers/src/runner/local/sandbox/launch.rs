@@ -127,8 +127,10 @@ fn command(
     if let Some(channel) = channel {
         mappings.push(FdMapping { parent_fd: channel, child_fd: super::CHANNEL });
     }
-    for inherited in procfs::inheritable().into_iter().filter(|number| *number > arguments::GROUP) {
-        mappings.push(FdMapping { parent_fd: File::open("/dev/null")?.into(), child_fd: inherited });
+    for inherited in procfs::inheritable() {
+        if mappings.iter().all(|mapping| mapping.child_fd != inherited) {
+            mappings.push(FdMapping { parent_fd: File::open("/dev/null")?.into(), child_fd: inherited });
+        }
     }
     let mut command = Command::new(bwrap);
     command
