@@ -80,7 +80,7 @@ fn start(
 ) -> io::Result<(Child, Init)> {
     let (info, info_inside) = io::pipe()?;
     let (block_inside, mut block) = io::pipe()?;
-    let limits = jail.limits;
+    let (limits, file_bytes) = (jail.limits, jail.disk.bytes);
     let mut monitor = command(jail, user, bwrap, info_inside.into(), block_inside.into())?.spawn()?;
     let held = (|| {
         let init = Init::open(child_pid(info, &mut monitor)?)?;
@@ -90,7 +90,7 @@ fn start(
             cgroup.add(outside)?;
             cgroup.add(init.pid)?;
         }
-        limit(init.pid, &limits, cgroup.is_some())?;
+        limit(init.pid, &limits, file_bytes, cgroup.is_some())?;
         Record::of_this_life().with(&[outside, init.pid], cgroup).write(record)?;
         block.write_all(b"1")?;
         Ok(init)
@@ -163,16 +163,14 @@ fn child_pid(mut info: PipeReader, monitor: &mut Child) -> io::Result<i32> {
 }
 
 /// Limits of each process. They are inherited by all that follow.
-fn limit(init: i32, limits: &Resources, has_cgroup: bool) -> io::Result<()> {
+fn limit(init: i32, limits: &Resources, file_bytes: u64, has_cgroup: bool) -> io::Result<()> {
     let set = |resource: Resource, value: u64| {
         let highest = getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));
         prlimit(Pid::from_raw(init), resource, Rlimit { current: Some(highest), maximum: Some(highest) })
     };
     set(Resource::Core, 0)?;
     set(Resource::Nofile, OPEN_FILES)?;
-    if let Some(mebibytes) = limits.disk_mib {
-        set(Resource::Fsize, u64::from(mebibytes) << 20)?;
-    }
+    set(Resource::Fsize, file_bytes)?;
     if let Some(pids) = limits.pids.filter(|_| !has_cgroup) {
         set(Resource::Nproc, u64::from(pids))?;
     }

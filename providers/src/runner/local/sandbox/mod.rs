@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::ids::TeamId;
@@ -58,12 +58,23 @@ pub(super) struct Jail {
     pub(super) cwd: PathBuf,
     /// The home directory of its user, as seen inside.
     pub(super) home: PathBuf,
-    /// Limits; the wall time is the caller's business.
+    /// Limits; disk and wall time are not taken from here.
     pub(super) limits: Resources,
-    /// The directory of the machine whose size the disk limit bounds, and what in it does not count.
-    pub(super) disk: (PathBuf, Option<PathBuf>),
+    /// What bounds it on disk.
+    pub(super) disk: Disk,
     /// Handed to the command as descriptor [`CHANNEL`].
     pub(super) channel: Option<std::os::fd::OwnedFd>,
+}
+
+/// The directories that a command may fill, and how far.
+#[derive(Clone, Debug)]
+pub(super) struct Disk {
+    /// They count together.
+    pub(super) dirs: Vec<PathBuf>,
+    /// What in them does not count.
+    pub(super) skip: Option<PathBuf>,
+    /// How large they may get.
+    pub(super) bytes: u64,
 }
 
 /// A directory or file of the machine, seen inside.
@@ -78,6 +89,9 @@ pub(super) struct Mount {
 #[derive(Clone)]
 pub(super) struct Sandbox(Arc<Inner>);
 
+/// What ends the holder of each name.
+type Claims = HashMap<String, CancellationToken>;
+
 struct Inner {
     bwrap: PathBuf,
     /// One record a claim: `{name}.json`.
@@ -87,7 +101,7 @@ struct Inner {
     uid_base: u32,
     cgroups: Cgroups,
     spawner: Spawner,
-    claims: Mutex<HashMap<String, CancellationToken>>,
+    claims: Mutex<Claims>,
 }
 
 impl Sandbox {
@@ -136,11 +150,26 @@ impl Sandbox {
     }
 
     fn try_claim(&self, name: &str) -> io::Result<Arc<Claim>> {
-        let mut claims = self.0.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claims = self.claims();
         if let Some(older) = claims.get(name) {
             older.cancel();
             return Err(io::Error::other(format!("the earlier {name} does not end")));
         }
+        self.take(&mut claims, name)
+    }
+
+    /// Takes the name unless somebody who lives has it. What an earlier life runs under it is ended.
+    pub(super) fn claim_if_free(&self, name: &str) -> io::Result<Option<Arc<Claim>>> {
+        let mut claims = self.claims();
+        let elsewhere =
+            || Record::read(&self.record(name)).is_some_and(|record| record.is_of_another_process());
+        if claims.contains_key(name) || elsewhere() {
+            return Ok(None);
+        }
+        self.take(&mut claims, name).map(Some)
+    }
+
+    fn take(&self, claims: &mut Claims, name: &str) -> io::Result<Arc<Claim>> {
         let record = self.record(name);
         if let Some(stray) = Record::read(&record) {
             stray.end()?;
@@ -151,23 +180,21 @@ impl Sandbox {
         Ok(Arc::new(Claim { sandbox: self.clone(), name: name.to_owned(), end, running: TaskTracker::new() }))
     }
 
-    /// Ends what earlier lives left running. Answers the names of everything that is claimed now, by this
-    /// process or by another one that lives.
-    pub(super) fn end_strays(&self) -> io::Result<Vec<String>> {
-        let mut claimed = Vec::new();
-        for entry in fs::read_dir(&self.0.records)? {
-            let path = entry?.path();
-            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            match Record::read(&path) {
-                Some(record) if record.is_owned() => claimed.push(name),
-                Some(record) => {
-                    record.end()?;
-                    fs::remove_file(&path)?;
-                }
-                None => {}
+    /// Names of builds and servers that have a record: those that run and those that an earlier life left.
+    pub(super) fn recorded(&self) -> io::Result<Vec<String>> {
+        let paths = fs::read_dir(&self.0.records)?.map(|entry| entry.map(|entry| entry.path()));
+        let names = paths.filter_map(|path| match path {
+            Ok(path) if path.extension().is_some_and(|extension| extension == "json") => {
+                Some(Ok(path.file_stem()?.to_str()?.to_owned()))
             }
-        }
-        Ok(claimed)
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        names.collect()
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Claims> {
+        self.0.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record(&self, name: &str) -> PathBuf {
@@ -189,6 +216,11 @@ impl Claim {
         self.end.cancelled().await;
     }
 
+    /// Whether somebody else wants the name, or it has been ended.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.end.is_cancelled()
+    }
+
     /// Kills whatever runs; returns when it is gone.
     pub(super) async fn end(&self) {
         self.end.cancel();
@@ -208,7 +240,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut claims = self.sandbox.0.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claims = self.sandbox.claims();
         claims.remove(&self.name);
         if let Err(error) = fs::remove_file(self.sandbox.record(&self.name)) {
             tracing::warn!(sandbox = self.name, %error, "the record of {} could not be removed", self.name);

@@ -58,9 +58,11 @@ impl Record {
         fs::rename(new, path)
     }
 
-    /// Whether the process of the platform that wrote it still lives.
-    pub(super) fn is_owned(&self) -> bool {
-        self.boot == procfs::boot_id() && Process::now(self.owner.pid) == Some(self.owner)
+    /// Whether another process of the platform that still lives wrote it.
+    pub(super) fn is_of_another_process(&self) -> bool {
+        let own = i32::try_from(std::process::id()).ok();
+        let lives = self.boot == procfs::boot_id() && Process::now(self.owner.pid) == Some(self.owner);
+        lives && own != Some(self.owner.pid)
     }
 
     /// Kills what is left of it. An error says that something is still there: ask again.

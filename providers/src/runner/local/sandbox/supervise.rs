@@ -1,7 +1,6 @@
 //! Follows one sandbox from its start until nothing of it is left.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::cgroup::Cgroup;
 use super::launch::{Launched, launch};
-use super::{Claim, Jail, procfs};
+use super::{Claim, Disk, Jail, procfs};
 use crate::runner::local::directories;
 
 /// Between two looks at what a sandbox uses; longer where one look takes long.
@@ -120,14 +119,14 @@ async fn launched(claim: &Claim, jail: Jail) -> io::Result<Launched> {
 async fn until_gone(
     mut launched: Launched,
     limits: &Resources,
-    disk: (PathBuf, Option<PathBuf>),
+    disk: Disk,
     kill: &CancellationToken,
 ) -> Ended {
     let watched_memory = limits.memory_mib.filter(|_| launched.cgroup.is_none());
     let mut excess = tokio::select! {
         _status = launched.monitor.wait() => None,
         () = kill.cancelled() => None,
-        () = disk_full(&disk, limits.disk_mib) => Some(Excess::Disk),
+        () = disk_full(&disk) => Some(Excess::Disk),
         () = memory_full(launched.init.pid, watched_memory) => Some(Excess::Memory),
     };
     launched.init.kill();
@@ -147,7 +146,7 @@ async fn until_gone(
         }
         remove(cgroup).await;
     }
-    if excess.is_none() && code != Some(0) && is_full(&disk, limits.disk_mib).await {
+    if excess.is_none() && code != Some(0) && is_full(&disk).await {
         excess = Some(Excess::Disk);
     }
     match code {
@@ -169,25 +168,22 @@ async fn remove(cgroup: &Cgroup) {
     }
 }
 
-/// Resolves when the directory has outgrown the limit.
-async fn disk_full(disk: &(PathBuf, Option<PathBuf>), mebibytes: Option<u32>) {
-    if mebibytes.is_none() {
-        return std::future::pending().await;
-    }
+/// Resolves when the directories have outgrown the limit.
+async fn disk_full(disk: &Disk) {
     loop {
         let before = Instant::now();
-        if is_full(disk, mebibytes).await {
+        if is_full(disk).await {
             return;
         }
-        sleep(LOOK_EVERY.max(before.elapsed() * 10)).await;
+        sleep(LOOK_EVERY.max(before.elapsed() * 20)).await;
     }
 }
 
-async fn is_full((dir, skip): &(PathBuf, Option<PathBuf>), mebibytes: Option<u32>) -> bool {
-    let Some(mebibytes) = mebibytes else { return false };
-    let (dir, skip) = (dir.clone(), skip.clone());
-    let size = spawn_blocking(move || directories::size(&dir, skip.as_deref())).await;
-    size.is_ok_and(|size| size >= u64::from(mebibytes) << 20)
+async fn is_full(disk: &Disk) -> bool {
+    let Disk { dirs, skip, bytes } = disk.clone();
+    let sizes =
+        move || dirs.iter().map(|dir| directories::size(dir, skip.as_deref())).fold(0, u64::saturating_add);
+    spawn_blocking(sizes).await.is_ok_and(|size| size >= bytes)
 }
 
 /// Resolves when the processes have outgrown the limit. Only where no control group does it better.

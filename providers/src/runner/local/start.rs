@@ -1,0 +1,271 @@
+//! Brings a server up: unpacked, started, ready.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::build::FailureCode;
+use domain::ports::logs::{Output, say};
+use domain::ports::runner::{StartFailure, StartPlan, Started};
+use domain::secret::Secret;
+use domain::values::Resources;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::build::clear;
+use super::channel::Channel;
+use super::commands::heap_option;
+use super::pump::Pump;
+use super::sandbox::{CHANNEL, Claim, Disk, Ended, Excess, Jail, Mount, Running};
+use super::{Inner, blocking, directories, health, server};
+use crate::runner::app::package;
+
+/// Where a server sees its own things.
+const APP: &str = "/app";
+const HOME: &str = "/home/app";
+
+/// Between two looks at whether it is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long one look may take.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Somebody else may take the free port before the server does.
+const PORT_TRIES: usize = 4;
+
+/// Lines of output that a failure quotes.
+const QUOTED_LINES: usize = 15;
+
+/// Starts a server, or leaves neither a process nor a file of it. One that is ready already is answered again.
+pub(super) async fn start(
+    inner: Arc<Inner>,
+    plan: StartPlan,
+    output: Arc<dyn Output>,
+    abandoned: CancellationToken,
+) -> Result<Started, StartFailure> {
+    if let Some(server) = server::find(&inner, plan.deployment_id) {
+        return Ok(server.started());
+    }
+    let claim = inner.sandbox.claim(&server::name(plan.deployment_id)).await;
+    let claim = claim.map_err(|error| platform_failure(&error))?;
+    let dir = inner.servers_dir.join(plan.deployment_id.to_string());
+    let attempt = Attempt { inner: &inner, plan: &plan, output: &output, claim: &claim, dir: &dir };
+    let outcome = tokio::select! {
+        outcome = attempt.bring_up() => outcome,
+        () = claim.wanted() => Err(stopped()),
+        () = abandoned.cancelled() => Err(stopped()),
+    };
+    match outcome {
+        Ok(ready) => Ok(server::attend(inner.clone(), plan.deployment_id, ready, claim, output)),
+        Err(failure) => {
+            claim.end().await;
+            clear(dir).await;
+            output.flush().await;
+            Err(failure)
+        }
+    }
+}
+
+struct Attempt<'a> {
+    inner: &'a Inner,
+    plan: &'a StartPlan,
+    output: &'a Arc<dyn Output>,
+    claim: &'a Arc<Claim>,
+    dir: &'a Path,
+}
+
+/// How one try on one port went.
+enum Outcome {
+    Ready(SocketAddr),
+    Exited(Ended),
+    /// Not ready in time; why not, as far as we know.
+    Late(String),
+}
+
+impl Attempt<'_> {
+    async fn bring_up(&self) -> Result<(SocketAddr, Running, Pump), StartFailure> {
+        self.unpack().await?;
+        let node = self.inner.toolchains.node(&self.plan.node_version).await?;
+        for attempt in 1.. {
+            let port = free_port().map_err(|error| platform_failure(&error))?;
+            let (channel, theirs) = Channel::open().map_err(|error| platform_failure(&error))?;
+            let jail = self.jail(&node, port, theirs);
+            let deadline = Instant::now() + self.plan.start_deadline;
+            let mut running = self.claim.run(jail).await.map_err(|error| platform_failure(&error))?;
+            let Some(pipes) = running.pipes.take() else { continue };
+            let pump = Pump::start(pipes, self.output);
+            let ended = match until_ready(&running, &channel, port, deadline).await {
+                Outcome::Ready(address) => return Ok((address, running, pump)),
+                Outcome::Exited(ended) => ended,
+                Outcome::Late(why) => return Err(self.never_ready(port, &why)),
+            };
+            let tail = pump.finish().await;
+            if attempt == PORT_TRIES || !tail.contains("EADDRINUSE") {
+                return Err(self.exited(ended, &tail));
+            }
+            say(&**self.output, &format!("Port {port} was taken meanwhile; trying another one"));
+        }
+        unreachable!("the last try returns")
+    }
+
+    async fn unpack(&self) -> Result<(), StartFailure> {
+        let platform = |error: io::Error| platform_failure(&error);
+        let dir = self.dir.to_owned();
+        let prepared = blocking(move || {
+            directories::renew(&dir)?;
+            ["output", "home", "tmp", "scratch"].iter().try_for_each(|name| fs::create_dir(dir.join(name)))
+        });
+        prepared.await.map_err(platform)?;
+        let (output, scratch) = (self.dir.join("output"), self.dir.join("scratch"));
+        package::unpack(&*self.inner.artifacts, &self.plan.artifact, &output, &scratch).await?;
+        let (dir, user) = (self.dir.to_owned(), self.inner.sandbox.user(self.plan.team_id));
+        let given = blocking(move || {
+            ["output", "home", "tmp"].iter().try_for_each(|name| directories::give(&dir.join(name), user))
+        });
+        given.await.map_err(platform)
+    }
+
+    fn jail(&self, node: &Path, port: u16, channel: std::os::fd::OwnedFd) -> Jail {
+        let limits = self.limits();
+        let modules = self.dir.join("output/node_modules");
+        let mount = |host: PathBuf, inside: &str, writable| Mount { host, inside: inside.into(), writable };
+        let mut mounts = vec![
+            Mount { host: node.to_owned(), inside: node.to_owned(), writable: false },
+            mount(self.dir.join("output"), APP, true),
+            mount(self.dir.join("home"), HOME, true),
+            mount(self.dir.join("tmp"), "/tmp", true),
+        ];
+        if modules.is_dir() {
+            // Nothing can change there, so that it needs not be measured again and again.
+            mounts.push(mount(modules.clone(), "/app/node_modules", false));
+        }
+        Jail {
+            team: self.plan.team_id,
+            argv: vec![node.join("node").display().to_string(), "index.mjs".to_owned()],
+            env: self.environment(node, port),
+            mounts,
+            cwd: APP.into(),
+            home: HOME.into(),
+            limits,
+            disk: Disk {
+                dirs: vec![self.dir.to_owned()],
+                skip: Some(modules),
+                bytes: u64::from(limits.disk_mib.unwrap_or_default()) << 20,
+            },
+            channel: Some(channel),
+        }
+    }
+
+    /// Later ones win: the project's over the platform's defaults, the reserved names over all.
+    fn environment(&self, node: &Path, port: u16) -> Vec<(String, Secret)> {
+        let text = |key: &str, value: String| (key.to_owned(), Secret::new(value));
+        let mut env = vec![
+            text("NODE_ENV", "production".to_owned()),
+            text("NODE_OPTIONS", heap_option(self.limits(), 5, 8)),
+            text("MASTRA_TELEMETRY_DISABLED", "1".to_owned()),
+            text("LANG", "C.UTF-8".to_owned()),
+            text("USER", "app".to_owned()),
+            text("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", node.display())),
+            text("HOME", HOME.to_owned()),
+        ];
+        let own = self.plan.env.iter().filter(|(key, _)| !key.is_reserved());
+        env.extend(own.map(|(key, value)| (key.to_string(), value.clone())));
+        env.push(text("PORT", port.to_string()));
+        env.push(text("MASTRA_HOST", Ipv4Addr::LOCALHOST.to_string()));
+        env.push(text("MASTRA_PROJECT_ROOT", APP.to_owned()));
+        env.push(text("NODE_CHANNEL_FD", CHANNEL.to_string()));
+        env
+    }
+
+    fn limits(&self) -> Resources {
+        self.plan.limits.or(Resources::SERVER)
+    }
+
+    fn exited(&self, ended: Ended, tail: &str) -> StartFailure {
+        let limits = self.limits();
+        let out_of_heap = tail.contains("JavaScript heap out of memory");
+        let (code, what) = match ended.excess {
+            Some(Excess::Memory) | None if ended.excess.is_some() || out_of_heap => {
+                let mebibytes = limits.memory_mib.unwrap_or_default();
+                let what =
+                    format!("it needed more than its {mebibytes} MiB of memory; raise the runner's limit");
+                (FailureCode::OutOfMemory, what)
+            }
+            Some(Excess::Disk) => {
+                let mebibytes = limits.disk_mib.unwrap_or_default();
+                let what =
+                    format!("it wrote more than its {mebibytes} MiB to disk; raise the runner's limit");
+                (FailureCode::OutOfDisk, what)
+            }
+            _ => (FailureCode::ExitedBeforeReady, how(ended)),
+        };
+        let message = format!("the server ended before it was ready: {what}{}", quote(tail));
+        StartFailure { code, message, exit_code: ended.exit_code, retry: false }
+    }
+
+    fn never_ready(&self, port: u16, why: &str) -> StartFailure {
+        let seconds = self.plan.start_deadline.as_secs_f32();
+        let message = format!(
+            "the server ran but did not answer GET /health on port {port} within {seconds} s ({why}); it must listen \
+             on the port that PORT tells"
+        );
+        StartFailure { code: FailureCode::NeverReady, message, exit_code: None, retry: false }
+    }
+}
+
+/// Looks until the server answers its health check at the port we gave or at the one it told. The port must be
+/// its own: another team's server could sit on it.
+async fn until_ready(running: &Running, channel: &Channel, port: u16, deadline: Instant) -> Outcome {
+    let mut why = "it does not listen there".to_owned();
+    let given = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let looking = async {
+        loop {
+            let address = channel.address().unwrap_or(given);
+            match health::check(address, LOOK_PATIENCE).await {
+                Ok(()) if running.listens(address.port()).await => return address,
+                Ok(()) => why = "another program answers there".to_owned(),
+                Err(error) => why = error,
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = running.ended() => return Outcome::Exited(ended),
+        address = looking => return Outcome::Ready(address),
+        () = sleep_until(deadline) => {}
+    }
+    Outcome::Late(why)
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn how(ended: Ended) -> String {
+    match (ended.exit_code, ended.signal) {
+        (Some(code), _) => format!("it exited with code {code}"),
+        (None, Some(signal)) => format!("signal {signal} killed it"),
+        (None, None) => "it vanished".to_owned(),
+    }
+}
+
+fn quote(tail: &str) -> String {
+    let lines: Vec<&str> = tail.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(QUOTED_LINES)..];
+    if last.is_empty() { String::new() } else { format!(". Its last output:\n{}", last.join("\n")) }
+}
+
+fn stopped() -> StartFailure {
+    let message = "stopped before it was ready".to_owned();
+    StartFailure { code: FailureCode::PlatformError, message, exit_code: None, retry: true }
+}
+
+/// The platform's own fault: worth another try.
+pub(super) fn platform_failure(error: &dyn std::error::Error) -> StartFailure {
+    let message = format!("the runner failed: {error}");
+    StartFailure { code: FailureCode::PlatformError, message, exit_code: None, retry: true }
+}
