@@ -1,1 +1,9 @@
-//! tests
+//! The kit: what every test outside the crates' own needs.
+
+pub mod app;
+pub mod bus;
+pub mod client;
+pub mod people;
+pub mod postgres;
+pub mod repository;
+pub mod world;

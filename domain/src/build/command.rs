@@ -1,0 +1,104 @@
+//! What can be asked of a build.
+
+use super::Phase;
+use crate::ids::{EnvironmentId, ProjectId, TeamId};
+use crate::ports::artifacts::Artifact;
+use crate::ports::runner::BuildFailure;
+use crate::values::{BranchName, CommitSha};
+
+/// Commands of a build. `fence` is the fencing token of the work row that reports.
+#[derive(Clone, Debug)]
+pub enum BuildCommand {
+    /// Puts it into the queue.
+    RequestBuild {
+        /// Its team.
+        team_id: TeamId,
+        /// Its project.
+        project_id: ProjectId,
+        /// The environment it is for.
+        environment_id: EnvironmentId,
+        /// The branch it is of.
+        branch: BranchName,
+        /// The commit, when it is known.
+        commit: Option<CommitSha>,
+        /// Whether it is deployed when it is ready.
+        deploy: bool,
+    },
+    /// A worker takes it.
+    StartBuild {
+        /// Fencing token.
+        fence: i64,
+        /// Name of the runner.
+        runner: String,
+    },
+    /// A worker found the head of the branch.
+    ResolveBuildCommit {
+        /// Fencing token.
+        fence: i64,
+        /// The commit.
+        commit: CommitSha,
+    },
+    /// A worker enters a phase.
+    EnterBuildPhase {
+        /// Fencing token.
+        fence: i64,
+        /// The phase.
+        phase: Phase,
+    },
+    /// A worker has the result.
+    SucceedBuild {
+        /// Fencing token.
+        fence: i64,
+        /// The packed output.
+        artifact: Artifact,
+        /// Node that built it.
+        node_version: String,
+        /// What the owner should know.
+        warnings: Vec<String>,
+        /// Environment variables that the code reads.
+        env_refs: Vec<String>,
+    },
+    /// A worker has no result.
+    FailBuild {
+        /// Fencing token.
+        fence: i64,
+        /// Why.
+        failure: BuildFailure,
+    },
+    /// Somebody wants it to end.
+    CancelBuild,
+    /// A worker has ended it.
+    ConfirmBuildCancelled {
+        /// Fencing token.
+        fence: i64,
+    },
+}
+
+impl BuildCommand {
+    /// The name kept in the envelope.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RequestBuild { .. } => "RequestBuild",
+            Self::StartBuild { .. } => "StartBuild",
+            Self::ResolveBuildCommit { .. } => "ResolveBuildCommit",
+            Self::EnterBuildPhase { .. } => "EnterBuildPhase",
+            Self::SucceedBuild { .. } => "SucceedBuild",
+            Self::FailBuild { .. } => "FailBuild",
+            Self::CancelBuild => "CancelBuild",
+            Self::ConfirmBuildCancelled { .. } => "ConfirmBuildCancelled",
+        }
+    }
+
+    /// The fencing token of a worker's report.
+    pub(super) fn fence(&self) -> Option<i64> {
+        match self {
+            Self::RequestBuild { .. } | Self::CancelBuild => None,
+            Self::StartBuild { fence, .. }
+            | Self::ResolveBuildCommit { fence, .. }
+            | Self::EnterBuildPhase { fence, .. }
+            | Self::SucceedBuild { fence, .. }
+            | Self::FailBuild { fence, .. }
+            | Self::ConfirmBuildCancelled { fence } => Some(*fence),
+        }
+    }
+}

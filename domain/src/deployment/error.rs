@@ -1,0 +1,23 @@
+//! Why a deployment's command is refused.
+
+use thiserror::Error;
+
+/// Refusals of the deployment aggregate.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DeploymentError {
+    /// No deployment with this id.
+    #[error("this deployment does not exist")]
+    Unknown,
+    /// The id belongs to another deployment already.
+    #[error("this deployment exists already")]
+    Exists,
+    /// It ended before.
+    #[error("this deployment has ended already")]
+    AlreadyOver,
+    /// The report comes from a worker that has lost its lease.
+    #[error("another worker has taken this deployment over")]
+    StaleFence,
+    /// No worker has taken it yet.
+    #[error("this deployment has not been started")]
+    NotStarted,
+}

@@ -1,0 +1,168 @@
+use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::DeploymentCommand::*;
+use super::DeploymentEvent::*;
+use super::*;
+use crate::ids::{ProjectId, TeamId};
+use crate::ports::artifacts::Artifact;
+
+fn given(events: Vec<DeploymentEvent>) -> AggregateTestExecutor<Deployment> {
+    TestFramework::<Deployment>::with(()).given(events)
+}
+
+fn request(build: u128) -> DeploymentCommand {
+    RequestDeployment {
+        team_id: TeamId(Uuid::from_u128(1)),
+        project_id: ProjectId(Uuid::from_u128(2)),
+        environment_id: EnvironmentId(Uuid::from_u128(3)),
+        build_id: BuildId(Uuid::from_u128(build)),
+        artifact: Artifact { sha256: "ab".repeat(32), bytes: 1 },
+        node_version: "22.13.0".into(),
+        env_vars: vec![],
+        kind: DeploymentKind::Deploy,
+    }
+}
+
+fn requested() -> DeploymentEvent {
+    DeploymentRequested {
+        team_id: TeamId(Uuid::from_u128(1)),
+        project_id: ProjectId(Uuid::from_u128(2)),
+        environment_id: EnvironmentId(Uuid::from_u128(3)),
+        build_id: BuildId(Uuid::from_u128(4)),
+        artifact: Artifact { sha256: "ab".repeat(32), bytes: 1 },
+        node_version: "22.13.0".into(),
+        env_vars: vec![],
+        kind: DeploymentKind::Deploy,
+    }
+}
+
+fn start(fence: i64) -> DeploymentCommand {
+    StartDeployment { fence, runner: "local".into() }
+}
+
+fn starting(fence: i64) -> DeploymentEvent {
+    DeploymentStarting { fence, runner: "local".into() }
+}
+
+fn activate(fence: i64) -> DeploymentCommand {
+    ActivateDeployment { fence, address: "127.0.0.1:4111".parse().unwrap() }
+}
+
+fn activated() -> DeploymentEvent {
+    DeploymentActivated { address: "127.0.0.1:4111".parse().unwrap() }
+}
+
+fn running() -> Vec<DeploymentEvent> {
+    vec![requested(), starting(1), activated()]
+}
+
+fn crash(up_seconds: u64) -> DeploymentCommand {
+    ReportCrash { fence: 1, exit_code: Some(1), message: "rc 1".into(), up_seconds }
+}
+
+fn crashed(crashes: u32) -> DeploymentEvent {
+    DeploymentCrashed { exit_code: Some(1), message: "rc 1".into(), crashes }
+}
+
+fn fail(fence: i64) -> DeploymentCommand {
+    FailDeployment { fence, code: FailureCode::NeverReady, message: "silent".into(), exit_code: None }
+}
+
+fn failed() -> DeploymentEvent {
+    DeploymentFailed { code: FailureCode::NeverReady, message: "silent".into(), exit_code: None }
+}
+
+fn other() -> DeploymentId {
+    DeploymentId(Uuid::from_u128(9))
+}
+
+#[test]
+fn a_deployment_is_requested_once() {
+    given(vec![]).when(request(4)).then_expect_events(vec![requested()]);
+    given(vec![requested()]).when(request(4)).then_expect_events(vec![]);
+    given(vec![requested()]).when(request(5)).then_expect_error(DeploymentError::Exists);
+    for command in [start(1), activate(1), StopDeployment, fail(1), crash(1)] {
+        given(vec![]).when(command).then_expect_error(DeploymentError::Unknown);
+    }
+}
+
+#[test]
+fn it_starts_becomes_active_and_says_each_once() {
+    given(vec![requested()]).when(start(1)).then_expect_events(vec![starting(1)]);
+    given(vec![requested(), starting(1)]).when(start(1)).then_expect_events(vec![]);
+    given(vec![requested(), starting(1)]).when(activate(1)).then_expect_events(vec![activated()]);
+    given(running()).when(activate(1)).then_expect_events(vec![]);
+    given(vec![requested()]).when(activate(1)).then_expect_error(DeploymentError::NotStarted);
+}
+
+#[test]
+fn a_running_one_is_started_again_after_a_restart_of_the_platform() {
+    given(running()).when(start(2)).then_expect_events(vec![starting(2)]);
+}
+
+#[test]
+fn a_worker_that_lost_its_lease_changes_nothing() {
+    for command in [start(1), activate(1), fail(1), crash(1)] {
+        given(vec![requested(), starting(2)]).when(command).then_expect_error(DeploymentError::StaleFence);
+    }
+}
+
+#[test]
+fn crashes_in_a_row_end_it_and_a_steady_time_forgives() {
+    given(running()).when(crash(1)).then_expect_events(vec![crashed(1)]);
+    let mut fourth = running();
+    fourth.extend([crashed(4), starting(1), activated()]);
+    given(fourth.clone()).when(crash(1)).then_expect_events(vec![DeploymentFailed {
+        code: FailureCode::CrashLoop,
+        message: "it crashed 5 times in a row; the last time: rc 1".into(),
+        exit_code: Some(1),
+    }]);
+    given(fourth).when(crash(60)).then_expect_events(vec![crashed(1)]);
+    given(vec![requested(), starting(1)]).when(crash(1)).then_expect_error(DeploymentError::NotStarted);
+}
+
+#[test]
+fn it_ends_once() {
+    given(running()).when(StopDeployment).then_expect_events(vec![DeploymentStopped {}]);
+    given(running())
+        .when(SupersedeDeployment { by: other() })
+        .then_expect_events(vec![DeploymentSuperseded { by: other() }]);
+    given(vec![requested(), starting(1)]).when(fail(1)).then_expect_events(vec![failed()]);
+    let over = || vec![requested(), starting(1), failed()];
+    given(over()).when(StopDeployment).then_expect_events(vec![]);
+    given(over()).when(SupersedeDeployment { by: other() }).then_expect_events(vec![]);
+    for command in [start(2), activate(1), fail(1)] {
+        given(over()).when(command).then_expect_error(DeploymentError::AlreadyOver);
+    }
+    given(vec![requested()]).when(fail(1)).then_expect_error(DeploymentError::NotStarted);
+}
+
+proptest! {
+    /// No order of commands ends a deployment twice or wakes one that is over.
+    #[test]
+    fn a_deployment_that_is_over_stays_over(steps in prop::collection::vec((0u8..6, 1i64..4), 1..60)) {
+        let mut deployment = Deployment::default();
+        deployment.apply(requested());
+        let mut ends = 0;
+        for (kind, fence) in steps {
+            let command = match kind {
+                0 => start(fence),
+                1 => activate(fence),
+                2 => fail(fence),
+                3 => StopDeployment,
+                4 => SupersedeDeployment { by: other() },
+                _ => crash(1),
+            };
+            for event in deployment.decide(command).unwrap_or_default() {
+                prop_assert_eq!(ends, 0);
+                if matches!(event, DeploymentFailed { .. } | DeploymentStopped {} | DeploymentSuperseded { .. }) {
+                    ends += 1;
+                }
+                deployment.apply(event);
+            }
+        }
+        prop_assert_eq!(deployment.is_over(), ends == 1);
+    }
+}

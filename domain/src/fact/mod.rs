@@ -1,0 +1,172 @@
+//! Every event of the product in one type, and how a stored row becomes one again.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::{Aggregate, DomainEvent};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::build::{Build, BuildEvent};
+use crate::claim::Claim;
+use crate::deployment::{Deployment, DeploymentEvent};
+use crate::envelope::Envelope;
+use crate::ids::{AssignmentId, BuildId, DeploymentId, EventId, ProjectId, RoleId, TeamId, UserId};
+use crate::project::{Project, ProjectEvent};
+use crate::role::{Role, RoleEvent};
+use crate::role_assignment::{RoleAssignment, RoleAssignmentEvent};
+use crate::team::{Team, TeamEvent};
+use crate::upcast::upcast;
+use crate::user::{User, UserEvent};
+
+/// An aggregate that the store keeps.
+pub trait Stored:
+    Aggregate<Services = (), Command: Clone + Send, Error: Send + Sync + 'static> + Clone + 'static
+{
+    /// Its id.
+    type Id: Copy + Display + FromStr + Send + Sync;
+
+    /// The names that an event takes or frees; a function of the event alone.
+    fn claims(_id: Self::Id, _event: &Self::Event) -> Vec<Claim> {
+        vec![]
+    }
+
+    /// The event as a fact.
+    fn fact(id: Self::Id, event: Self::Event) -> Fact;
+}
+
+/// What happened, to which aggregate.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "each variant is the aggregate of its name")]
+pub enum Fact {
+    User(UserId, UserEvent),
+    Team(TeamId, TeamEvent),
+    Project(ProjectId, ProjectEvent),
+    Build(BuildId, BuildEvent),
+    Deployment(DeploymentId, DeploymentEvent),
+    Role(RoleId, RoleEvent),
+    RoleAssignment(AssignmentId, RoleAssignmentEvent),
+}
+
+/// An event as it stands in the log.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its place in the total order, from 1, without holes.
+    pub position: i64,
+    /// Its id, given by who wrote it.
+    pub event_id: EventId,
+    /// When it was written, by the writer's clock.
+    pub at: DateTime<Utc>,
+    /// The team it concerns.
+    pub team_id: Option<TeamId>,
+    /// Kind of its aggregate: `project`.
+    pub aggregate_type: String,
+    /// Id of its aggregate.
+    pub aggregate_id: String,
+    /// Its number in its aggregate's stream, from 1.
+    pub sequence: i64,
+    /// Its stable type: `project.created`.
+    pub event_type: String,
+    /// Its payload as it is stored.
+    pub payload: Value,
+    /// Who, from where, why.
+    pub envelope: Envelope,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// The columns of one row of the log.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the table `events`, described in its migration")]
+pub struct StoredEvent {
+    pub position: i64,
+    pub event_id: EventId,
+    pub recorded_at: DateTime<Utc>,
+    pub team_id: Option<TeamId>,
+    pub aggregate_type: String,
+    pub aggregate_id: String,
+    pub sequence: i64,
+    pub event_type: String,
+    pub event_version: String,
+    pub payload: Value,
+    pub metadata: Value,
+}
+
+/// A row of the log that this version of the software cannot read.
+#[derive(Debug, Error)]
+#[error(
+    "event {event_id} at position {position} ({event_type} version {event_version}) cannot be read: {reason}"
+)]
+#[expect(missing_docs, reason = "the columns of the row")]
+pub struct UnreadableEvent {
+    pub event_id: EventId,
+    pub position: i64,
+    pub event_type: String,
+    pub event_version: String,
+    pub reason: String,
+}
+
+impl StoredEvent {
+    /// The fact behind the row, brought to the present version.
+    pub fn read(self) -> Result<Recorded, UnreadableEvent> {
+        let payload = upcast(&self.event_type, &self.event_version, self.payload.clone());
+        let fact = match self.aggregate_type.as_str() {
+            User::TYPE => fact::<User>(&self.aggregate_id, payload),
+            Team::TYPE => fact::<Team>(&self.aggregate_id, payload),
+            Project::TYPE => fact::<Project>(&self.aggregate_id, payload),
+            Build::TYPE => fact::<Build>(&self.aggregate_id, payload),
+            Deployment::TYPE => fact::<Deployment>(&self.aggregate_id, payload),
+            Role::TYPE => fact::<Role>(&self.aggregate_id, payload),
+            RoleAssignment::TYPE => fact::<RoleAssignment>(&self.aggregate_id, payload),
+            other => Err(format!("unknown aggregate type {other:?}")),
+        };
+        match fact {
+            Ok(fact) => Ok(Recorded {
+                position: self.position,
+                event_id: self.event_id,
+                at: self.recorded_at,
+                team_id: self.team_id,
+                aggregate_type: self.aggregate_type,
+                aggregate_id: self.aggregate_id,
+                sequence: self.sequence,
+                event_type: self.event_type,
+                payload: self.payload,
+                envelope: Envelope::from_json(&self.metadata),
+                fact,
+            }),
+            Err(reason) => Err(UnreadableEvent {
+                event_id: self.event_id,
+                position: self.position,
+                event_type: self.event_type,
+                event_version: self.event_version,
+                reason,
+            }),
+        }
+    }
+
+    /// The event of one aggregate, brought to the present version.
+    pub fn event<A: Stored>(&self) -> Result<A::Event, UnreadableEvent> {
+        let payload = upcast(&self.event_type, &self.event_version, self.payload.clone());
+        parse(payload).map_err(|reason| UnreadableEvent {
+            event_id: self.event_id,
+            position: self.position,
+            event_type: self.event_type.clone(),
+            event_version: self.event_version.clone(),
+            reason,
+        })
+    }
+}
+
+fn fact<A: Stored>(id: &str, payload: Value) -> Result<Fact, String> {
+    let id = id.parse().map_err(|_| format!("{id:?} is no id"))?;
+    Ok(A::fact(id, parse::<A::Event>(payload)?))
+}
+
+fn parse<E: DomainEvent + DeserializeOwned>(payload: Value) -> Result<E, String> {
+    serde_json::from_value(payload).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! A project: one Mastra application in one repository, with environments, variables and API tokens.
+//!
+//! Invariants: a living project has one production environment. Environments of a project differ in their
+//! slugs. A reserved variable is never set.
+
+mod command;
+mod error;
+mod event;
+mod settings;
+
+use std::collections::BTreeSet;
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+use crate::claim::{Claim, ClaimScope};
+use crate::fact::{Fact, Stored};
+use crate::ids::{EnvironmentId, ProjectId, TeamId, TokenId};
+use crate::values::{BranchName, DisplayName, EnvKey, Slug};
+
+pub use command::ProjectCommand;
+pub use error::ProjectError;
+pub use event::ProjectEvent;
+pub use settings::{Availability, EnvVar, Environment, EnvironmentType, ProjectSettings, TokenScope};
+
+/// More would not fit into a process's environment on every system.
+const MAX_ENV_VARS: usize = 500;
+
+/// Only what is needed to decide, and to freeze the variables of a deployment.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Project {
+    born: Option<(TeamId, ProjectSettings)>,
+    deleted: bool,
+    environments: Vec<Environment>,
+    env_vars: Vec<EnvVar>,
+    tokens: BTreeSet<TokenId>,
+}
+
+impl Project {
+    /// Team and settings of a living project.
+    pub fn living(&self) -> Option<(TeamId, &ProjectSettings)> {
+        let (team_id, settings) = self.born.as_ref()?;
+        (!self.deleted).then_some((*team_id, settings))
+    }
+
+    /// A living project's environment.
+    pub fn environment(&self, id: EnvironmentId) -> Option<&Environment> {
+        self.living()?;
+        self.environments.iter().find(|environment| environment.id == id)
+    }
+
+    /// The variables that hold in an environment: its own before those of the whole project.
+    pub fn env_vars_in(&self, id: EnvironmentId) -> Vec<EnvVar> {
+        let own: Vec<_> = self.env_vars.iter().filter(|var| var.environment_id == Some(id)).collect();
+        let shared = self
+            .env_vars
+            .iter()
+            .filter(|var| var.environment_id.is_none() && !own.iter().any(|other| other.key == var.key));
+        let mut all: Vec<EnvVar> = shared.chain(own.iter().copied()).cloned().collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
+    }
+
+    fn decide(&self, command: ProjectCommand) -> Result<Vec<ProjectEvent>, ProjectError> {
+        use ProjectCommand::*;
+        use ProjectEvent::*;
+        let Some((team_id, old)) = self.born.clone() else {
+            return match command {
+                CreateProject { team_id, settings, production } => Ok(create(team_id, *settings, production)),
+                _ => Err(ProjectError::Unknown),
+            };
+        };
+        match command {
+            DeleteProject if self.deleted => Ok(vec![]),
+            _ if self.deleted => Err(ProjectError::Unknown),
+            CreateProject { team_id: t, settings, .. } if t == team_id && *settings == old => Ok(vec![]),
+            CreateProject { .. } => Err(ProjectError::Exists),
+            ChangeProjectSettings { settings } if *settings == old => Ok(vec![]),
+            ChangeProjectSettings { settings } => {
+                Ok(vec![ProjectSettingsChanged { team_id, settings: *settings, old }])
+            }
+            DeleteProject => Ok(vec![ProjectDeleted { team_id, slug: old.slug }]),
+            CreateEnvironment { environment_id, name, kind, branch } => {
+                self.create_environment(environment_id, name, kind, branch)
+            }
+            ChangeEnvironment { environment_id, name, branch } => {
+                self.change_environment(environment_id, name, branch)
+            }
+            DeleteEnvironment { environment_id } => match self.environment(environment_id) {
+                None => Err(ProjectError::UnknownEnvironment),
+                Some(it) if it.kind == EnvironmentType::Production => Err(ProjectError::ProductionIsFixed),
+                Some(it) => Ok(vec![ProjectEnvironmentDeleted { environment_id, slug: it.slug.clone() }]),
+            },
+            SetEnvVar { .. } => self.set_env_var(command),
+            DeleteEnvVar { key, environment_id } => match self.env_var(&key, environment_id) {
+                Some(old) => Ok(vec![ProjectEnvVarDeleted { old: old.clone() }]),
+                None => Err(ProjectError::UnknownEnvVar),
+            },
+            CreateProjectToken { token_id, .. } if self.tokens.contains(&token_id) => Ok(vec![]),
+            CreateProjectToken { token_id, name, hash, prefix, scopes, expires_at } => {
+                Ok(vec![ProjectTokenCreated { token_id, name, hash, prefix, scopes, expires_at }])
+            }
+            RevokeProjectToken { token_id } if self.tokens.contains(&token_id) => {
+                Ok(vec![ProjectTokenRevoked { token_id }])
+            }
+            RevokeProjectToken { .. } => Err(ProjectError::UnknownToken),
+        }
+    }
+
+    fn create_environment(
+        &self,
+        id: EnvironmentId,
+        name: DisplayName,
+        kind: EnvironmentType,
+        branch: Option<BranchName>,
+    ) -> Result<Vec<ProjectEvent>, ProjectError> {
+        if self.environment(id).is_some() {
+            return Ok(vec![]);
+        }
+        if kind == EnvironmentType::Production {
+            return Err(ProjectError::ProductionIsFixed);
+        }
+        let slug = Slug::from_name(name.as_str()).ok_or(ProjectError::EnvironmentNameTaken)?;
+        if self.environments.iter().any(|other| other.slug == slug) {
+            return Err(ProjectError::EnvironmentNameTaken);
+        }
+        let environment = Environment { id, name, slug, kind, branch };
+        Ok(vec![ProjectEvent::ProjectEnvironmentCreated { environment }])
+    }
+
+    fn change_environment(
+        &self,
+        id: EnvironmentId,
+        name: Option<DisplayName>,
+        branch: Option<Option<BranchName>>,
+    ) -> Result<Vec<ProjectEvent>, ProjectError> {
+        let old = self.environment(id).ok_or(ProjectError::UnknownEnvironment)?.clone();
+        let environment = Environment {
+            name: name.unwrap_or_else(|| old.name.clone()),
+            branch: branch.unwrap_or_else(|| old.branch.clone()),
+            ..old.clone()
+        };
+        if environment == old {
+            return Ok(vec![]);
+        }
+        Ok(vec![ProjectEvent::ProjectEnvironmentChanged { environment, old }])
+    }
+
+    fn set_env_var(&self, command: ProjectCommand) -> Result<Vec<ProjectEvent>, ProjectError> {
+        let ProjectCommand::SetEnvVar { key, environment_id, value, sensitive, availability } = command
+        else {
+            unreachable!("called with a variable only")
+        };
+        if key.is_reserved() {
+            return Err(ProjectError::ReservedEnvVar(key.into()));
+        }
+        if environment_id.is_some_and(|id| self.environment(id).is_none()) {
+            return Err(ProjectError::UnknownEnvironment);
+        }
+        let old = self.env_var(&key, environment_id).cloned();
+        match &old {
+            None if self.env_vars.len() >= MAX_ENV_VARS => return Err(ProjectError::TooManyEnvVars),
+            Some(old) if old.is_same(&value.mark, sensitive, availability) => return Ok(vec![]),
+            _ => {}
+        }
+        Ok(vec![ProjectEvent::ProjectEnvVarSet { key, environment_id, value, sensitive, availability, old }])
+    }
+
+    fn env_var(&self, key: &EnvKey, environment_id: Option<EnvironmentId>) -> Option<&EnvVar> {
+        self.env_vars.iter().find(|var| var.key == *key && var.environment_id == environment_id)
+    }
+
+    fn forget_env_var(&mut self, key: &EnvKey, environment_id: Option<EnvironmentId>) {
+        self.env_vars.retain(|var| !(var.key == *key && var.environment_id == environment_id));
+    }
+}
+
+impl EnvVar {
+    fn is_same(&self, mark: &str, sensitive: bool, availability: Availability) -> bool {
+        self.mark == mark && self.sensitive == sensitive && self.availability == availability
+    }
+}
+
+fn create(team_id: TeamId, settings: ProjectSettings, production: EnvironmentId) -> Vec<ProjectEvent> {
+    let environment = Environment {
+        id: production,
+        name: "Production".parse().expect("a good name"),
+        slug: "production".parse().expect("a good slug"),
+        kind: EnvironmentType::Production,
+        branch: None,
+    };
+    vec![
+        ProjectEvent::ProjectCreated { team_id, settings },
+        ProjectEvent::ProjectEnvironmentCreated { environment },
+    ]
+}
+
+impl Aggregate for Project {
+    const TYPE: &'static str = "project";
+    type Command = ProjectCommand;
+    type Event = ProjectEvent;
+    type Error = ProjectError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: ProjectCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), ProjectError> {
+        for event in self.decide(command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: ProjectEvent) {
+        use ProjectEvent::*;
+        match event {
+            ProjectCreated { team_id, settings } | ProjectSettingsChanged { team_id, settings, .. } => {
+                self.born = Some((team_id, settings));
+            }
+            ProjectDeleted { .. } => self.deleted = true,
+            ProjectEnvironmentCreated { environment } => self.environments.push(environment),
+            ProjectEnvironmentChanged { environment, .. } => {
+                self.environments.retain(|other| other.id != environment.id);
+                self.environments.push(environment);
+            }
+            ProjectEnvironmentDeleted { environment_id, .. } => {
+                self.environments.retain(|other| other.id != environment_id);
+                self.env_vars.retain(|var| var.environment_id != Some(environment_id));
+            }
+            ProjectEnvVarSet { key, environment_id, value, sensitive, availability, .. } => {
+                self.forget_env_var(&key, environment_id);
+                let (value_id, mark) = (value.id, value.mark);
+                self.env_vars.push(EnvVar { key, environment_id, value_id, mark, sensitive, availability });
+            }
+            ProjectEnvVarDeleted { old } => self.forget_env_var(&old.key, old.environment_id),
+            ProjectTokenCreated { token_id, .. } => {
+                self.tokens.insert(token_id);
+            }
+            ProjectTokenRevoked { token_id } => {
+                self.tokens.remove(&token_id);
+            }
+        }
+    }
+}
+
+impl Stored for Project {
+    type Id = ProjectId;
+
+    fn claims(_: ProjectId, event: &ProjectEvent) -> Vec<Claim> {
+        use ProjectEvent::*;
+        let key = |team: &TeamId, slug: &Slug| format!("{team}/{slug}");
+        match event {
+            ProjectCreated { team_id, settings } => {
+                vec![Claim::take(ClaimScope::ProjectSlug, key(team_id, &settings.slug))]
+            }
+            ProjectSettingsChanged { team_id, settings, old } if settings.slug != old.slug => vec![
+                Claim::free(ClaimScope::ProjectSlug, key(team_id, &old.slug)),
+                Claim::take(ClaimScope::ProjectSlug, key(team_id, &settings.slug)),
+            ],
+            ProjectDeleted { team_id, slug } => {
+                vec![Claim::free(ClaimScope::ProjectSlug, key(team_id, slug))]
+            }
+            _ => vec![],
+        }
+    }
+
+    fn fact(id: ProjectId, event: ProjectEvent) -> Fact {
+        Fact::Project(id, event)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! What a project is told once and changes rarely.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{EnvironmentId, InstallationId, SecretId};
+use crate::values::{
+    BranchName, CommandLine, DisplayName, EnvKey, RelativePath, RepoUrl, ResourcePlan, Slug,
+};
+
+/// The settings of a project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectSettings {
+    /// Its name.
+    pub name: DisplayName,
+    /// Its name in URLs, unique in its team.
+    pub slug: Slug,
+    /// Where its code is.
+    pub repo_url: RepoUrl,
+    /// The branch of its production environment.
+    pub branch: BranchName,
+    /// The app's directory in the repository.
+    pub project_root: RelativePath,
+    /// Mastra's source directory below it.
+    pub mastra_directory: RelativePath,
+    /// Instead of the package manager's install.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install_command: Option<CommandLine>,
+    /// Instead of the package manager's `run build`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_command: Option<CommandLine>,
+    /// The port that the code sets by itself, when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How many servers at least; 0 allows sleep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_scale: Option<u8>,
+    /// Limits of builds and servers.
+    #[serde(default)]
+    pub resources: ResourcePlan,
+    /// The GitHub installation that opens the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation_id: Option<InstallationId>,
+}
+
+/// What an environment is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnvironmentType {
+    /// The real thing; every project has exactly one.
+    Production,
+    /// A rehearsal.
+    Staging,
+    /// One change, for a while.
+    Preview,
+}
+
+/// An environment of a project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Its id.
+    pub id: EnvironmentId,
+    /// Its name.
+    pub name: DisplayName,
+    /// Its name in URLs, made of its name.
+    pub slug: Slug,
+    /// What it is for.
+    pub kind: EnvironmentType,
+    /// The branch it follows, instead of the project's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<BranchName>,
+}
+
+/// Who sees an environment variable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Availability {
+    /// The running server only.
+    #[default]
+    Runtime,
+    /// Install and build only.
+    Build,
+    /// Both.
+    Both,
+}
+
+impl Availability {
+    /// Whether the running server sees it.
+    pub fn at_run_time(self) -> bool {
+        self != Self::Build
+    }
+
+    /// Whether install and build see it.
+    pub fn at_build_time(self) -> bool {
+        self != Self::Runtime
+    }
+}
+
+/// An environment variable as it was set once; its value is found by `value_id`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// Its name.
+    pub key: EnvKey,
+    /// The one environment it is for; all of the project when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_id: Option<EnvironmentId>,
+    /// The sealed value.
+    pub value_id: SecretId,
+    /// Keyed hash of the value.
+    pub mark: String,
+    /// Whether people may no longer see it.
+    pub sensitive: bool,
+    /// Who sees it.
+    pub availability: Availability,
+}
+
+/// What a project token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TokenScope {
+    /// Build and deploy.
+    #[serde(rename = "deploy")]
+    Deploy,
+    /// Send telemetry.
+    #[serde(rename = "telemetry:write")]
+    TelemetryWrite,
+    /// Read telemetry.
+    #[serde(rename = "telemetry:read")]
+    TelemetryRead,
+    /// Read the project, its builds and deployments.
+    #[serde(rename = "read")]
+    Read,
+}

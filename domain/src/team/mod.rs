@@ -1,0 +1,252 @@
+//! A team: the tenant. It has members with roles, invites, and installations of the GitHub App.
+//!
+//! Invariants: a living team has an owner. Nobody gives a role above his own.
+
+mod command;
+mod error;
+mod event;
+mod invite;
+
+use std::collections::BTreeMap;
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+use self::invite::{Invite, InviteState};
+use crate::claim::{Claim, ClaimScope};
+use crate::fact::{Fact, Stored};
+use crate::ids::{InstallationId, InviteId, TeamId, UserId};
+use crate::values::{DisplayName, Slug};
+
+pub use command::TeamCommand;
+pub use error::TeamError;
+pub use event::TeamEvent;
+
+/// The role of a member, in the short form of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberRole {
+    /// Reads.
+    Viewer,
+    /// Makes projects and deploys.
+    #[serde(alias = "member")]
+    Developer,
+    /// Manages the team, but not its owners.
+    Admin,
+    /// Everything.
+    Owner,
+}
+
+/// What GitHub says of an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstallationStatus {
+    /// It works.
+    Active,
+    /// GitHub refuses it for now.
+    Suspended,
+    /// Nothing was heard yet.
+    Unknown,
+}
+
+/// Only what is needed to decide.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Team {
+    names: Option<(DisplayName, Slug)>,
+    deleted: bool,
+    members: BTreeMap<UserId, MemberRole>,
+    invites: BTreeMap<InviteId, Invite>,
+    installations: BTreeMap<InstallationId, InstallationStatus>,
+}
+
+impl Team {
+    /// The role of a member; `None` for everybody else and in a deleted team.
+    pub fn role(&self, user_id: UserId) -> Option<MemberRole> {
+        if self.deleted { None } else { self.members.get(&user_id).copied() }
+    }
+
+    fn decide(&self, command: TeamCommand) -> Result<Vec<TeamEvent>, TeamError> {
+        use TeamCommand::*;
+        use TeamEvent::*;
+        let Some((name, slug)) = self.names.clone() else {
+            return match command {
+                CreateTeam { name, slug, owner } => Ok(vec![TeamCreated { name, slug, owner }]),
+                _ => Err(TeamError::Unknown),
+            };
+        };
+        match command {
+            DeleteTeam if self.deleted => Ok(vec![]),
+            _ if self.deleted => Err(TeamError::Unknown),
+            CreateTeam { name: n, slug: s, owner } => {
+                let same = n == name && s == slug && self.members.contains_key(&owner);
+                if same { Ok(vec![]) } else { Err(TeamError::Exists) }
+            }
+            RenameTeam { name: new_name, slug: new_slug } => {
+                let (new_name, new_slug) =
+                    (new_name.unwrap_or(name.clone()), new_slug.unwrap_or(slug.clone()));
+                if new_name == name && new_slug == slug {
+                    return Ok(vec![]);
+                }
+                Ok(vec![TeamRenamed { name: new_name, slug: new_slug, old_slug: slug }])
+            }
+            DeleteTeam => {
+                let open = self.invites.iter().filter(|(_, invite)| invite.is_open());
+                let mut events: Vec<_> = open.map(|(id, invite)| invite.revoked(*id)).collect();
+                events.push(TeamDeleted { slug });
+                Ok(events)
+            }
+            ChangeMemberRole { user_id, role, by } => self.change_role(user_id, role, by),
+            RemoveMember { user_id, by } => self.remove(user_id, by),
+            invite @ (InviteMember { .. }
+            | RevokeInvite { .. }
+            | AcceptInvite { .. }
+            | ExpireInvite { .. }) => self.decide_invite(invite),
+            ConnectInstallation { installation_id, github_id, organization } => {
+                if self.installations.contains_key(&installation_id) {
+                    return Ok(vec![]);
+                }
+                Ok(vec![TeamInstallationConnected { installation_id, github_id, organization }])
+            }
+            ChangeInstallationStatus { installation_id, status } => {
+                match self.installations.get(&installation_id) {
+                    None => Err(TeamError::UnknownInstallation),
+                    Some(known) if *known == status => Ok(vec![]),
+                    Some(_) => Ok(vec![TeamInstallationStatusChanged { installation_id, status }]),
+                }
+            }
+            RemoveInstallation { installation_id } if self.installations.contains_key(&installation_id) => {
+                Ok(vec![TeamInstallationRemoved { installation_id }])
+            }
+            RemoveInstallation { .. } => Err(TeamError::UnknownInstallation),
+        }
+    }
+
+    fn change_role(
+        &self,
+        user_id: UserId,
+        role: MemberRole,
+        by: MemberRole,
+    ) -> Result<Vec<TeamEvent>, TeamError> {
+        let old_role = *self.members.get(&user_id).ok_or(TeamError::UnknownMember)?;
+        if old_role == role {
+            return Ok(vec![]);
+        }
+        self.owners_only(old_role.max(role), by)?;
+        self.keeps_an_owner_without(user_id)?;
+        Ok(vec![TeamEvent::TeamMemberRoleChanged { user_id, role, old_role }])
+    }
+
+    fn remove(&self, user_id: UserId, by: MemberRole) -> Result<Vec<TeamEvent>, TeamError> {
+        let role = *self.members.get(&user_id).ok_or(TeamError::UnknownMember)?;
+        self.owners_only(role, by)?;
+        self.keeps_an_owner_without(user_id)?;
+        Ok(vec![TeamEvent::TeamMemberRemoved { user_id, role }])
+    }
+
+    fn owners_only(&self, touched: MemberRole, by: MemberRole) -> Result<(), TeamError> {
+        if touched == MemberRole::Owner && by != MemberRole::Owner {
+            return Err(TeamError::OwnersOnly);
+        }
+        Ok(())
+    }
+
+    fn keeps_an_owner_without(&self, user_id: UserId) -> Result<(), TeamError> {
+        let is_owner = |(id, role): (&UserId, &MemberRole)| *role == MemberRole::Owner && *id != user_id;
+        let was_owner = self.members.get(&user_id) == Some(&MemberRole::Owner);
+        if was_owner && !self.members.iter().any(is_owner) {
+            return Err(TeamError::LastOwner);
+        }
+        Ok(())
+    }
+}
+
+impl Aggregate for Team {
+    const TYPE: &'static str = "team";
+    type Command = TeamCommand;
+    type Event = TeamEvent;
+    type Error = TeamError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: TeamCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), TeamError> {
+        for event in self.decide(command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: TeamEvent) {
+        use TeamEvent::*;
+        match event {
+            TeamCreated { name, slug, owner } => {
+                self.names = Some((name, slug));
+                self.members.insert(owner, MemberRole::Owner);
+            }
+            TeamRenamed { name, slug, .. } => self.names = Some((name, slug)),
+            TeamDeleted { .. } => self.deleted = true,
+            TeamMemberAdded { user_id, role } | TeamMemberRoleChanged { user_id, role, .. } => {
+                self.members.insert(user_id, role);
+            }
+            TeamMemberRemoved { user_id, .. } => {
+                self.members.remove(&user_id);
+            }
+            TeamMemberInvited { invite_id, email_hash, role, invited_by, expires_at, .. } => {
+                let state = InviteState::Open;
+                self.invites.insert(invite_id, Invite { state, email_hash, role, invited_by, expires_at });
+            }
+            TeamInviteRevoked { invite_id, .. } | TeamInviteExpired { invite_id, .. } => {
+                self.close_invite(invite_id, InviteState::Over);
+            }
+            TeamInviteAccepted { invite_id, user_id, .. } => {
+                self.close_invite(invite_id, InviteState::Accepted(user_id));
+            }
+            TeamInstallationConnected { installation_id, .. } => {
+                self.installations.insert(installation_id, InstallationStatus::Active);
+            }
+            TeamInstallationStatusChanged { installation_id, status } => {
+                self.installations.insert(installation_id, status);
+            }
+            TeamInstallationRemoved { installation_id } => {
+                self.installations.remove(&installation_id);
+            }
+        }
+    }
+}
+
+impl Stored for Team {
+    type Id = TeamId;
+
+    fn claims(id: TeamId, event: &TeamEvent) -> Vec<Claim> {
+        use TeamEvent::*;
+        let invite = |hash: &str| format!("{id}/{hash}");
+        match event {
+            TeamCreated { slug, .. } => vec![Claim::take(ClaimScope::TeamSlug, slug.as_str())],
+            TeamRenamed { slug, old_slug, .. } if slug != old_slug => vec![
+                Claim::free(ClaimScope::TeamSlug, old_slug.as_str()),
+                Claim::take(ClaimScope::TeamSlug, slug.as_str()),
+            ],
+            TeamDeleted { slug } => vec![Claim::free(ClaimScope::TeamSlug, slug.as_str())],
+            TeamMemberInvited { email_hash, .. } => {
+                vec![Claim::take(ClaimScope::TeamInvite, invite(email_hash))]
+            }
+            TeamInviteRevoked { email_hash, .. }
+            | TeamInviteAccepted { email_hash, .. }
+            | TeamInviteExpired { email_hash, .. } => {
+                vec![Claim::free(ClaimScope::TeamInvite, invite(email_hash))]
+            }
+            _ => vec![],
+        }
+    }
+
+    fn fact(id: TeamId, event: TeamEvent) -> Fact {
+        Fact::Team(id, event)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What can be asked of a user.
+
+use chrono::{DateTime, Utc};
+
+use crate::ids::{ProjectId, SessionId, TeamId, TokenId};
+use crate::sealed::Sealed;
+use crate::values::DisplayName;
+
+/// Commands of a user.
+#[derive(Clone, Debug)]
+pub enum UserCommand {
+    /// Makes the user. Asked again with the same identity, it is the same user.
+    RegisterUser {
+        /// Sign-in provider.
+        provider: String,
+        /// Id at the provider.
+        subject: String,
+        /// Address.
+        email: Sealed,
+        /// Keyed hash of the address.
+        email_hash: String,
+        /// First name.
+        first_name: Sealed,
+        /// Last name.
+        last_name: Sealed,
+    },
+    /// Changes what is given.
+    ChangeUserProfile {
+        /// First name.
+        first_name: Option<Sealed>,
+        /// Last name.
+        last_name: Option<Sealed>,
+        /// Address of a picture.
+        photo_url: Option<Sealed>,
+    },
+    /// Looks at another team.
+    SwitchActiveTeam {
+        /// That team, or none.
+        team_id: Option<TeamId>,
+    },
+    /// Looks at another project.
+    SwitchActiveProject {
+        /// That project, or none.
+        project_id: Option<ProjectId>,
+    },
+    /// Notes that the password was set.
+    ChangePassword,
+    /// Begins a session.
+    SignIn {
+        /// Its id.
+        session_id: SessionId,
+        /// Through which provider.
+        provider: String,
+    },
+    /// Ends a session.
+    SignOut {
+        /// Its id.
+        session_id: SessionId,
+    },
+    /// Makes a personal token.
+    CreateUserToken {
+        /// Its id.
+        token_id: TokenId,
+        /// Its name.
+        name: DisplayName,
+        /// SHA-256 of the plain token, hex.
+        hash: String,
+        /// Its first characters.
+        prefix: String,
+        /// When it ends.
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// Ends a personal token.
+    RevokeUserToken {
+        /// Its id.
+        token_id: TokenId,
+    },
+}
+
+impl UserCommand {
+    /// The name kept in the envelope.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RegisterUser { .. } => "RegisterUser",
+            Self::ChangeUserProfile { .. } => "ChangeUserProfile",
+            Self::SwitchActiveTeam { .. } => "SwitchActiveTeam",
+            Self::SwitchActiveProject { .. } => "SwitchActiveProject",
+            Self::ChangePassword => "ChangePassword",
+            Self::SignIn { .. } => "SignIn",
+            Self::SignOut { .. } => "SignOut",
+            Self::CreateUserToken { .. } => "CreateUserToken",
+            Self::RevokeUserToken { .. } => "RevokeUserToken",
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What can happen to a user.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ProjectId, SessionId, TeamId, TokenId};
+use crate::sealed::Sealed;
+use crate::values::DisplayName;
+
+/// Events of a user. Personal data is sealed under the user's own key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum UserEvent {
+    /// The user exists.
+    #[serde(rename = "user.registered")]
+    UserRegistered {
+        /// Which sign-in provider vouches: `local`, `oidc`, …
+        provider: String,
+        /// The user's id at the provider.
+        subject: String,
+        /// The address.
+        email: Sealed,
+        /// Keyed hash of the address, for uniqueness and look-up.
+        email_hash: String,
+        /// First name.
+        first_name: Sealed,
+        /// Last name.
+        last_name: Sealed,
+    },
+    /// Name or picture changed; what is absent stays.
+    #[serde(rename = "user.profile_changed")]
+    UserProfileChanged {
+        /// New first name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_name: Option<Sealed>,
+        /// New last name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_name: Option<Sealed>,
+        /// New address of a picture.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        photo_url: Option<Sealed>,
+    },
+    /// The user looks at another team.
+    #[serde(rename = "user.active_team_switched")]
+    UserActiveTeamSwitched {
+        /// That team, or none.
+        team_id: Option<TeamId>,
+    },
+    /// The user looks at another project.
+    #[serde(rename = "user.active_project_switched")]
+    UserActiveProjectSwitched {
+        /// That project, or none.
+        project_id: Option<ProjectId>,
+    },
+    /// The password was set; its hash is kept outside the log.
+    #[serde(rename = "user.password_changed")]
+    UserPasswordChanged {},
+    /// A session began.
+    #[serde(rename = "user.signed_in")]
+    UserSignedIn {
+        /// The session.
+        session_id: SessionId,
+        /// Through which provider.
+        provider: String,
+    },
+    /// A session ended.
+    #[serde(rename = "user.signed_out")]
+    UserSignedOut {
+        /// The session.
+        session_id: SessionId,
+    },
+    /// A personal API token exists.
+    #[serde(rename = "user.token_created")]
+    UserTokenCreated {
+        /// The token.
+        token_id: TokenId,
+        /// What its owner calls it.
+        name: DisplayName,
+        /// SHA-256 of the plain token, hex.
+        hash: String,
+        /// Its first characters, shown in lists.
+        prefix: String,
+        /// From when on it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// A personal API token is refused from now on.
+    #[serde(rename = "user.token_revoked")]
+    UserTokenRevoked {
+        /// The token.
+        token_id: TokenId,
+    },
+}
+
+impl DomainEvent for UserEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::UserRegistered { .. } => "user.registered",
+            Self::UserProfileChanged { .. } => "user.profile_changed",
+            Self::UserActiveTeamSwitched { .. } => "user.active_team_switched",
+            Self::UserActiveProjectSwitched { .. } => "user.active_project_switched",
+            Self::UserPasswordChanged {} => "user.password_changed",
+            Self::UserSignedIn { .. } => "user.signed_in",
+            Self::UserSignedOut { .. } => "user.signed_out",
+            Self::UserTokenCreated { .. } => "user.token_created",
+            Self::UserTokenRevoked { .. } => "user.token_revoked",
+        }
+        .to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1".to_owned()
+    }
+}

@@ -1,0 +1,162 @@
+//! A person who can sign in.
+//!
+//! Invariant: an identity (provider and subject) and an e-mail address belong to one user at most.
+
+mod command;
+mod error;
+mod event;
+
+use std::collections::BTreeSet;
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+use crate::claim::{Claim, ClaimScope};
+use crate::fact::{Fact, Stored};
+use crate::ids::{ProjectId, SessionId, TeamId, TokenId, UserId};
+use crate::sealed::Sealed;
+
+pub use command::UserCommand;
+pub use error::UserError;
+pub use event::UserEvent;
+
+/// Only what is needed to decide.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct User {
+    identity: Option<(String, String)>,
+    first_name: Option<Sealed>,
+    last_name: Option<Sealed>,
+    photo_url: Option<Sealed>,
+    active_team: Option<TeamId>,
+    active_project: Option<ProjectId>,
+    sessions: BTreeSet<SessionId>,
+    tokens: BTreeSet<TokenId>,
+}
+
+impl User {
+    fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
+        use UserCommand::*;
+        use UserEvent::*;
+        if let RegisterUser { provider, subject, email, email_hash, first_name, last_name } = command {
+            return match &self.identity {
+                None => {
+                    Ok(vec![UserRegistered { provider, subject, email, email_hash, first_name, last_name }])
+                }
+                Some(known) if *known == (provider, subject) => Ok(vec![]),
+                Some(_) => Err(UserError::OtherIdentity),
+            };
+        }
+        if self.identity.is_none() {
+            return Err(UserError::Unknown);
+        }
+        Ok(match command {
+            RegisterUser { .. } => unreachable!("answered above"),
+            ChangeUserProfile { first_name, last_name, photo_url } => {
+                let first_name = changed(&self.first_name, first_name);
+                let last_name = changed(&self.last_name, last_name);
+                let photo_url = changed(&self.photo_url, photo_url);
+                if first_name.is_none() && last_name.is_none() && photo_url.is_none() {
+                    return Ok(vec![]);
+                }
+                vec![UserProfileChanged { first_name, last_name, photo_url }]
+            }
+            SwitchActiveTeam { team_id } if team_id == self.active_team => vec![],
+            SwitchActiveTeam { team_id } => vec![UserActiveTeamSwitched { team_id }],
+            SwitchActiveProject { project_id } if project_id == self.active_project => vec![],
+            SwitchActiveProject { project_id } => vec![UserActiveProjectSwitched { project_id }],
+            ChangePassword => vec![UserPasswordChanged {}],
+            SignIn { session_id, .. } if self.sessions.contains(&session_id) => vec![],
+            SignIn { session_id, provider } => vec![UserSignedIn { session_id, provider }],
+            SignOut { session_id } if self.sessions.contains(&session_id) => {
+                vec![UserSignedOut { session_id }]
+            }
+            SignOut { .. } => return Err(UserError::UnknownSession),
+            CreateUserToken { token_id, .. } if self.tokens.contains(&token_id) => vec![],
+            CreateUserToken { token_id, name, hash, prefix, expires_at } => {
+                vec![UserTokenCreated { token_id, name, hash, prefix, expires_at }]
+            }
+            RevokeUserToken { token_id } if self.tokens.contains(&token_id) => {
+                vec![UserTokenRevoked { token_id }]
+            }
+            RevokeUserToken { .. } => return Err(UserError::UnknownToken),
+        })
+    }
+}
+
+/// The new value, unless it is the old one.
+fn changed(old: &Option<Sealed>, new: Option<Sealed>) -> Option<Sealed> {
+    new.filter(|new| !old.as_ref().is_some_and(|old| old.same_value(new)))
+}
+
+impl Aggregate for User {
+    const TYPE: &'static str = "user";
+    type Command = UserCommand;
+    type Event = UserEvent;
+    type Error = UserError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: UserCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), UserError> {
+        for event in self.decide(command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: UserEvent) {
+        use UserEvent::*;
+        match event {
+            UserRegistered { provider, subject, first_name, last_name, .. } => {
+                self.identity = Some((provider, subject));
+                self.first_name = Some(first_name);
+                self.last_name = Some(last_name);
+            }
+            UserProfileChanged { first_name, last_name, photo_url } => {
+                self.first_name = first_name.or(self.first_name.take());
+                self.last_name = last_name.or(self.last_name.take());
+                self.photo_url = photo_url.or(self.photo_url.take());
+            }
+            UserActiveTeamSwitched { team_id } => self.active_team = team_id,
+            UserActiveProjectSwitched { project_id } => self.active_project = project_id,
+            UserPasswordChanged {} => {}
+            UserSignedIn { session_id, .. } => {
+                self.sessions.insert(session_id);
+            }
+            UserSignedOut { session_id } => {
+                self.sessions.remove(&session_id);
+            }
+            UserTokenCreated { token_id, .. } => {
+                self.tokens.insert(token_id);
+            }
+            UserTokenRevoked { token_id } => {
+                self.tokens.remove(&token_id);
+            }
+        }
+    }
+}
+
+impl Stored for User {
+    type Id = UserId;
+
+    fn claims(_: UserId, event: &UserEvent) -> Vec<Claim> {
+        match event {
+            UserEvent::UserRegistered { provider, subject, email_hash, .. } => vec![
+                Claim::take(ClaimScope::UserEmail, email_hash),
+                Claim::take(ClaimScope::UserIdentity, format!("{provider}/{subject}")),
+            ],
+            _ => vec![],
+        }
+    }
+
+    fn fact(id: UserId, event: UserEvent) -> Fact {
+        Fact::User(id, event)
+    }
+}
+
+#[cfg(test)]
+mod tests;

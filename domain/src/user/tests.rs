@@ -1,0 +1,162 @@
+use cqrs_es::test::TestFramework;
+use uuid::Uuid;
+
+use super::UserCommand::*;
+use super::UserEvent::*;
+use super::*;
+use crate::testing::sealed;
+
+fn given(events: Vec<UserEvent>) -> cqrs_es::test::AggregateTestExecutor<User> {
+    TestFramework::<User>::with(()).given(events)
+}
+
+fn registered() -> UserEvent {
+    UserRegistered {
+        provider: "local".into(),
+        subject: "ann".into(),
+        email: sealed("ann@example.org"),
+        email_hash: "h1".into(),
+        first_name: sealed("Ann"),
+        last_name: sealed("Lee"),
+    }
+}
+
+fn register(subject: &str) -> UserCommand {
+    RegisterUser {
+        provider: "local".into(),
+        subject: subject.into(),
+        email: sealed("ann@example.org"),
+        email_hash: "h1".into(),
+        first_name: sealed("Ann"),
+        last_name: sealed("Lee"),
+    }
+}
+
+fn session(n: u128) -> SessionId {
+    SessionId(Uuid::from_u128(n))
+}
+
+fn token(n: u128) -> TokenId {
+    TokenId(Uuid::from_u128(n))
+}
+
+fn signed_in(n: u128) -> UserEvent {
+    UserSignedIn { session_id: session(n), provider: "local".into() }
+}
+
+fn token_created(n: u128) -> UserEvent {
+    UserTokenCreated {
+        token_id: token(n),
+        name: "ci".parse().unwrap(),
+        hash: "ff".into(),
+        prefix: "ma_1".into(),
+        expires_at: None,
+    }
+}
+
+#[test]
+fn a_user_is_registered_once() {
+    given(vec![]).when(register("ann")).then_expect_events(vec![registered()]);
+    given(vec![registered()]).when(register("ann")).then_expect_events(vec![]);
+    given(vec![registered()]).when(register("bob")).then_expect_error(UserError::OtherIdentity);
+}
+
+#[test]
+fn nobody_can_do_nothing() {
+    for command in [
+        ChangePassword,
+        SignIn { session_id: session(1), provider: "local".into() },
+        SwitchActiveTeam { team_id: None },
+        SwitchActiveProject { project_id: None },
+        ChangeUserProfile { first_name: Some(sealed("x")), last_name: None, photo_url: None },
+        RevokeUserToken { token_id: token(1) },
+        SignOut { session_id: session(1) },
+    ] {
+        given(vec![]).when(command).then_expect_error(UserError::Unknown);
+    }
+}
+
+#[test]
+fn a_profile_changes_only_where_it_differs() {
+    given(vec![registered()])
+        .when(ChangeUserProfile {
+            first_name: Some(sealed("Ann")),
+            last_name: Some(sealed("Ray")),
+            photo_url: None,
+        })
+        .then_expect_events(vec![UserProfileChanged {
+            first_name: None,
+            last_name: Some(sealed("Ray")),
+            photo_url: None,
+        }]);
+    given(vec![registered()])
+        .when(ChangeUserProfile { first_name: Some(sealed("Ann")), last_name: None, photo_url: None })
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn switching_to_the_same_team_or_project_stays_quiet() {
+    let team_id = Some(TeamId(Uuid::from_u128(5)));
+    let project_id = Some(ProjectId(Uuid::from_u128(6)));
+    given(vec![registered()])
+        .when(SwitchActiveTeam { team_id })
+        .then_expect_events(vec![UserActiveTeamSwitched { team_id }]);
+    given(vec![registered(), UserActiveTeamSwitched { team_id }])
+        .when(SwitchActiveTeam { team_id })
+        .then_expect_events(vec![]);
+    given(vec![registered()])
+        .when(SwitchActiveProject { project_id })
+        .then_expect_events(vec![UserActiveProjectSwitched { project_id }]);
+    given(vec![registered(), UserActiveProjectSwitched { project_id }])
+        .when(SwitchActiveProject { project_id })
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn every_password_change_is_a_fact() {
+    given(vec![registered(), UserPasswordChanged {}])
+        .when(ChangePassword)
+        .then_expect_events(vec![UserPasswordChanged {}]);
+}
+
+#[test]
+fn a_session_begins_and_ends_once() {
+    let begin = || SignIn { session_id: session(1), provider: "local".into() };
+    given(vec![registered()]).when(begin()).then_expect_events(vec![signed_in(1)]);
+    given(vec![registered(), signed_in(1)]).when(begin()).then_expect_events(vec![]);
+    given(vec![registered(), signed_in(1)])
+        .when(SignOut { session_id: session(1) })
+        .then_expect_events(vec![UserSignedOut { session_id: session(1) }]);
+    given(vec![registered(), signed_in(1), UserSignedOut { session_id: session(1) }])
+        .when(SignOut { session_id: session(1) })
+        .then_expect_error(UserError::UnknownSession);
+}
+
+#[test]
+fn a_token_is_created_and_revoked_once() {
+    let create = || CreateUserToken {
+        token_id: token(1),
+        name: "ci".parse().unwrap(),
+        hash: "ff".into(),
+        prefix: "ma_1".into(),
+        expires_at: None,
+    };
+    given(vec![registered()]).when(create()).then_expect_events(vec![token_created(1)]);
+    given(vec![registered(), token_created(1)]).when(create()).then_expect_events(vec![]);
+    given(vec![registered(), token_created(1)])
+        .when(RevokeUserToken { token_id: token(1) })
+        .then_expect_events(vec![UserTokenRevoked { token_id: token(1) }]);
+    given(vec![registered()])
+        .when(RevokeUserToken { token_id: token(1) })
+        .then_expect_error(UserError::UnknownToken);
+}
+
+#[test]
+fn registration_claims_address_and_identity() {
+    let id = UserId(Uuid::from_u128(1));
+    assert_eq!(
+        User::claims(id, &registered()),
+        vec![Claim::take(ClaimScope::UserEmail, "h1"), Claim::take(ClaimScope::UserIdentity, "local/ann")]
+    );
+    assert_eq!(User::claims(id, &UserPasswordChanged {}), vec![]);
+}
