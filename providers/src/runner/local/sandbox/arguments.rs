@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -96,6 +97,12 @@ pub(super) fn file(jail: &Jail, user: Option<u32>) -> io::Result<OwnedFd> {
     arguments.all(&["--perms", "0644", "--ro-bind-data", &passwd, "/etc/passwd"])?;
     arguments.all(&["--perms", "0644", "--ro-bind-data", &group, "/etc/group"])?;
     for Mount { host, inside, writable } in &jail.mounts {
+        // Those that bubblewrap makes on the way are for root alone.
+        let ancestors: Vec<&Path> = inside.ancestors().skip(1).filter(|dir| dir.parent().is_some()).collect();
+        for dir in ancestors.into_iter().rev() {
+            arguments.add("--dir")?;
+            arguments.add(dir)?;
+        }
         arguments.add(if *writable { "--bind" } else { "--ro-bind" })?;
         arguments.add(host)?;
         arguments.add(inside)?;

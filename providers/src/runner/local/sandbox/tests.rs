@@ -138,6 +138,21 @@ async fn the_machines_files_are_not_inside() {
 }
 
 #[tokio::test]
+async fn a_directory_deep_down_can_be_entered() {
+    let bench = Bench::start().await;
+    let tools = bench.dir.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    fs::write(tools.join("tool"), "found").unwrap();
+    let inside = PathBuf::from("/somewhere/deep/down");
+    let mut jail = bench.jail(&["/bin/cat", "/somewhere/deep/down/tool"]);
+    jail.mounts.push(Mount { host: tools, inside, writable: false });
+    let mut running = bench.claim.run(jail).await.unwrap();
+    let mut text = String::new();
+    running.pipes.take().unwrap().0.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "found");
+}
+
+#[tokio::test]
 async fn it_runs_as_a_user_of_its_own() {
     let bench = Bench::start().await;
     let (output, _) =
