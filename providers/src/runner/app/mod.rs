@@ -2,5 +2,12 @@
 
 pub mod detect;
 pub mod explain;
+mod manifest;
+mod node_version;
 pub mod package;
+mod plain;
+mod preflight;
 pub mod toolchain;
+
+#[cfg(test)]
+mod tests;
