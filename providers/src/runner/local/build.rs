@@ -88,11 +88,11 @@ async fn steps(
     watch.phase.send_replace(Some(Phase::Building));
     let build = argv(plan.build_command.as_ref(), &app.build);
     commands.run(Phase::Building, &build, &app.project_root, explain::explain_build).await?;
-    let built = find_output(source, app.project_root.join(".mastra/output")).await?;
 
     watch.phase.send_replace(Some(Phase::Packaging));
     say(output, "Packing the artifact");
     let max_bytes = u64::from(limits.disk_mib.unwrap_or_default()) << 20;
+    let built = app.project_root.join(".mastra/output");
     let packed = package::pack(&built, max_bytes, &*inner.artifacts, &dir.join("scratch")).await?;
     for warning in &packed.warnings {
         say(output, &format!("Warning: {warning}"));
@@ -113,21 +113,6 @@ async fn prepare(dir: &Path) -> io::Result<()> {
         ["source", "home", "tmp", "scratch"].iter().try_for_each(|name| fs::create_dir(dir.join(name)))
     })
     .await
-}
-
-/// The output, if it is there and no link leads out of the checkout: the platform is about to read it with its
-/// own rights.
-async fn find_output(source: PathBuf, output: PathBuf) -> Result<PathBuf, BuildFailure> {
-    let found = blocking(move || {
-        let real = output.canonicalize()?;
-        let index = real.join("index.mjs").symlink_metadata()?;
-        Ok((real.starts_with(source) && index.is_file()).then_some(real))
-    });
-    found.await.ok().flatten().ok_or_else(|| {
-        let message = "the build ended well but left no .mastra/output/index.mjs: it must run `mastra build`, \
-                       without a deployer for another platform";
-        failure(FailureCode::OutputMissing, Phase::Building, message)
-    })
 }
 
 /// Resolves when the build must stop: it is told so, or nobody is left to tell.
