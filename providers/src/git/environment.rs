@@ -31,8 +31,8 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// Makes the directory in `parent`. `local` is the git directory of a `file://` repository, checked by the
-    /// caller. `extra` settings are the tests' way to reach a server without TLS.
+    /// Makes the directory in `parent`. `local` is the git directory of a `file://` repository, checked by
+    /// the caller. `extra` settings are the tests' way to reach a server without TLS.
     pub(super) fn create(
         parent: &Path,
         repository: &Repository,
@@ -143,7 +143,8 @@ fn settings(protocol: &str) -> Vec<(String, String)> {
     settings
 }
 
-/// The git directory that a `file://` address names, if it lies below one of `roots` with every link followed.
+/// The git directory that a `file://` address names, if it lies below one of `roots` with every link
+/// followed.
 pub(super) fn local_git_dir(address: &str, roots: &[PathBuf]) -> Option<PathBuf> {
     let path = Url::parse(address).ok()?.to_file_path().ok()?;
     let roots: Vec<PathBuf> = roots.iter().filter_map(|root| root.canonicalize().ok()).collect();

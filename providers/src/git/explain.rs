@@ -1,4 +1,5 @@
-//! Turns what git says into words for the project's owner: without paths of this machine, without credentials.
+//! Turns what git says into words for the project's owner: without paths of this machine, without
+//! credentials.
 
 use domain::ports::git::{GitError, Repository};
 
@@ -26,7 +27,8 @@ pub(super) fn explain(stderr: &str, repository: &Repository) -> GitError {
     let says = |signs: &[&str]| signs.iter().any(|sign| stderr.contains(sign));
     if says(&MOVED) {
         return GitError::NotAllowed(format!(
-            "{url} redirects to another address: enter the final one (often only `.git` is missing at its end)"
+            "{url} redirects to another address: enter the final one (often only `.git` is missing at \
+             its end)"
         ));
     }
     if stderr.contains("transport '") && stderr.contains("not allowed") {

@@ -24,7 +24,7 @@ impl Origin {
     fn new() -> Self {
         let origin = Self { dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir_all(origin.path()).unwrap();
-        std::fs::create_dir(origin.into_dir()).unwrap();
+        std::fs::create_dir(origin.target()).unwrap();
         origin.git(&["init", "--quiet", "--initial-branch=main"]);
         origin.write("README.md", "hello\n");
         origin
@@ -34,7 +34,7 @@ impl Origin {
         self.dir.path().join("roots/origin")
     }
 
-    fn into_dir(&self) -> PathBuf {
+    fn target(&self) -> PathBuf {
         self.dir.path().join("into")
     }
 
@@ -73,12 +73,12 @@ impl Origin {
 
     async fn checkout(&self, commit: &CommitSha) -> Result<(), GitError> {
         let roots = vec![self.dir.path().join("roots")];
-        git(roots).checkout(&self.repository(), commit, &self.into_dir()).await
+        git(roots).checkout(&self.repository(), commit, &self.target()).await
     }
 
     /// Names of everything below the checkout.
     fn files(&self) -> Vec<String> {
-        let into = self.into_dir();
+        let into = self.target();
         let names = walkdir::WalkDir::new(&into).min_depth(1).sort_by_file_name().into_iter();
         names.map(|e| e.unwrap().path().strip_prefix(&into).unwrap().to_str().unwrap().to_owned()).collect()
     }
@@ -247,9 +247,9 @@ async fn nothing_that_the_repository_brings_is_run_or_fetched() {
     origin.checkout(&commit).await.unwrap();
 
     assert!(!marker.exists());
-    assert_eq!(std::fs::read_to_string(origin.into_dir().join("a.bin")).unwrap(), "as committed");
-    assert_eq!(std::fs::read_to_string(origin.into_dir().join("a.lfs")).unwrap(), pointer);
-    assert_eq!(std::fs::read_dir(origin.into_dir().join("inner")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_to_string(origin.target().join("a.bin")).unwrap(), "as committed");
+    assert_eq!(std::fs::read_to_string(origin.target().join("a.lfs")).unwrap(), pointer);
+    assert_eq!(std::fs::read_dir(origin.target().join("inner")).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -272,13 +272,13 @@ async fn size_and_time_have_bounds() {
     let roots = vec![origin.dir.path().join("roots")];
 
     let small = GitCommand::new(GitConfig { max_checkout_bytes: 2 << 20, ..config(roots.clone()) });
-    let answer = small.checkout(&origin.repository(), &commit, &origin.into_dir()).await;
+    let answer = small.checkout(&origin.repository(), &commit, &origin.target()).await;
     let message = "the repository is larger than 2 MiB or has too many files";
     assert_eq!(answer, Err(GitError::OverLimit(message.to_owned())));
     assert!(origin.files().is_empty());
 
     let hasty = GitCommand::new(GitConfig { timeout: Duration::ZERO, ..config(roots) });
-    let answer = hasty.checkout(&origin.repository(), &commit, &origin.into_dir()).await;
+    let answer = hasty.checkout(&origin.repository(), &commit, &origin.target()).await;
     assert!(matches!(answer, Err(GitError::OverLimit(_))), "{answer:?}");
     let answer = hasty.resolve(&origin.repository(), &branch("main")).await;
     assert!(matches!(answer, Err(GitError::Unreachable(_))), "{answer:?}");
@@ -304,7 +304,7 @@ async fn a_token_travels_in_a_header_and_nowhere_else() {
     let mut repository = Repository { url: server.url("origin"), token: Some(Secret::new("s3cret-t0ken")) };
 
     assert_eq!(git.resolve(&repository, &branch("main")).await, Ok(commit.clone()));
-    git.checkout(&repository, &commit, &origin.into_dir()).await.unwrap();
+    git.checkout(&repository, &commit, &origin.target()).await.unwrap();
 
     assert_eq!(origin.files(), ["README.md"]);
     assert!(server.requests() >= 3);
@@ -327,10 +327,10 @@ async fn a_host_that_sends_no_single_commits_is_asked_for_its_branches() {
     let repository = Repository { url: server.url("origin"), token: Some(Secret::new("t")) };
     let git = server.git(config(vec![]));
 
-    git.checkout(&repository, &first, &origin.into_dir()).await.unwrap();
+    git.checkout(&repository, &first, &origin.target()).await.unwrap();
 
     assert_eq!(origin.files(), ["README.md"]);
-    let absent = git.checkout(&repository, &unknown_commit(), &origin.into_dir()).await;
+    let absent = git.checkout(&repository, &unknown_commit(), &origin.target()).await;
     assert_eq!(absent, Err(GitError::NoCommit(unknown_commit().to_string())));
 }
 
@@ -352,4 +352,35 @@ async fn an_unreachable_host_is_told_without_paths() {
     let answer = git.resolve(&repository, &branch("main")).await;
     let Err(GitError::Unreachable(text)) = answer else { panic!("{answer:?}") };
     assert!(text.contains("Failed to connect") && !text.contains("/tmp"), "{text}");
+}
+
+/// Whether any process has the text in its argument vector.
+fn is_running(text: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("cmdline"));
+    let mut vectors = processes.filter_map(|path| std::fs::read(path).ok());
+    vectors.any(|vector| String::from_utf8_lossy(&vector).contains(text))
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_leaves_no_process() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/", silent.local_addr().unwrap());
+    let mut git = git(vec![]);
+    git.extra = vec![
+        (format!("url.{address}.insteadOf"), "https://git.test/".to_owned()),
+        ("protocol.http.allow".to_owned(), "always".to_owned()),
+    ];
+    let repository = Repository { url: "https://git.test/x".parse().unwrap(), token: None };
+    let call = tokio::spawn(async move { git.resolve(&repository, &branch("main")).await });
+    let _connection = silent.accept().await.unwrap();
+    assert!(is_running(&address));
+
+    call.abort();
+
+    let gone = async {
+        while is_running(&address) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("git is killed with its group");
 }

@@ -61,8 +61,8 @@ pub struct App {
     pub build: Vec<String>,
 }
 
-/// Finds the app at `project_root` of the checkout. Nothing above or outside of the checkout is looked at; the
-/// paths of the answer are canonical.
+/// Finds the app at `project_root` of the checkout. Nothing above or outside of the checkout is looked at;
+/// the paths of the answer are canonical.
 pub fn find(
     checkout: &Path,
     project_root: &RelativePath,
@@ -210,7 +210,8 @@ impl Places<'_> {
                 Some(range) => {
                     if node_version::too_old(&range) {
                         warnings.push(format!(
-                            "{place} asks for Node {text}, but Mastra needs {}: the app may fail while it runs.",
+                            "{place} asks for Node {text}, but Mastra needs {}: the app may fail while \
+                             it runs.",
                             node_version::MINIMUM
                         ));
                     }

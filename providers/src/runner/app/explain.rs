@@ -49,12 +49,14 @@ const INSTALL: [Kind; 12] = [
             "lockfile had changes, but lockfile is frozen",
         ],
         code: FailureCode::LockfileOutOfSync,
-        advice: "The lock file does not fit package.json. Run the package manager's install and commit the lock file.",
+        advice: "The lock file does not fit package.json. Run the package manager's install and commit \
+                 the lock file.",
     },
     Kind {
         signs: &["code ERESOLVE"],
         code: FailureCode::InstallFailed,
-        advice: "Two dependencies need different versions of the same package. Align their versions in package.json.",
+        advice: "Two dependencies need different versions of the same package. Align their versions in \
+                 package.json.",
     },
     Kind {
         signs: &[
@@ -66,8 +68,8 @@ const INSTALL: [Kind; 12] = [
             "Unable to authenticate",
         ],
         code: FailureCode::InstallFailed,
-        advice: "The registry refused access. A private package needs its token as a build-time variable that \
-                 .npmrc refers to.",
+        advice: "The registry refused access. A private package needs its token as a build-time \
+                 variable that .npmrc refers to.",
     },
     Kind {
         signs: &["code E404", "ERR_PNPM_FETCH_404", "Request failed \"404", "failed to resolve"],
@@ -87,7 +89,8 @@ const INSTALL: [Kind; 12] = [
             "IntegrityCheckFailed",
         ],
         code: FailureCode::InstallFailed,
-        advice: "A downloaded package is not the one of the lock file. If it was published again on purpose, renew the lock file.",
+        advice: "A downloaded package is not the one of the lock file. If it was published again on \
+                 purpose, renew the lock file.",
     },
     Kind {
         signs: &[
@@ -103,7 +106,8 @@ const INSTALL: [Kind; 12] = [
             "ConnectionRefused",
         ],
         code: FailureCode::InstallFailed,
-        advice: "The package registry could not be reached. Try again; if it stays so, the build host has no way to it.",
+        advice: "The package registry could not be reached. Try again; if it stays so, the build host \
+                 has no way to it.",
     },
     Kind {
         signs: &["EUNSUPPORTEDPROTOCOL", "Unsupported URL Type"],
@@ -118,7 +122,8 @@ const INSTALL: [Kind; 12] = [
     Kind {
         signs: &["gyp ERR!", "node-gyp"],
         code: FailureCode::InstallFailed,
-        advice: "A dependency had to be compiled, and that failed. Use a version with prebuilt binaries for Linux.",
+        advice: "A dependency had to be compiled, and that failed. Use a version with prebuilt binaries \
+                 for Linux.",
     },
     Kind {
         signs: &["EJSONPARSE", "ERR_PNPM_JSON_PARSE"],

@@ -8,6 +8,7 @@ pub mod package;
 mod plain;
 mod preflight;
 pub mod toolchain;
+mod tools;
 
 #[cfg(test)]
 mod tests;

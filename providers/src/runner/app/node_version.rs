@@ -4,6 +4,8 @@ use nodejs_semver::{Range, Version};
 
 /// The major version when nothing is said, and the preferred one of several: the oldest that Mastra supports.
 const DEFAULT_MAJOR: u64 = 22;
+/// Two major versions a year: enough for decades.
+const MAX_MAJOR: u64 = 100;
 /// What Mastra needs.
 pub(super) const MINIMUM: &str = ">=22.13.0";
 /// Names of the long-term lines, as `.nvmrc` may hold them.
@@ -43,19 +45,16 @@ pub(super) fn fits(version: &Version, range: &Range) -> bool {
     range.satisfies(version) && (minimum().satisfies(version) || too_old(range))
 }
 
-/// The best of several versions: of the default line if the range allows it, else of a long-term (even) line,
-/// else any; the newest of its line, and the oldest such line, because packages are tested with it longest.
-pub(super) fn choose(range: &Range, available: &[Version]) -> Option<Version> {
-    let fitting = available.iter().filter(|version| fits(version, range));
-    fitting.min_by_key(|version| (rank(version), std::cmp::Reverse((*version).clone()))).cloned()
-}
-
-fn rank(version: &Version) -> (u64, u64) {
-    match version.major() {
-        DEFAULT_MAJOR => (0, 0),
-        major if major % 2 == 0 && major > DEFAULT_MAJOR => (1, major),
-        major => (2, u64::MAX - major),
-    }
+/// The part of the range to install from: one major version, so that the choice does not change with every
+/// new one. The default line if the range allows it, else the oldest newer long-term (even) line, else the
+/// newest.
+pub(super) fn line(range: &Range) -> Option<Range> {
+    let range = if too_old(range) { range.clone() } else { range.intersect(&minimum())? };
+    let newer = (DEFAULT_MAJOR..MAX_MAJOR).step_by(2);
+    newer.chain((0..MAX_MAJOR).rev()).find_map(|major| {
+        let line = Range::parse(format!("{major}.x")).expect("a number and `.x` is a range");
+        range.intersect(&line)
+    })
 }
 
 fn minimum() -> Range {
@@ -85,10 +84,21 @@ mod tests {
             ("99", None),
         ];
         for (range, version) in cases {
-            let chosen = choose(&wanted(Some(range)), &available).map(|version| version.to_string());
-            assert_eq!(chosen.as_deref(), version, "{range}");
+            let line = line(&wanted(Some(range))).unwrap();
+            let chosen = available.iter().rev().find(|version| line.satisfies(version));
+            assert_eq!(chosen.map(ToString::to_string).as_deref(), version, "{range} -> {line}");
         }
-        assert_eq!(choose(&wanted(None), &available).unwrap().to_string(), "22.23.3");
+        assert!(line(&wanted(None)).unwrap().satisfies(&available[4]));
+        assert!(line(&Range::parse(">200").unwrap()).is_none());
+    }
+
+    #[test]
+    fn another_version_of_the_machine_fits_only_if_mastra_runs_on_it() {
+        let version = |text: &str| Version::parse(text).unwrap();
+        assert!(fits(&version("24.1.0"), &wanted(Some(">=20"))));
+        assert!(!fits(&version("20.19.0"), &wanted(Some(">=20"))));
+        assert!(fits(&version("20.19.0"), &wanted(Some("20.x"))));
+        assert!(!fits(&version("24.1.0"), &wanted(None)));
     }
 
     #[test]

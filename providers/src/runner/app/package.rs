@@ -98,7 +98,8 @@ fn write(output: &Path, max_bytes: u64, scratch: &Path) -> Result<Written, Build
     if fs::symlink_metadata(output.join("index.mjs")).is_err() {
         return Err(failure(
             FailureCode::OutputMissing,
-            "The build ended well but wrote no `.mastra/output/index.mjs`: the build command has to run `mastra build`.",
+            "The build ended well but wrote no `.mastra/output/index.mjs`: the build command has to run \
+             `mastra build`.",
         ));
     }
     if output.canonicalize().ok().as_deref() != Some(output) {

@@ -31,11 +31,9 @@ fn without_sequences(text: &str) -> String {
                 Some('[') => {
                     chars.find(|c| ('@'..='~').contains(c));
                 }
-                Some(']') => {
-                    // Ends with BEL or with ESC and a backslash.
-                    if chars.find(|c| matches!(c, '\u{7}' | '\u{1b}')) == Some('\u{1b}') {
-                        chars.next();
-                    }
+                // A title ends with BEL, or with ESC and a backslash.
+                Some(']') if chars.find(|c| matches!(c, '\u{7}' | '\u{1b}')) == Some('\u{1b}') => {
+                    chars.next();
                 }
                 _ => {}
             },
@@ -88,7 +86,7 @@ mod tests {
         let cases = [
             ("\u{1b}[31mERROR\u{1b}[39m x", "ERROR x"),
             ("\u{1b}]0;title\u{7}a\u{1b}]8;;http://x\u{1b}\\b\r\n", "ab\n"),
-            ("/data/builds/42/work/src/mastra/a.ts:2:24: bad", "src/mastra/a.ts:2:24: bad"),
+            ("/data/builds/42/source/src/mastra/a.ts:2:24: bad", "src/mastra/a.ts:2:24: bad"),
             ("at (file:///w/node_modules/x/a.js:1:2)", "at (node_modules/x/a.js:1:2)"),
             ("see https://example.org/a/b/c and /a/b", "see https://example.org/a/b/c and /a/b"),
             ("cwd=/one/two/three/four", "cwd=three/four"),

@@ -35,7 +35,8 @@ fn the_package_manager_is_the_one_named_else_that_of_the_lock_file() {
     use PackageManager::{Bun, Npm, Pnpm, Yarn};
     let pinned = |text: &str| format!(r#"{{"scripts":{{"build":"x"}},"packageManager":"{text}"}}"#);
     let plain = r#"{"scripts":{"build":"x"}}"#.to_owned();
-    let cases: [(String, &[&str], PackageManager, Option<&str>, &str); 12] = [
+    type Case<'a> = (String, &'a [&'a str], PackageManager, Option<&'a str>, &'a str);
+    let cases: [Case; 12] = [
         (plain.clone(), &[], Npm, None, "npm install --include=dev --no-audit --no-fund"),
         (plain.clone(), &["package-lock.json"], Npm, None, "npm ci --include=dev --no-audit --no-fund"),
         (plain.clone(), &["npm-shrinkwrap.json"], Npm, None, "npm ci --include=dev --no-audit --no-fund"),
@@ -192,7 +193,8 @@ fn links_out_of_the_checkout_are_not_followed() {
 fn the_node_range_comes_from_engines_then_nvmrc_then_node_version() {
     let engines = r#"{"scripts":{"build":"x"},"engines":{"node":">=22.13"}}"#;
     let plain = r#"{"scripts":{"build":"x"}}"#;
-    let cases: [(&[(&str, &str)], Option<&str>, usize); 6] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>, usize);
+    let cases: [Case; 6] = [
         (&[("package.json", engines), (".nvmrc", "24")], Some(">=22.13"), 0),
         (&[("package.json", plain), (".nvmrc", "v24.1.0\n"), (".node-version", "22")], Some("v24.1.0"), 0),
         (&[("package.json", plain), (".node-version", "22.14.0\n")], Some("22.14.0"), 0),

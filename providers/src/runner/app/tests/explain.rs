@@ -12,21 +12,23 @@ fn a_failed_install_says_what_to_do() {
             "npm error code EUSAGE\nnpm error\nnpm error `npm ci` can only install packages when in sync.\n\
              npm error Missing: is-odd@3.0.1 from lock file\nnpm error Clean install a project\n",
             LockfileOutOfSync,
-            "The lock file does not fit package.json. Run the package manager's install and commit the lock file. \
-             Missing: is-odd@3.0.1 from lock file",
+            "The lock file does not fit package.json. Run the package manager's install and commit the \
+             lock file. Missing: is-odd@3.0.1 from lock file",
         ),
         (
-            " ERR_PNPM_OUTDATED_LOCKFILE  Cannot install with \"frozen-lockfile\" because pnpm-lock.yaml is not up to date\n",
+            " ERR_PNPM_OUTDATED_LOCKFILE  Cannot install with \"frozen-lockfile\" because \
+             pnpm-lock.yaml is not up to date\n",
             LockfileOutOfSync,
-            "The lock file does not fit package.json. Run the package manager's install and commit the lock file. \
-             ERR_PNPM_OUTDATED_LOCKFILE  Cannot install with \"frozen-lockfile\" because pnpm-lock.yaml is not up to date",
+            "The lock file does not fit package.json. Run the package manager's install and commit the \
+             lock file. ERR_PNPM_OUTDATED_LOCKFILE  Cannot install with \"frozen-lockfile\" because \
+             pnpm-lock.yaml is not up to date",
         ),
         (
-            "npm error code ERESOLVE\nnpm error Found: react@19.0.0\nnpm error Could not resolve dependency:\n\
-             npm error peer react@\"^18.0.0\" from react-dom@18.0.0\n",
+            "npm error code ERESOLVE\nnpm error Found: react@19.0.0\nnpm error Could not resolve \
+             dependency:\nnpm error peer react@\"^18.0.0\" from react-dom@18.0.0\n",
             InstallFailed,
-            "Two dependencies need different versions of the same package. Align their versions in package.json. \
-             peer react@\"^18.0.0\" from react-dom@18.0.0",
+            "Two dependencies need different versions of the same package. Align their versions in \
+             package.json. peer react@\"^18.0.0\" from react-dom@18.0.0",
         ),
         (
             "npm warn ERESOLVE overriding peer dependency\nnpm error code ETARGET\n\
@@ -39,8 +41,9 @@ fn a_failed_install_says_what_to_do() {
             "npm error code ENOTFOUND\nnpm error network request to http://nothing.invalid/is-odd failed, \
              reason: getaddrinfo ENOTFOUND nothing.invalid\n",
             InstallFailed,
-            "The package registry could not be reached. Try again; if it stays so, the build host has no way to it. \
-             network request to http://nothing.invalid/is-odd failed, reason: getaddrinfo ENOTFOUND nothing.invalid",
+            "The package registry could not be reached. Try again; if it stays so, the build host has \
+             no way to it. network request to http://nothing.invalid/is-odd failed, reason: getaddrinfo \
+             ENOTFOUND nothing.invalid",
         ),
         (
             "npm error code ENOSPC\n",
@@ -64,15 +67,17 @@ fn a_failed_install_says_what_to_do() {
 fn a_failed_build_names_the_line_that_is_wrong_without_the_hosts_directories() {
     let error = |text: &str| {
         format!(
-            "\u{1b}[32mINFO\u{1b}[39m [2026-01-01] (Mastra CLI): \u{1b}[36mAnalyzing dependencies...\u{1b}[39m\n\
-             \u{1b}[31mERROR\u{1b}[39m [2026-01-01] (Mastra CLI): \u{1b}[36mFailed to analyze Mastra application: \
-             {text}\u{1b}[39m\n    \u{1b}[35mdomain\u{1b}[39m: \"DEPLOYER\"\n"
+            "\u{1b}[32mINFO\u{1b}[39m [2026-01-01] (Mastra CLI): \u{1b}[36mAnalyzing \
+             dependencies...\u{1b}[39m\n\
+             \u{1b}[31mERROR\u{1b}[39m [2026-01-01] (Mastra CLI): \u{1b}[36mFailed to analyze Mastra \
+             application: {text}\u{1b}[39m\n    \u{1b}[35mdomain\u{1b}[39m: \"DEPLOYER\"\n"
         )
     };
     let cases = [
         (
             error(
-                "Transform failed with 1 error:\n/data/b/42/src/mastra/stub-model.ts:2:24: ERROR: Unexpected \"=\"",
+                "Transform failed with 1 error:\n/data/b/42/src/mastra/stub-model.ts:2:24: ERROR: \
+                 Unexpected \"=\"",
             ),
             "The build command failed. src/mastra/stub-model.ts:2:24: ERROR: Unexpected \"=\"",
         ),
@@ -83,14 +88,16 @@ fn a_failed_build_names_the_line_that_is_wrong_without_the_hosts_directories() {
         ),
         (
             error(
-                "/data/b/42/src/mastra/index.ts: Unexpected token (78:9)    at Parser.raise (/data/b/x.js:1:1)",
+                "/data/b/42/src/mastra/index.ts: Unexpected token (78:9)    at Parser.raise \
+                 (/data/b/x.js:1:1)",
             ),
             "The build command failed. src/mastra/index.ts: Unexpected token (78:9)",
         ),
         (error("something else"), "The build command failed. something else"),
         (
             "sh: 1: mastra: not found\n".to_owned(),
-            "The command `mastra` is not installed. Add `mastra` to devDependencies. sh: 1: mastra: not found",
+            "The command `mastra` is not installed. Add `mastra` to devDependencies. sh: 1: mastra: not \
+             found",
         ),
         ("Build exploded\n\n".to_owned(), "The build command failed. Build exploded"),
         (String::new(), "The build command failed. It said nothing."),

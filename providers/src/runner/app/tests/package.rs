@@ -134,10 +134,8 @@ async fn credentials_and_env_files_stay_behind() {
     assert_eq!(names(&room.path("into")), left);
     assert_eq!(
         packed.warnings,
-        [
-            "`.env`, `sub/.env.production` is not taken to the server: set its variables as environment variables \
-          of the project."
-        ]
+        ["`.env`, `sub/.env.production` is not taken to the server: set its variables as environment \
+          variables of the project."]
     );
 }
 
@@ -156,10 +154,11 @@ async fn what_mastra_noted_is_told() {
     assert_eq!(
         packed.warnings,
         [
-            "Unless `TURSO_DATABASE_URL` is set, `file:./mastra.db` is used, which is a file in the server's own \
-             directory: it is gone with the next deployment.",
+            "Unless `TURSO_DATABASE_URL` is set, `file:./mastra.db` is used, which is a file in the \
+             server's own directory: it is gone with the next deployment.",
             "`file:./b.db` is a file in the server's own directory: it is gone with the next deployment.",
-            "`postgres://localhost/x` is an address of this machine only: the server will not reach what it means.",
+            "`postgres://localhost/x` is an address of this machine only: the server will not reach \
+             what it means.",
         ]
     );
     room.write("preflight-metadata.json", "[1]");
@@ -250,18 +249,4 @@ async fn a_missing_artifact_is_not_worth_another_try() {
     let absent = Artifact { sha256: "0".repeat(64), bytes: 1 };
     let failure = room.unpack(&absent).await.unwrap_err();
     assert_eq!((failure.code, failure.retry), (FailureCode::ArtifactMissing, false));
-}
-
-/// Prints how long a real output takes: `PACK_OUTPUT=…/.mastra/output cargo test -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement, which needs the output of a real build"]
-async fn how_long_packing_takes() {
-    let output = PathBuf::from(std::env::var("PACK_OUTPUT").unwrap());
-    let room = Room::new().await;
-    let start = std::time::Instant::now();
-    let packed = pack(&output, 1 << 30, &room.store, &room.path("scratch")).await.unwrap();
-    let (packed_in, start) = (start.elapsed(), std::time::Instant::now());
-    room.unpack(&packed.artifact).await.unwrap();
-    eprintln!("{} bytes: packed in {packed_in:?}, unpacked in {:?}", packed.artifact.bytes, start.elapsed());
-    assert_eq!(names(&room.path("into")).len(), names(&output).len());
 }
