@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::build::{FailureCode, Phase};
+use domain::ports::artifacts::Artifact;
 use domain::ports::git::GitError;
 use domain::ports::logs::say;
 use domain::ports::runner::{BuildFailure, BuildPlan, BuildWatch, Built};
@@ -97,9 +98,23 @@ async fn steps(
     for warning in &packed.warnings {
         say(output, &format!("Warning: {warning}"));
     }
+    keep(inner, plan, &packed.artifact, built).await;
     let warnings = app.warnings.into_iter().chain(packed.warnings).collect();
     let (artifact, env_refs) = (packed.artifact, packed.env_refs);
     Ok(Built { artifact, node_version: toolchain.node_version, warnings, env_refs })
+}
+
+/// Leaves the output to the deployments that follow. They do without, if that fails.
+async fn keep(inner: &Inner, plan: &BuildPlan, artifact: &Artifact, output: PathBuf) {
+    let (user, unpacked, artifact) =
+        (inner.sandbox.user(plan.team_id), inner.unpacked.clone(), artifact.clone());
+    let kept = blocking(move || {
+        package::strip(&output)?;
+        unpacked.adopt(&artifact, user, &output).map(drop)
+    });
+    if let Err(error) = kept.await {
+        tracing::warn!(build.id = %plan.build_id, %error, "the output of build {} was not kept", plan.build_id);
+    }
 }
 
 fn argv(own: Option<&CommandLine>, usual: &[String]) -> Vec<String> {

@@ -36,7 +36,7 @@ impl Caches {
     /// Opens a team's cache for its user. Blocks while it measures.
     pub(super) fn open(&self, team: TeamId, user: Option<u32>) -> io::Result<Cache> {
         let dir = self.dir.join(team.to_string());
-        let mut bytes = directories::size(&dir, None);
+        let mut bytes = directories::size(&dir);
         let overgrown = self.dir.join(format!("{team}.overgrown-{}", uuid::Uuid::now_v7()));
         {
             let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);

@@ -104,7 +104,6 @@ impl Commands<'_> {
             limits: self.limits,
             disk: Disk {
                 dirs: vec![self.dir.to_owned(), self.cache.dir().to_owned()],
-                skip: None,
                 bytes: (mebibytes << 20) + self.cache.bytes(),
             },
             channel: None,

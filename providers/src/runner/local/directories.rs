@@ -19,11 +19,11 @@ pub(super) fn give(dir: &Path, user: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes on disk below the directory; `skip` is left out. What vanishes while it looks counts as nothing; what
+/// Bytes on disk below the directory. What vanishes while it looks counts as nothing; what
 /// is nested so deeply that it cannot be looked at counts as everything, for it could hide any size.
-pub(super) fn size(dir: &Path, skip: Option<&Path>) -> u64 {
+pub(super) fn size(dir: &Path) -> u64 {
     let mut bytes: u64 = 0;
-    for entry in WalkDir::new(dir).into_iter().filter_entry(|entry| Some(entry.path()) != skip) {
+    for entry in WalkDir::new(dir) {
         match entry.and_then(|entry| entry.metadata()) {
             Ok(metadata) => bytes = bytes.saturating_add(metadata.blocks() * 512),
             Err(error) if is_too_deep(&error) => return u64::MAX,

@@ -10,6 +10,7 @@ mod pump;
 mod sandbox;
 mod server;
 mod start;
+mod unpacked;
 
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::caches::Caches;
 use self::sandbox::Sandbox;
 use self::server::Server;
+use self::unpacked::Unpacked;
 use super::app::toolchain::Toolchains;
 
 /// What the runner needs from the one who starts it.
@@ -60,6 +62,7 @@ struct Inner {
     builds: PathBuf,
     servers_dir: PathBuf,
     caches: Caches,
+    unpacked: Unpacked,
     sandbox: Sandbox,
     toolchains: Toolchains,
     git: Arc<dyn Git>,
@@ -96,6 +99,7 @@ impl Inner {
             builds: private("builds")?,
             servers_dir: private("servers")?,
             caches: Caches::new(private("caches")?),
+            unpacked: Unpacked::open(&private("unpacked")?, &sandbox::boot_id())?,
             sandbox: Sandbox::open(bwrap, private("run")?, instance, uid_base)?,
             toolchains,
             git,

@@ -15,10 +15,20 @@ use tokio::time::timeout;
 use super::build::clear;
 use super::pump::Pump;
 use super::sandbox::{Claim, Ended, Excess, Running};
+use super::unpacked::Tree;
 use super::{Inner, health};
 
 /// How long a health check may take.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A server that has just become ready.
+pub(super) struct Ready {
+    pub(super) address: SocketAddr,
+    pub(super) running: Running,
+    pub(super) pump: Pump,
+    /// Its modules stay as long as it runs.
+    pub(super) tree: Tree,
+}
 
 /// A server that became ready.
 pub(super) struct Server {
@@ -60,7 +70,7 @@ pub(super) fn find(inner: &Inner, deployment: DeploymentId) -> Option<Arc<Server
 pub(super) fn attend(
     inner: Arc<Inner>,
     deployment: DeploymentId,
-    (address, running, pump): (SocketAddr, Running, Pump),
+    Ready { address, running, pump, tree }: Ready,
     claim: Arc<Claim>,
     output: Arc<dyn Output>,
 ) -> Started {
@@ -77,6 +87,7 @@ pub(super) fn attend(
         if !server.stopping.load(Ordering::Acquire) && !server.claim.is_wanted() {
             tell.send_replace(Some(report(ended)));
         }
+        drop(tree);
         drop(server); // gives the name back before anybody hears of it
         drop(tell);
     });

@@ -20,6 +20,8 @@ use super::channel::Channel;
 use super::commands::heap_option;
 use super::pump::Pump;
 use super::sandbox::{CHANNEL, Claim, Disk, Ended, Excess, Jail, Mount, Running};
+use super::server::Ready;
+use super::unpacked::Tree;
 use super::{Inner, blocking, directories, health, server};
 use crate::runner::app::package;
 
@@ -86,19 +88,19 @@ enum Outcome {
 }
 
 impl Attempt<'_> {
-    async fn bring_up(&self) -> Result<(SocketAddr, Running, Pump), StartFailure> {
-        self.unpack().await?;
+    async fn bring_up(&self) -> Result<Ready, StartFailure> {
+        let tree = self.prepare().await?;
         let node = self.inner.toolchains.node(&self.plan.node_version).await?;
         for attempt in 1.. {
             let port = free_port().map_err(|error| platform_failure(&error))?;
             let (channel, theirs) = Channel::open().map_err(|error| platform_failure(&error))?;
-            let jail = self.jail(&node, port, theirs);
+            let jail = self.jail(&tree, &node, port, theirs);
             let deadline = Instant::now() + self.plan.start_deadline;
             let mut running = self.claim.run(jail).await.map_err(|error| platform_failure(&error))?;
             let Some(pipes) = running.pipes.take() else { continue };
             let pump = Pump::start(pipes, self.output);
             let ended = match until_ready(&running, &channel, port, deadline).await {
-                Outcome::Ready(address) => return Ok((address, running, pump)),
+                Outcome::Ready(address) => return Ok(Ready { address, running, pump, tree }),
                 Outcome::Exited(ended) => ended,
                 Outcome::Late(why) => return Err(self.never_ready(port, &why)),
             };
@@ -111,26 +113,42 @@ impl Attempt<'_> {
         unreachable!("the last try returns")
     }
 
-    async fn unpack(&self) -> Result<(), StartFailure> {
+    /// Makes the server's directories. The answer holds its modules.
+    async fn prepare(&self) -> Result<Tree, StartFailure> {
         let platform = |error: io::Error| platform_failure(&error);
-        let dir = self.dir.to_owned();
-        let prepared = blocking(move || {
-            directories::renew(&dir)?;
-            ["output", "home", "tmp", "scratch"].iter().try_for_each(|name| fs::create_dir(dir.join(name)))
-        });
-        prepared.await.map_err(platform)?;
-        let (output, scratch) = (self.dir.join("output"), self.dir.join("scratch"));
-        package::unpack(&*self.inner.artifacts, &self.plan.artifact, &output, &scratch).await?;
         let (dir, user) = (self.dir.to_owned(), self.inner.sandbox.user(self.plan.team_id));
-        let given = blocking(move || {
-            ["output", "home", "tmp"].iter().try_for_each(|name| directories::give(&dir.join(name), user))
+        let renewed = dir.clone();
+        blocking(move || directories::renew(&renewed)).await.map_err(platform)?;
+        let tree = match self.inner.unpacked.find(&self.plan.artifact, user) {
+            Some(tree) => tree,
+            None => self.unpack(user).await?,
+        };
+        let prepared = blocking(move || {
+            ["output", "home", "tmp"].iter().try_for_each(|name| fs::create_dir(dir.join(name)))?;
+            tree.copy(&dir.join("output"))?;
+            if tree.modules().is_some() {
+                fs::create_dir(dir.join("output/node_modules"))?;
+            }
+            ["output", "home", "tmp"].iter().try_for_each(|name| directories::give(&dir.join(name), user))?;
+            Ok(tree)
         });
-        given.await.map_err(platform)
+        prepared.await.map_err(platform)
     }
 
-    fn jail(&self, node: &Path, port: u16, channel: std::os::fd::OwnedFd) -> Jail {
+    async fn unpack(&self, user: Option<u32>) -> Result<Tree, StartFailure> {
+        let platform = |error: io::Error| platform_failure(&error);
+        let (unpacked, artifact) = (self.inner.unpacked.clone(), self.plan.artifact.clone());
+        let fresh = unpacked.begin().map_err(platform)?;
+        package::unpack(&*self.inner.artifacts, &artifact, fresh.path(), self.dir).await?;
+        let adopted = blocking(move || {
+            directories::give(fresh.path(), user)?;
+            unpacked.adopt(&artifact, user, fresh.path())
+        });
+        adopted.await.map_err(platform)
+    }
+
+    fn jail(&self, tree: &Tree, node: &Path, port: u16, channel: std::os::fd::OwnedFd) -> Jail {
         let limits = self.limits();
-        let modules = self.dir.join("output/node_modules");
         let mount = |host: PathBuf, inside: &str, writable| Mount { host, inside: inside.into(), writable };
         let mut mounts = vec![
             Mount { host: node.to_owned(), inside: node.to_owned(), writable: false },
@@ -138,10 +156,8 @@ impl Attempt<'_> {
             mount(self.dir.join("home"), HOME, true),
             mount(self.dir.join("tmp"), "/tmp", true),
         ];
-        if modules.is_dir() {
-            // Nothing can change there, so that it needs not be measured again and again.
-            mounts.push(mount(modules.clone(), "/app/node_modules", false));
-        }
+        // Shared with other servers of the artifact, and nothing to measure again and again.
+        mounts.extend(tree.modules().map(|modules| mount(modules, "/app/node_modules", false)));
         Jail {
             team: self.plan.team_id,
             argv: vec![node.join("node").display().to_string(), "index.mjs".to_owned()],
@@ -152,7 +168,6 @@ impl Attempt<'_> {
             limits,
             disk: Disk {
                 dirs: vec![self.dir.to_owned()],
-                skip: Some(modules),
                 bytes: u64::from(limits.disk_mib.unwrap_or_default()) << 20,
             },
             channel: Some(channel),

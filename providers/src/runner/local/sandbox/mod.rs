@@ -10,7 +10,7 @@
 mod arguments;
 mod cgroup;
 mod launch;
-pub(super) mod procfs;
+mod procfs;
 mod record;
 mod spawner;
 mod supervise;
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::cgroup::Cgroups;
+pub(super) use self::procfs::boot_id;
 use self::record::Record;
 use self::spawner::Spawner;
 pub(super) use self::supervise::{Ended, Excess, Running};
@@ -71,8 +72,6 @@ pub(super) struct Jail {
 pub(super) struct Disk {
     /// They count together.
     pub(super) dirs: Vec<PathBuf>,
-    /// What in them does not count.
-    pub(super) skip: Option<PathBuf>,
     /// How large they may get.
     pub(super) bytes: u64,
 }

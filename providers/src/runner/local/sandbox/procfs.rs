@@ -11,7 +11,7 @@ pub(super) fn start_time(pid: i32) -> Option<u64> {
 }
 
 /// The identity of this boot: process ids of another one mean nothing.
-pub(super) fn boot_id() -> String {
+pub(in crate::runner::local) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 

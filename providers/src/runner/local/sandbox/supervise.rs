@@ -180,9 +180,8 @@ async fn disk_full(disk: &Disk) {
 }
 
 async fn is_full(disk: &Disk) -> bool {
-    let Disk { dirs, skip, bytes } = disk.clone();
-    let sizes =
-        move || dirs.iter().map(|dir| directories::size(dir, skip.as_deref())).fold(0, u64::saturating_add);
+    let Disk { dirs, bytes } = disk.clone();
+    let sizes = move || dirs.iter().map(|dir| directories::size(dir)).fold(0, u64::saturating_add);
     spawn_blocking(sizes).await.is_ok_and(|size| size >= bytes)
 }
 

@@ -52,7 +52,7 @@ impl Bench {
             cwd: "/workspace".into(),
             home: "/workspace".into(),
             limits: Resources { memory_mib: Some(128), pids: Some(64), ..Resources::default() },
-            disk: Disk { dirs: vec![self.work()], skip: None, bytes: 64 << 20 },
+            disk: Disk { dirs: vec![self.work()], bytes: 64 << 20 },
             channel: None,
         }
     }

@@ -12,7 +12,7 @@ use domain::values::Resources;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::kit::{Bench, SERVER, eventually, plan};
+use super::kit::{Bench, SERVER, eventually, get, plan};
 
 /// An app whose build is a script of its own; it takes the machine's Node, so that nothing is fetched.
 fn manifest() -> String {
@@ -81,6 +81,26 @@ async fn what_was_built_runs() {
     let id = start.deployment_id;
     bench.runner.start(start, bench.output.clone()).await.unwrap();
     bench.runner.stop(id, Duration::from_secs(9)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_built_starts_without_the_store_and_without_tokens() {
+    let leaky = format!(
+        "{GOOD} fs.writeFileSync('.mastra/output/.npmrc', '//registry.test/:_authToken=abc');
+        fs.mkdirSync('.mastra/output/node_modules/m', {{ recursive: true }});
+        fs.writeFileSync('.mastra/output/node_modules/m/.npmrc', 'token=abc');
+        fs.writeFileSync('.mastra/output/node_modules/m/index.js', '');"
+    );
+    let bench = bench(&leaky).await;
+    let Watched { plan: wanted, watch, cancel: _owner, .. } = watched(&bench);
+    let team = wanted.team_id;
+    let built = bench.runner.build(wanted, watch).await.unwrap();
+    bench.forget_artifacts();
+    let mut start = plan(built.artifact);
+    start.team_id = team;
+    let started = bench.runner.start(start, bench.output.clone()).await.unwrap();
+    let files = get(started.address, "/files").await.unwrap();
+    assert_eq!(files, r#"["index.mjs","node_modules","node_modules/m","node_modules/m/index.js"]"#);
 }
 
 #[tokio::test]

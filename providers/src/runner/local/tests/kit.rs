@@ -27,10 +27,12 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A Mastra server as far as the runner sees one.
 pub(super) const SERVER: &str = r#"
+import fs from 'node:fs';
 import http from 'node:http';
 const server = http.createServer((request, response) => {
   if (request.url === '/health') return response.end('{"success":true}');
   if (request.url === '/env') return response.end(JSON.stringify(process.env));
+  if (request.url === '/files') return response.end(JSON.stringify(fs.readdirSync('.', { recursive: true }).sort()));
   if (request.url === '/crash') process.exit(3);
   if (request.url === '/grow') { const hog = []; for (;;) hog.push(Buffer.alloc(16 << 20, 1)); }
   response.end('<html>');
@@ -67,6 +69,11 @@ impl Bench {
 
     pub(super) fn packed(&self) -> usize {
         self.store.0.lock().unwrap().len()
+    }
+
+    /// Loses all that was packed.
+    pub(super) fn forget_artifacts(&self) {
+        self.store.0.lock().unwrap().clear();
     }
 
     /// Whether neither builds nor servers have left a file.

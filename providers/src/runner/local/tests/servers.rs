@@ -117,12 +117,12 @@ async fn the_port_of_somebody_else_is_not_believed() {
 #[tokio::test]
 async fn a_port_taken_meanwhile_is_tried_again() {
     let bench = Bench::start().await;
-    let unlucky = "import fs from 'node:fs';
+    let unlucky = "
         if (!fs.existsSync(process.env.HOME + '/tried')) {
             fs.writeFileSync(process.env.HOME + '/tried', '');
             throw new Error('listen EADDRINUSE');
         }";
-    let plan = bench.plan(&format!("{unlucky}{SERVER}"));
+    let plan = bench.plan(&format!("{SERVER}{unlucky}"));
     bench.runner.start(plan, bench.output.clone()).await.unwrap();
     assert!(bench.output.text().contains("trying another one"), "{}", bench.output.text());
 }
