@@ -208,3 +208,30 @@ fn may_create_in(group: &Path) -> bool {
 fn writable(file: &Path) -> bool {
     fs::OpenOptions::new().write(true).open(file).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_group_that_hands_on_memory_and_pids_is_the_parent() {
+        let root = tempfile::tempdir().unwrap();
+        let mounts = format!("tmpfs /run tmpfs rw 0 0\ncgroup2 {} cgroup2 rw 0 0\n", root.path().display());
+        let parent = || v2_parent(&mounts, "0::/a/b\n");
+        let control = |group: &str| root.path().join(group).join("cgroup.subtree_control");
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        for group in ["", "a", "a/b"] {
+            fs::write(root.path().join(group).join("cgroup.procs"), "").unwrap();
+            fs::create_dir(control(group)).unwrap(); // can be neither read nor written
+        }
+        assert_eq!(parent(), None);
+
+        fs::remove_dir(control("")).unwrap();
+        fs::write(control(""), "cpu memory pids").unwrap();
+        assert_eq!(parent(), Some(root.path().to_owned()));
+
+        fs::remove_dir(control("a")).unwrap();
+        fs::write(control("a"), "memory pids").unwrap();
+        assert_eq!(parent(), Some(root.path().join("a")));
+    }
+}

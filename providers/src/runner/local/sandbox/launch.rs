@@ -5,6 +5,8 @@ use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use domain::values::Resources;
@@ -29,6 +31,20 @@ pub(super) struct Launched {
     pub(super) init: Init,
     /// Absent where the machine has no usable control groups.
     pub(super) cgroup: Option<Cgroup>,
+}
+
+impl Drop for Launched {
+    /// Only needed where nobody followed it to its end: the runtime was shut down.
+    fn drop(&mut self) {
+        self.init.kill();
+        let Some(cgroup) = self.cgroup.take().filter(|cgroup| cgroup.end().is_err()) else { return };
+        thread::spawn(move || {
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while cgroup.end().is_err() && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+    }
 }
 
 /// The first process inside.
