@@ -121,7 +121,9 @@ async fn log_line_to_client() -> Figure {
         let mut seen = String::new();
         while !seen.contains(&word) {
             let chunk = tokio::time::timeout(Duration::from_secs(10), body.next()).await;
-            seen.push_str(&String::from_utf8_lossy(&chunk.expect("in time").expect("not the end").expect("bytes")));
+            seen.push_str(&String::from_utf8_lossy(
+                &chunk.expect("in time").expect("not the end").expect("bytes"),
+            ));
         }
         times.push(start.elapsed());
     }

@@ -15,7 +15,10 @@ pub async fn join(app: &TestApp, owner: &Client, email: &str, team: Option<(&str
     if lobby && owner.get("/teams/lobby").await.status == 404 {
         owner.post("/teams", json!({ "name": "Lobby", "slug": "lobby" })).await.expect(201);
     }
-    let invite = owner.post(&format!("/teams/{team}/invites"), json!({ "email": email, "role": role })).await.expect(201);
+    let invite = owner
+        .post(&format!("/teams/{team}/invites"), json!({ "email": email, "role": role }))
+        .await
+        .expect(201);
     let token = mailed_token(app, invite["id"].as_str().expect("an id")).await;
     let nobody = app.nobody();
     let body = json!({

@@ -70,8 +70,10 @@ impl Project {
     pub async fn deployment_of(&self, app: &TestApp, client: &Client, build: &str) -> String {
         let mut found = None;
         app.wait_until("the build is deployed", std::time::Duration::from_secs(60), async || {
-            let list = client.get(&format!("/environments/{}/deployments", self.production)).await.expect(200);
-            let of_build = list["items"].as_array().expect("a list").iter().find(|one| one["buildId"] == build).cloned();
+            let list =
+                client.get(&format!("/environments/{}/deployments", self.production)).await.expect(200);
+            let of_build =
+                list["items"].as_array().expect("a list").iter().find(|one| one["buildId"] == build).cloned();
             found = of_build.and_then(|one| one["id"].as_str().map(str::to_owned));
             found.is_some()
         })
