@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domain::build::{FailureCode, Phase};
+use domain::build::Phase;
 use domain::ports::logs::say;
 use domain::ports::runner::{BuildFailure, BuildPlan, BuildWatch};
 use domain::secret::Secret;
@@ -11,8 +11,9 @@ use domain::values::Resources;
 
 use super::build::{failure, platform};
 use super::caches::Cache;
+use super::excess;
 use super::pump::Pump;
-use super::sandbox::{Claim, Disk, Ended, Excess, Jail, Mount};
+use super::sandbox::{Claim, Disk, Jail, Mount};
 use crate::runner::app::detect::{App, PackageManager};
 use crate::runner::app::toolchain::Toolchain;
 
@@ -46,38 +47,17 @@ impl Commands<'_> {
         say(&*self.watch.output, &format!("$ {}", shell_words::join(argv)));
         let jail = self.jail(phase, argv, directory).map_err(|error| platform(phase, &error))?;
         let mut running = self.claim.run(jail).await.map_err(|error| platform(phase, &error))?;
-        let pump = running.pipes.take().map(|pipes| Pump::start(pipes, &self.watch.output));
+        let pipes = running.pipes.take().expect("nobody has taken them before");
+        let pump = Pump::start(pipes, &self.watch.output);
         let ended = running.ended().await;
-        let tail = match pump {
-            Some(pump) => pump.finish().await,
-            None => String::new(),
-        };
+        let tail = pump.finish().await;
         if ended.exit_code == Some(0) {
             return Ok(());
         }
-        let limit = self.limit_hit(ended, &tail).map(|(code, message)| failure(code, phase, message));
+        let limit = excess::explain("build", self.limits, ended, &tail)
+            .map(|(code, message)| failure(code, phase, message));
         let explained = limit.unwrap_or_else(|| explain(&tail, ended.exit_code));
         Err(BuildFailure { phase, exit_code: ended.exit_code, ..explained })
-    }
-
-    fn limit_hit(&self, ended: Ended, tail: &str) -> Option<(FailureCode, String)> {
-        let mebibytes = |value: Option<u32>| value.unwrap_or_default();
-        match ended.excess {
-            Some(Excess::Disk) => {
-                let limit = mebibytes(self.limits.disk_mib);
-                let message =
-                    format!("the build wrote more than its {limit} MiB to disk; raise the builder's limit");
-                Some((FailureCode::OutOfDisk, message))
-            }
-            None if !tail.contains("JavaScript heap out of memory") => None,
-            Some(Excess::Memory) | None => {
-                let limit = mebibytes(self.limits.memory_mib);
-                let message = format!(
-                    "the build needed more than its {limit} MiB of memory; raise the builder's limit"
-                );
-                Some((FailureCode::OutOfMemory, message))
-            }
-        }
     }
 
     fn jail(&self, phase: Phase, argv: &[String], directory: &Path) -> std::io::Result<Jail> {

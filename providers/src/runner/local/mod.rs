@@ -5,6 +5,7 @@ mod caches;
 mod channel;
 mod commands;
 mod directories;
+mod excess;
 mod health;
 mod pump;
 mod sandbox;
@@ -18,7 +19,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use domain::build::FailureCode;
@@ -38,6 +40,9 @@ use self::sandbox::Sandbox;
 use self::server::Server;
 use self::unpacked::Unpacked;
 use super::app::toolchain::Toolchains;
+
+/// How long what an earlier life left may take to end.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the runner needs from the one who starts it.
 pub struct LocalRunnerConfig {
@@ -162,7 +167,7 @@ fn sweep(inner: &Inner, keep: &[String]) -> io::Result<()> {
     left.extend(directories(&inner.builds, "build")?);
     left.extend(directories(&inner.servers_dir, "server")?);
     for name in left {
-        let Some(_claim) = inner.sandbox.claim_if_free(&name)? else { continue };
+        let Some(_claim) = patiently(|| inner.sandbox.claim_if_free(&name))? else { continue };
         if keep.contains(&name) {
             continue;
         }
@@ -173,6 +178,17 @@ fn sweep(inner: &Inner, keep: &[String]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What was killed is gone soon, but not at once.
+fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + SWEEP_PATIENCE;
+    loop {
+        match attempt() {
+            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(10)),
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Runs it where it may block.

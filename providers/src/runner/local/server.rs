@@ -14,9 +14,9 @@ use tokio::time::timeout;
 
 use super::build::clear;
 use super::pump::Pump;
-use super::sandbox::{Claim, Ended, Excess, Running};
+use super::sandbox::{Claim, Ended, Running};
 use super::unpacked::Tree;
-use super::{Inner, health};
+use super::{Inner, excess, health};
 
 /// How long a health check may take.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
@@ -82,21 +82,18 @@ pub(super) fn attend(
     tokio::spawn(async move {
         let ended = server.running.ended().await;
         inner.servers.lock().unwrap_or_else(PoisonError::into_inner).remove(&deployment);
-        pump.finish().await;
+        let tail = pump.finish().await;
         output.flush().await;
         if !server.stopping.load(Ordering::Acquire) && !server.claim.is_wanted() {
-            tell.send_replace(Some(report(ended)));
+            let Ended { exit_code, signal, .. } = ended;
+            let out_of_memory = excess::out_of_memory(ended, &tail);
+            tell.send_replace(Some(ExitReport { exit_code, signal, out_of_memory }));
         }
         drop(tree);
         drop(server); // gives the name back before anybody hears of it
         drop(tell);
     });
     started
-}
-
-fn report(ended: Ended) -> ExitReport {
-    let Ended { exit_code, signal, excess } = ended;
-    ExitReport { exit_code, signal, out_of_memory: excess == Some(Excess::Memory) }
 }
 
 /// Asks it once to end, waits for `grace`, then ends it. Returns when nothing of it is left.

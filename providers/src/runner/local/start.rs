@@ -19,10 +19,10 @@ use super::build::clear;
 use super::channel::Channel;
 use super::commands::heap_option;
 use super::pump::Pump;
-use super::sandbox::{CHANNEL, Claim, Disk, Ended, Excess, Jail, Mount, Running};
+use super::sandbox::{CHANNEL, Claim, Disk, Ended, Jail, Mount, Running};
 use super::server::Ready;
 use super::unpacked::Tree;
-use super::{Inner, blocking, directories, health, server};
+use super::{Inner, blocking, directories, excess, health, server};
 use crate::runner::app::package;
 
 /// Where a server sees its own things.
@@ -91,13 +91,15 @@ impl Attempt<'_> {
     async fn bring_up(&self) -> Result<Ready, StartFailure> {
         let tree = self.prepare().await?;
         let node = self.inner.toolchains.node(&self.plan.node_version).await?;
-        for attempt in 1.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let port = free_port().map_err(|error| platform_failure(&error))?;
             let (channel, theirs) = Channel::open().map_err(|error| platform_failure(&error))?;
             let jail = self.jail(&tree, &node, port, theirs);
             let deadline = Instant::now() + self.plan.start_deadline;
             let mut running = self.claim.run(jail).await.map_err(|error| platform_failure(&error))?;
-            let Some(pipes) = running.pipes.take() else { continue };
+            let pipes = running.pipes.take().expect("nobody has taken them before");
             let pump = Pump::start(pipes, self.output);
             let ended = match until_ready(&running, &channel, port, deadline).await {
                 Outcome::Ready(address) => return Ok(Ready { address, running, pump, tree }),
@@ -110,7 +112,6 @@ impl Attempt<'_> {
             }
             say(&**self.output, &format!("Port {port} was taken meanwhile; trying another one"));
         }
-        unreachable!("the last try returns")
     }
 
     /// Makes the server's directories. The answer holds its modules.
@@ -200,24 +201,11 @@ impl Attempt<'_> {
     }
 
     fn exited(&self, ended: Ended, tail: &str) -> StartFailure {
-        let limits = self.limits();
-        let out_of_heap = tail.contains("JavaScript heap out of memory");
-        let (code, what) = match ended.excess {
-            Some(Excess::Memory) | None if ended.excess.is_some() || out_of_heap => {
-                let mebibytes = limits.memory_mib.unwrap_or_default();
-                let what =
-                    format!("it needed more than its {mebibytes} MiB of memory; raise the runner's limit");
-                (FailureCode::OutOfMemory, what)
-            }
-            Some(Excess::Disk) => {
-                let mebibytes = limits.disk_mib.unwrap_or_default();
-                let what =
-                    format!("it wrote more than its {mebibytes} MiB to disk; raise the runner's limit");
-                (FailureCode::OutOfDisk, what)
-            }
-            _ => (FailureCode::ExitedBeforeReady, how(ended)),
+        let usual = || {
+            (FailureCode::ExitedBeforeReady, format!("the server ended before it was ready: {}", how(ended)))
         };
-        let message = format!("the server ended before it was ready: {what}{}", quote(tail));
+        let (code, what) = excess::explain("server", self.limits(), ended, tail).unwrap_or_else(usual);
+        let message = format!("{what}{}", quote(tail));
         StartFailure { code, message, exit_code: ended.exit_code, retry: false }
     }
 
