@@ -50,8 +50,12 @@ impl ApiError {
 
     /// 422 for one field.
     pub fn field(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", "The request has fields that are not accepted.")
-            .with_field(field, code, message)
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "validation_failed",
+            "The request has fields that are not accepted.",
+        )
+        .with_field(field, code, message)
     }
 
     /// What does not exist, or not for this caller: both are told the same.
@@ -79,17 +83,30 @@ impl ApiError {
             cause = error.source();
         }
         tracing::error!(error = %chain, "a request failed: {chain}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on our side; it was logged.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "Something went wrong on our side; it was logged.",
+        )
     }
 
     /// The database is away or busy: worth another try.
     pub fn unavailable() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "A part of the platform is away; try again soon.")
-            .with_retry_after(2)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "A part of the platform is away; try again soon.",
+        )
+        .with_retry_after(2)
     }
 
     /// The same with a field.
-    pub fn with_field(mut self, field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+    pub fn with_field(
+        mut self,
+        field: impl Into<String>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         if let Self::Problem(problem) = &mut self {
             problem.fields.push(Field { field: field.into(), code, message: message.into() });
         }
@@ -179,9 +196,11 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Database(error) => error.into(),
             StoreError::ShuttingDown => Self::unavailable(),
-            StoreError::TooLarge { .. } => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "This is more than one event can hold (64 KiB).")
-            }
+            StoreError::TooLarge { .. } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "This is more than one event can hold (64 KiB).",
+            ),
             error => Self::internal(&error),
         }
     }
@@ -242,7 +261,9 @@ fn name_taken(scope: ClaimScope) -> ApiError {
         ClaimScope::TeamSlug => ("slug_taken", "slug", "Another team has this slug."),
         ClaimScope::ProjectSlug => ("slug_taken", "slug", "Another project of the team has this slug."),
         ClaimScope::TeamInvite => ("already_invited", "email", "This address has an open invite already."),
-        ClaimScope::UserEmail | ClaimScope::UserIdentity => ("email_taken", "email", "There is an account already."),
+        ClaimScope::UserEmail | ClaimScope::UserIdentity => {
+            ("email_taken", "email", "There is an account already.")
+        }
     };
     ApiError::new(StatusCode::CONFLICT, code, detail).with_field(field, code, detail)
 }

@@ -60,18 +60,27 @@ fn render(line: &LogLine, as_json: bool) -> String {
 }
 
 /// Lines as they come, after `Last-Event-ID`; `status` when it changes; `end` when nothing follows.
-pub(crate) fn live(platform: Arc<Platform>, source: LogSource, headers: &HeaderMap) -> Result<Response, ApiError> {
+pub(crate) fn live(
+    platform: Arc<Platform>,
+    source: LogSource,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
     let after = match headers.get("last-event-id").and_then(|id| id.to_str().ok()) {
         None => 0,
         Some(id) => {
             let number = id.parse().ok().filter(|number| *number >= 0);
-            number.ok_or_else(|| ApiError::field("Last-Event-ID", "invalid", "must be the id of an earlier event"))?
+            number.ok_or_else(|| {
+                ApiError::field("Last-Event-ID", "invalid", "must be the id of an earlier event")
+            })?
         }
     };
-    let tail = Tail { moved: platform.logs.follow(source), platform, source, after, status: None, ended: false };
+    let tail =
+        Tail { moved: platform.logs.follow(source), platform, source, after, status: None, ended: false };
     let hello = stream::once(async { Ok(Event::default().retry(RETRY).comment("lines follow")) });
     let events = hello.chain(tail.events());
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping")).into_response())
+    Ok(Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping"))
+        .into_response())
 }
 
 /// Somebody who follows a source.
@@ -127,9 +136,11 @@ impl Tail {
     async fn now(&self) -> (Option<String>, bool) {
         let pool = &self.platform.pool;
         let row = match self.source {
-            LogSource::Build(id) => {
-                projections::builds::find(pool, id).await.ok().flatten().map(|row| (row.status, row.finished_at))
-            }
+            LogSource::Build(id) => projections::builds::find(pool, id)
+                .await
+                .ok()
+                .flatten()
+                .map(|row| (row.status, row.finished_at)),
             LogSource::Deployment(id) => projections::deployments::find(pool, id)
                 .await
                 .ok()

@@ -83,7 +83,11 @@ impl Page {
 }
 
 /// Cuts what was read (one more than is shown) to a page.
-pub(crate) fn list<T>(mut rows: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
+pub(crate) fn list<T>(
+    mut rows: Vec<T>,
+    limit: i64,
+    cursor: impl Fn(&T) -> String,
+) -> (Vec<T>, Option<String>) {
     let limit = usize::try_from(limit).unwrap_or(0);
     if rows.len() <= limit {
         return (rows, None);

@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use crate::gate::Needs::{self, Build, Deployment, Environment, Project, Public, SignedIn, Team};
 use crate::platform::Platform;
 use crate::{
-    audit, auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system, teams,
+    audit, auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system,
+    teams,
 };
 
 /// One route.
@@ -70,7 +71,8 @@ impl Route {
 
     /// A name of its own: `post_teams_team_invites`.
     pub(crate) fn name(&self) -> String {
-        let words = self.path.trim_start_matches("/api/v1").replace(['{', '}', '.'], "").replace(['/', '-'], "_");
+        let words =
+            self.path.trim_start_matches("/api/v1").replace(['{', '}', '.'], "").replace(['/', '-'], "_");
         format!("{}{words}", self.method.as_str().to_lowercase())
     }
 
@@ -80,29 +82,57 @@ impl Route {
     }
 }
 
-fn get<H: Handler<T, Arc<Platform>>, T: 'static>(path: &'static str, needs: Needs, what: &'static str, h: H) -> Route {
+fn get<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
     Route::new(Method::GET, path, needs, what, h)
 }
 
-fn post<H: Handler<T, Arc<Platform>>, T: 'static>(path: &'static str, needs: Needs, what: &'static str, h: H) -> Route {
+fn post<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
     Route::new(Method::POST, path, needs, what, h)
 }
 
-fn put<H: Handler<T, Arc<Platform>>, T: 'static>(path: &'static str, needs: Needs, what: &'static str, h: H) -> Route {
+fn put<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
     Route::new(Method::PUT, path, needs, what, h)
 }
 
-fn patch<H: Handler<T, Arc<Platform>>, T: 'static>(path: &'static str, needs: Needs, what: &'static str, h: H) -> Route {
+fn patch<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
     Route::new(Method::PATCH, path, needs, what, h)
 }
 
-fn delete<H: Handler<T, Arc<Platform>>, T: 'static>(path: &'static str, needs: Needs, what: &'static str, h: H) -> Route {
+fn delete<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
     Route::new(Method::DELETE, path, needs, what, h)
 }
 
 /// Every route.
 pub(crate) fn table() -> Vec<Route> {
-    [system_routes(), people_routes(), team_routes(), project_routes(), run_routes()].into_iter().flatten().collect()
+    [system_routes(), people_routes(), team_routes(), project_routes(), run_routes()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn system_routes() -> Vec<Route> {
@@ -120,10 +150,16 @@ fn people_routes() -> Vec<Route> {
         post("/api/v1/auth/setup", Public, "Makes the first user, once", auth::setup::handler)
             .body::<auth::setup::Setup>()
             .status(201),
-        post("/api/v1/auth/register", Public, "Makes an account of somebody who was invited", auth::register::handler)
-            .body::<auth::register::Register>()
-            .status(201),
-        post("/api/v1/auth/login", Public, "Begins a session", auth::login::handler).body::<auth::login::Login>(),
+        post(
+            "/api/v1/auth/register",
+            Public,
+            "Makes an account of somebody who was invited",
+            auth::register::handler,
+        )
+        .body::<auth::register::Register>()
+        .status(201),
+        post("/api/v1/auth/login", Public, "Begins a session", auth::login::handler)
+            .body::<auth::login::Login>(),
         post("/api/v1/auth/logout", SignedIn, "Ends the session that asks", auth::logout::handler),
         post("/api/v1/auth/password", SignedIn, "Sets another password", auth::change_password::handler)
             .body::<auth::change_password::ChangePassword>(),
@@ -140,8 +176,13 @@ fn people_routes() -> Vec<Route> {
         get("/api/v1/roles", SignedIn, "The built-in roles", roles::builtin),
         post("/api/v1/permissions/check", SignedIn, "Whether one may do something", roles::check)
             .body::<roles::Check>(),
-        post("/api/v1/invites/accept", SignedIn, "Joins the team of an invite", teams::invites::accept::handler)
-            .body::<teams::invites::accept::AcceptInvite>(),
+        post(
+            "/api/v1/invites/accept",
+            SignedIn,
+            "Joins the team of an invite",
+            teams::invites::accept::handler,
+        )
+        .body::<teams::invites::accept::AcceptInvite>(),
     ]
 }
 
@@ -156,7 +197,12 @@ fn team_routes() -> Vec<Route> {
         patch("/api/v1/teams/{team}", Team(On::Team, Update), "Another name or slug", teams::update::handler)
             .body::<teams::update::ChangeTeam>(),
         delete("/api/v1/teams/{team}", Team(On::Team, Delete), "Closes a team", teams::delete::handler),
-        get("/api/v1/teams/{team}/members", Team(On::TeamMembers, Read), "Who belongs to a team", members::list),
+        get(
+            "/api/v1/teams/{team}/members",
+            Team(On::TeamMembers, Read),
+            "Who belongs to a team",
+            members::list,
+        ),
         patch(
             "/api/v1/teams/{team}/members/{user}",
             Team(On::TeamMembers, Update),
@@ -170,7 +216,12 @@ fn team_routes() -> Vec<Route> {
             "Ends a membership",
             members::delete,
         ),
-        get("/api/v1/teams/{team}/invites", Team(On::TeamInvites, Read), "Who was invited", invites::list::handler),
+        get(
+            "/api/v1/teams/{team}/invites",
+            Team(On::TeamInvites, Read),
+            "Who was invited",
+            invites::list::handler,
+        ),
         post(
             "/api/v1/teams/{team}/invites",
             Team(On::TeamInvites, Create),
@@ -185,23 +236,57 @@ fn team_routes() -> Vec<Route> {
             "Takes an invite back",
             invites::revoke::handler,
         ),
-        get("/api/v1/teams/{team}/roles", Team(On::TeamMembers, Read), "Custom roles of a team", roles::of_team),
-        get("/api/v1/teams/{team}/audit", Team(On::Audit, Read), "Who did what", audit::list)
-            .query(&["actor", "resource", "resourceId", "action", "from", "to", "q", "limit", "cursor"]),
+        get(
+            "/api/v1/teams/{team}/roles",
+            Team(On::TeamMembers, Read),
+            "Custom roles of a team",
+            roles::of_team,
+        ),
+        get("/api/v1/teams/{team}/audit", Team(On::Audit, Read), "Who did what", audit::list).query(&[
+            "actor",
+            "resource",
+            "resourceId",
+            "action",
+            "from",
+            "to",
+            "q",
+            "limit",
+            "cursor",
+        ]),
     ]
 }
 
 fn project_routes() -> Vec<Route> {
     vec![
-        get("/api/v1/teams/{team}/projects", Team(On::Project, Read), "Projects of a team", projects::list::handler)
-            .query(PAGE),
-        post("/api/v1/teams/{team}/projects", Team(On::Project, Create), "Makes a project", projects::create::handler)
-            .body::<projects::create::CreateProject>()
-            .status(201),
+        get(
+            "/api/v1/teams/{team}/projects",
+            Team(On::Project, Read),
+            "Projects of a team",
+            projects::list::handler,
+        )
+        .query(PAGE),
+        post(
+            "/api/v1/teams/{team}/projects",
+            Team(On::Project, Create),
+            "Makes a project",
+            projects::create::handler,
+        )
+        .body::<projects::create::CreateProject>()
+        .status(201),
         get("/api/v1/projects/{project}", Project(On::Project, Read), "One project", projects::show::handler),
-        patch("/api/v1/projects/{project}", Project(On::Project, Update), "Other settings", projects::update::handler)
-            .body::<projects::update::ChangeProject>(),
-        delete("/api/v1/projects/{project}", Project(On::Project, Delete), "Ends a project", projects::delete::handler),
+        patch(
+            "/api/v1/projects/{project}",
+            Project(On::Project, Update),
+            "Other settings",
+            projects::update::handler,
+        )
+        .body::<projects::update::ChangeProject>(),
+        delete(
+            "/api/v1/projects/{project}",
+            Project(On::Project, Delete),
+            "Ends a project",
+            projects::delete::handler,
+        ),
         get(
             "/api/v1/projects/{project}/environments",
             Project(On::Project, Read),
@@ -288,17 +373,32 @@ fn project_routes() -> Vec<Route> {
 
 fn run_routes() -> Vec<Route> {
     vec![
-        get("/api/v1/projects/{project}/builds", Project(On::Build, Read), "Builds of a project", builds::list)
-            .query(PAGE),
-        post("/api/v1/projects/{project}/builds", Project(On::Build, Create), "Asks for a build", builds::request)
-            .body::<builds::RequestBuild>()
-            .status(202),
+        get(
+            "/api/v1/projects/{project}/builds",
+            Project(On::Build, Read),
+            "Builds of a project",
+            builds::list,
+        )
+        .query(PAGE),
+        post(
+            "/api/v1/projects/{project}/builds",
+            Project(On::Build, Create),
+            "Asks for a build",
+            builds::request,
+        )
+        .body::<builds::RequestBuild>()
+        .status(202),
         get("/api/v1/builds/{build}", Build(On::Build, Read), "One build", builds::show),
         post("/api/v1/builds/{build}/cancel", Build(On::Build, Execute), "Ends a build", builds::cancel),
         get("/api/v1/builds/{build}/logs", Build(On::Logs, Read), "Output of a build", builds::logs)
             .answers("text/plain"),
-        get("/api/v1/builds/{build}/logs/stream", Build(On::Logs, Read), "Output of a build, live", builds::stream)
-            .answers("text/event-stream"),
+        get(
+            "/api/v1/builds/{build}/logs/stream",
+            Build(On::Logs, Read),
+            "Output of a build, live",
+            builds::stream,
+        )
+        .answers("text/event-stream"),
         get(
             "/api/v1/environments/{environment}/deployments",
             Environment(On::Build, Read),
@@ -322,7 +422,12 @@ fn run_routes() -> Vec<Route> {
         )
         .body::<deployments::RollBack>()
         .status(202),
-        get("/api/v1/deployments/{deployment}", Deployment(On::Build, Read), "One deployment", deployments::show),
+        get(
+            "/api/v1/deployments/{deployment}",
+            Deployment(On::Build, Read),
+            "One deployment",
+            deployments::show,
+        ),
         post(
             "/api/v1/deployments/{deployment}/stop",
             Deployment(On::Build, Execute),

@@ -35,11 +35,13 @@ impl<'a> Answers<'a> {
 
     /// What was answered to this key.
     pub async fn find(&self, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, VaultError> {
-        let row = sqlx::query("SELECT request_hash, status, headers, body FROM answers WHERE scope = $1 AND key = $2")
-            .bind(&key.scope)
-            .bind(&key.key)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sqlx::query(
+            "SELECT request_hash, status, headers, body FROM answers WHERE scope = $1 AND key = $2",
+        )
+        .bind(&key.scope)
+        .bind(&key.key)
+        .fetch_optional(&self.pool)
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let body = self.vault.open_note(KeyOwner::System, &aad(key), row.try_get("body")?).await?;
         let Json(headers) = row.try_get("headers")?;

@@ -56,7 +56,8 @@ pub(crate) async fn list(
         text: which.q,
     };
     let before = which.cursor.unwrap_or(i64::MAX);
-    let rows = projections::audit_trail::of_team(&platform.pool, team.it.id, &filter, before, limit + 1).await?;
+    let rows =
+        projections::audit_trail::of_team(&platform.pool, team.it.id, &filter, before, limit + 1).await?;
     let (rows, next) = cut(rows, limit, |row| row.position.to_string());
     let mut views = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -96,12 +97,13 @@ async fn note(
     sealed: Option<&str>,
 ) -> Result<Option<String>, ApiError> {
     let Some(sealed) = sealed else { return Ok(None) };
-    let person = [Some(row.actor.as_str()), row.on_behalf_of.as_deref()].into_iter().flatten().find_map(|actor| {
-        match actor.parse() {
-            Ok(Actor::User(id)) => Some(KeyOwner::User(id)),
-            _ => None,
-        }
-    });
+    let person =
+        [Some(row.actor.as_str()), row.on_behalf_of.as_deref()].into_iter().flatten().find_map(|actor| {
+            match actor.parse() {
+                Ok(Actor::User(id)) => Some(KeyOwner::User(id)),
+                _ => None,
+            }
+        });
     let owner = person.unwrap_or(KeyOwner::System);
     let aad = format!("{}|{field}", row.event_id);
     let opened = platform.commands.vault().open_note(owner, &aad, sealed).await?;

@@ -13,8 +13,8 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::auth::token::{NewToken, random};
 use crate::auth::password;
+use crate::auth::token::{NewToken, random};
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::gate::{Caller, cookie_name};
@@ -34,9 +34,8 @@ pub(crate) async fn handler(
     caller: Caller,
     Body(Login { email, password }): Body<Login>,
 ) -> Result<Response, ApiError> {
-    let wrong = || {
-        ApiError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "E-mail or password is wrong.")
-    };
+    let wrong =
+        || ApiError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "E-mail or password is wrong.");
     // What is no address cannot be an account's, but takes the same way.
     let account = email.parse::<Email>().map_or_else(|_| email.to_lowercase(), |email| email.comparable());
     platform.throttle.check(caller.ip, &account, caller.at())?;
@@ -86,6 +85,10 @@ pub(crate) async fn begin(
         "user": show::view(platform, user).await?,
     });
     let position = receipt.position.to_string();
-    Ok((status, [(header::SET_COOKIE, cookie), (header::HeaderName::from_static("x-event-position"), position)], axum::Json(body))
+    Ok((
+        status,
+        [(header::SET_COOKIE, cookie), (header::HeaderName::from_static("x-event-position"), position)],
+        axum::Json(body),
+    )
         .into_response())
 }

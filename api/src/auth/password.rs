@@ -17,10 +17,30 @@ static NOBODY: LazyLock<String> = LazyLock::new(|| compute("no password at all")
 
 /// The commonest passwords of ten characters or more.
 const COMMON: [&str; 24] = [
-    "1234567890", "12345678910", "123456789a", "q1w2e3r4t5", "1q2w3e4r5t", "qwertyuiop", "password12",
-    "password123", "password1234", "passw0rd123", "iloveyou12", "adminadmin", "administrator", "letmein123",
-    "welcome123", "qwerty12345", "qwerty123456", "0987654321", "1111111111", "0000000000", "asdfghjkl1",
-    "zxcvbnm123", "1qaz2wsx3edc", "changeme123",
+    "1234567890",
+    "12345678910",
+    "123456789a",
+    "q1w2e3r4t5",
+    "1q2w3e4r5t",
+    "qwertyuiop",
+    "password12",
+    "password123",
+    "password1234",
+    "passw0rd123",
+    "iloveyou12",
+    "adminadmin",
+    "administrator",
+    "letmein123",
+    "welcome123",
+    "qwerty12345",
+    "qwerty123456",
+    "0987654321",
+    "1111111111",
+    "0000000000",
+    "asdfghjkl1",
+    "zxcvbnm123",
+    "1qaz2wsx3edc",
+    "changeme123",
 ];
 
 /// Refuses what is too short, too long, or what everybody tries first.
@@ -49,7 +69,8 @@ pub(crate) async fn matches(password: String, hash: Option<String>) -> Result<bo
     let known = hash.is_some();
     let checked = tokio::task::spawn_blocking(move || {
         let hash = hash.unwrap_or_else(|| NOBODY.clone());
-        PasswordHash::new(&hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
+        PasswordHash::new(&hash)
+            .is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
     });
     Ok(checked.await.map_err(|error| ApiError::internal(&error))? && known)
 }

@@ -48,7 +48,11 @@ pub(crate) async fn handler(
     };
     let Some(invite) = invite.filter(open) else {
         platform.throttle.failed(caller.ip, "register", caller.at());
-        return Err(ApiError::new(StatusCode::GONE, "invite_over", "This invite is not valid for this address."));
+        return Err(ApiError::new(
+            StatusCode::GONE,
+            "invite_over",
+            "This invite is not valid for this address.",
+        ));
     };
     let id: UserId = platform.new_id();
     let new = NewUser {
@@ -60,11 +64,7 @@ pub(crate) async fn handler(
     let receipt = register(&platform, id, new, &caller.context_as(id)).await?;
     platform.caught_up(&receipt).await;
     let id = receipt.aggregate_id.parse().unwrap_or(id);
-    let context = commands::Context {
-        key: None,
-        team_id: Some(invite.team_id),
-        ..caller.context_as(id)
-    };
+    let context = commands::Context { key: None, team_id: Some(invite.team_id), ..caller.context_as(id) };
     accept::join(&platform, &invite, id, hash, &context).await?;
     login::begin(&platform, &caller, id, StatusCode::CREATED).await
 }

@@ -16,7 +16,10 @@ use crate::gate::{Caller, Principal};
 use crate::platform::Platform;
 use crate::reply::{Done, items};
 
-pub(crate) async fn list(State(platform): State<Arc<Platform>>, caller: Caller) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn list(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
     let current = match caller.principal {
         Principal::Session { session, .. } => Some(session),
         _ => None,
@@ -52,7 +55,8 @@ pub(crate) async fn end(
     user: UserId,
     session_id: SessionId,
 ) -> Result<Receipt, ApiError> {
-    let receipt = platform.commands.user(user, UserCommand::SignOut { session_id }, &caller.context(None)).await?;
+    let receipt =
+        platform.commands.user(user, UserCommand::SignOut { session_id }, &caller.context(None)).await?;
     platform.sessions.end(user, session_id).await?;
     Ok(receipt)
 }

@@ -38,7 +38,8 @@ pub(crate) async fn handler(
     caller: Caller,
     Body(setup): Body<Setup>,
 ) -> Result<Response, ApiError> {
-    let wrong = || ApiError::new(StatusCode::FORBIDDEN, "setup_closed", "The setup token is wrong or was used.");
+    let wrong =
+        || ApiError::new(StatusCode::FORBIDDEN, "setup_closed", "The setup token is wrong or was used.");
     password::check("password", &setup.password)?;
     platform.throttle.check(caller.ip, "setup", caller.at())?;
     let hash = sha256(&setup.setup_token);
@@ -74,7 +75,12 @@ pub struct NewUser {
 }
 
 /// Makes a user with a password.
-pub async fn register(platform: &Platform, id: UserId, new: NewUser, context: &Context) -> Result<Receipt, ApiError> {
+pub async fn register(
+    platform: &Platform,
+    id: UserId,
+    new: NewUser,
+    context: &Context,
+) -> Result<Receipt, ApiError> {
     let vault = platform.commands.vault();
     let owner = KeyOwner::User(id);
     let seal = async |purpose: &str, text: &str| {

@@ -70,7 +70,8 @@ async fn environment(
         Some(id) => row.environment.id == id,
         None => row.environment.kind == EnvironmentType::Production,
     };
-    let unknown = || ApiError::field("environment", "unknown_environment", "must be an environment of the project");
+    let unknown =
+        || ApiError::field("environment", "unknown_environment", "must be an environment of the project");
     environments.into_iter().find(matches).ok_or_else(unknown)
 }
 

@@ -58,7 +58,8 @@ pub(crate) async fn deploy(
     environment: Scoped<EnvironmentRow>,
     Body(Deploy { build_id }): Body<Deploy>,
 ) -> Result<Done, ApiError> {
-    let unknown = || ApiError::field("buildId", "unknown_build", "must be a build of the project that is ready");
+    let unknown =
+        || ApiError::field("buildId", "unknown_build", "must be a build of the project that is ready");
     let build = projections::builds::find(&platform.pool, build_id).await?;
     let build = build.filter(|build| build.project_id == environment.it.project_id).ok_or_else(unknown)?;
     let (Some(artifact), Some(node_version)) = (build.artifact, build.node_version) else {
@@ -145,7 +146,11 @@ fn at_run_time(vars: Vec<EnvVar>) -> Vec<EnvVar> {
     vars.into_iter().filter(|var| var.availability.at_run_time()).collect()
 }
 
-async fn request(platform: &Platform, command: DeploymentCommand, context: &Context) -> Result<Done, ApiError> {
+async fn request(
+    platform: &Platform,
+    command: DeploymentCommand,
+    context: &Context,
+) -> Result<Done, ApiError> {
     let id: DeploymentId = platform.new_id();
     let receipt = platform.commands.deployment(id, command, context).await?;
     // With a repeated key it is the deployment of the first time.

@@ -75,7 +75,11 @@ async fn project_at(
         cqrs_es::Aggregate::apply(&mut project, event);
     }
     if project.environment(environment.environment.id).is_none() {
-        return Err(ApiError::field("withEnvVarsAsOf", "too_early", "must not lie before the environment was made"));
+        return Err(ApiError::field(
+            "withEnvVarsAsOf",
+            "too_early",
+            "must not lie before the environment was made",
+        ));
     }
     Ok(project)
 }

@@ -74,7 +74,11 @@ pub(crate) async fn set(
         return Err(ApiError::field("value", "too_large", "must have at most 32 KiB"));
     }
     if body.value.contains('\0') {
-        return Err(ApiError::field("value", "invalid", "must not contain U+0000, which no process can be given"));
+        return Err(ApiError::field(
+            "value",
+            "invalid",
+            "must not contain U+0000, which no process can be given",
+        ));
     }
     let (id, context) = (project.it.id, project.context());
     let purpose = purpose::env_var(body.environment, &key);
@@ -133,9 +137,10 @@ pub(crate) async fn history(
 }
 
 fn key(params: &Params) -> Result<EnvKey, ApiError> {
-    params.text("key").parse().map_err(|error: domain::values::InvalidValue| {
-        ApiError::field("key", "invalid", error.to_string())
-    })
+    params
+        .text("key")
+        .parse()
+        .map_err(|error: domain::values::InvalidValue| ApiError::field("key", "invalid", error.to_string()))
 }
 
 /// A variable without its value.

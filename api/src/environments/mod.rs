@@ -79,7 +79,8 @@ pub(crate) async fn update(
 ) -> Result<Done, ApiError> {
     let environment_id = environment.it.environment.id;
     let command = ProjectCommand::ChangeEnvironment { environment_id, name, branch };
-    let receipt = platform.commands.project(environment.it.project_id, command, &environment.context()).await?;
+    let receipt =
+        platform.commands.project(environment.it.project_id, command, &environment.context()).await?;
     Done::new(&platform, StatusCode::OK, receipt, async || {
         let row = projections::projects::find_environment(&platform.pool, environment_id).await?;
         Ok(view(&row.ok_or_else(ApiError::not_found)?))
@@ -93,8 +94,12 @@ pub(crate) async fn delete(
 ) -> Result<Done, ApiError> {
     let environment_id = environment.it.environment.id;
     let command = ProjectCommand::DeleteEnvironment { environment_id };
-    let receipt = platform.commands.project(environment.it.project_id, command, &environment.context()).await?;
-    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": environment_id, "deleted": true }))).await
+    let receipt =
+        platform.commands.project(environment.it.project_id, command, &environment.context()).await?;
+    Done::new(&platform, StatusCode::OK, receipt, async || {
+        Ok(json!({ "id": environment_id, "deleted": true }))
+    })
+    .await
 }
 
 fn view(row: &EnvironmentRow) -> Value {

@@ -42,7 +42,9 @@ async fn by_bearer(platform: &Platform, bearer: &str) -> Result<Principal, ApiEr
         let row = found.ok_or_else(ApiError::unauthorized)?;
         return match (row.user_id, row.project_id) {
             (Some(user), _) => Ok(Principal::PersonalToken { token: row.id, user }),
-            (None, Some(project)) => Ok(Principal::ProjectToken { token: row.id, project, scopes: row.scopes }),
+            (None, Some(project)) => {
+                Ok(Principal::ProjectToken { token: row.id, project, scopes: row.scopes })
+            }
             (None, None) => Err(ApiError::unauthorized()),
         };
     }

@@ -79,7 +79,9 @@ impl Caller {
         match &self.principal {
             Principal::Session { user, .. } | Principal::PersonalToken { user, .. } => Ok(*user),
             Principal::Nobody => Err(ApiError::unauthorized()),
-            Principal::ProjectToken { .. } => Err(ApiError::forbidden("This needs a person, not a project's token.")),
+            Principal::ProjectToken { .. } => {
+                Err(ApiError::forbidden("This needs a person, not a project's token."))
+            }
         }
     }
 
@@ -232,7 +234,9 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// `"7"` or `W/"7"`.
 fn version(tag: &str) -> Result<i64, ApiError> {
     let digits = tag.trim_start_matches("W/").trim_matches('"');
-    digits.parse().map_err(|_| ApiError::field("If-Match", "invalid", "must be the ETag of an earlier answer"))
+    digits
+        .parse()
+        .map_err(|_| ApiError::field("If-Match", "invalid", "must be the ETag of an earlier answer"))
 }
 
 /// The caller's own id of the request, when it is harmless; a new one otherwise.

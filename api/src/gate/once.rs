@@ -46,10 +46,16 @@ pub(super) fn key(
     headers: &HeaderMap,
     request_hash: String,
 ) -> Result<Option<IdempotencyKey>, ApiError> {
-    let Some(key) = headers.get("idempotency-key").filter(|_| !request_hash.is_empty()) else { return Ok(None) };
+    let Some(key) = headers.get("idempotency-key").filter(|_| !request_hash.is_empty()) else {
+        return Ok(None);
+    };
     let good = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
     let Some(key) = good else {
-        return Err(ApiError::field("Idempotency-Key", "invalid", "must be 1 to 255 visible ASCII characters"));
+        return Err(ApiError::field(
+            "Idempotency-Key",
+            "invalid",
+            "must be 1 to 255 visible ASCII characters",
+        ));
     };
     let scope = match principal {
         Principal::Nobody => "nobody".to_owned(),

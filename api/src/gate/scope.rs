@@ -127,7 +127,12 @@ struct Question<'a> {
 
 impl Question<'_> {
     /// 404 for whom it does not exist, 403 for who may see it but not do this.
-    fn scoped<T>(&self, team_id: TeamId, project_id: Option<ProjectId>, it: T) -> Result<Scoped<T>, ApiError> {
+    fn scoped<T>(
+        &self,
+        team_id: TeamId,
+        project_id: Option<ProjectId>,
+        it: T,
+    ) -> Result<Scoped<T>, ApiError> {
         let context = policy::Context {
             team_id: Some(team_id),
             project_id,

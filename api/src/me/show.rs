@@ -13,7 +13,10 @@ use crate::gate::Caller;
 use crate::platform::Platform;
 use crate::reply::resource;
 
-pub(crate) async fn handler(State(platform): State<Arc<Platform>>, caller: Caller) -> Result<Response, ApiError> {
+pub(crate) async fn handler(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+) -> Result<Response, ApiError> {
     let id = caller.user()?;
     let version = projections::users::find(&platform.pool, id).await?.map_or(0, |user| user.version);
     Ok(resource(view(&platform, id).await?, version))

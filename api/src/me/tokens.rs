@@ -29,7 +29,10 @@ pub(crate) struct CreateToken {
     expires_at: Option<DateTime<Utc>>,
 }
 
-pub(crate) async fn list(State(platform): State<Arc<Platform>>, caller: Caller) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn list(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
     let tokens = projections::tokens::of_user(&platform.pool, caller.user()?).await?;
     Ok(items(tokens.iter().map(view).collect(), None))
 }
@@ -42,8 +45,13 @@ pub(crate) async fn create(
     let user = caller.user()?;
     in_future("expiresAt", expires_at, caller.at())?;
     let (token, token_id) = (NewToken::api(), platform.new_id::<TokenId>());
-    let command =
-        UserCommand::CreateUserToken { token_id, name, hash: token.hex(), prefix: token.prefix(), expires_at };
+    let command = UserCommand::CreateUserToken {
+        token_id,
+        name,
+        hash: token.hex(),
+        prefix: token.prefix(),
+        expires_at,
+    };
     let receipt = platform.commands.user(user, command, &caller.context(None)).await?;
     Done::new(&platform, StatusCode::CREATED, receipt, async || {
         let tokens = projections::tokens::of_user(&platform.pool, user).await?;
@@ -61,7 +69,8 @@ pub(crate) async fn delete(
     let token_id = params.id("token")?;
     let command = UserCommand::RevokeUserToken { token_id };
     let receipt = platform.commands.user(caller.user()?, command, &caller.context(None)).await?;
-    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": token_id, "revoked": true }))).await
+    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": token_id, "revoked": true })))
+        .await
 }
 
 /// A token without its secret.

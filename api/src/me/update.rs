@@ -47,11 +47,13 @@ pub(crate) async fn handler(
     let seal = async |purpose: &str, text: Option<&str>| -> Result<Option<Sealed>, ApiError> {
         let Some(text) = text else { return Ok(None) };
         let vault = platform.commands.vault();
-        let sealed = vault.seal(KeyOwner::User(id), purpose, platform.new_id(), text.as_bytes(), context.at).await?;
+        let sealed =
+            vault.seal(KeyOwner::User(id), purpose, platform.new_id(), text.as_bytes(), context.at).await?;
         Ok(Some(sealed))
     };
     let profile = UserCommand::ChangeUserProfile {
-        first_name: seal(purpose::USER_FIRST_NAME, change.first_name.as_ref().map(PersonName::as_str)).await?,
+        first_name: seal(purpose::USER_FIRST_NAME, change.first_name.as_ref().map(PersonName::as_str))
+            .await?,
         last_name: seal(purpose::USER_LAST_NAME, change.last_name.as_ref().map(PersonName::as_str)).await?,
         photo_url: seal(purpose::USER_PHOTO_URL, change.photo_url.as_deref()).await?,
     };
@@ -65,7 +67,12 @@ pub(crate) async fn handler(
     Done::new(&platform, StatusCode::OK, receipt, async || show::view(&platform, id).await).await
 }
 
-async fn further(platform: &Platform, id: UserId, command: UserCommand, caller: &Caller) -> Result<Receipt, ApiError> {
+async fn further(
+    platform: &Platform,
+    id: UserId,
+    command: UserCommand,
+    caller: &Caller,
+) -> Result<Receipt, ApiError> {
     Ok(platform.commands.user(id, command, &caller.further(None)).await?)
 }
 

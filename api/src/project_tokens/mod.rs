@@ -71,5 +71,6 @@ pub(crate) async fn delete(
     let token_id = params.id("token")?;
     let command = ProjectCommand::RevokeProjectToken { token_id };
     let receipt = platform.commands.project(project.it.id, command, &project.context()).await?;
-    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": token_id, "revoked": true }))).await
+    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": token_id, "revoked": true })))
+        .await
 }

@@ -96,7 +96,11 @@ pub(crate) async fn check<T>(
     }
     for (name, limits) in [("builder", settings.resources.builder), ("runner", settings.resources.runner)] {
         if let Some(Err((field, error))) = limits.map(|limits| limits.check()) {
-            return Err(ApiError::field(format!("resources.{name}.{field}"), "out_of_range", error.to_string()));
+            return Err(ApiError::field(
+                format!("resources.{name}.{field}"),
+                "out_of_range",
+                error.to_string(),
+            ));
         }
     }
     if let Some(id) = settings.installation_id {

@@ -78,7 +78,8 @@ impl Forwarder {
             Err(error) => {
                 tracing::debug!(%error, "a server did not answer: {error}");
                 let detail = "The server ended the connection without an answer.";
-                let problem = ApiError::new(StatusCode::BAD_GATEWAY, "bad_gateway", detail).with_retry_after(1);
+                let problem =
+                    ApiError::new(StatusCode::BAD_GATEWAY, "bad_gateway", detail).with_retry_after(1);
                 return Err(Failure::Lost(problem));
             }
         };
@@ -93,7 +94,9 @@ impl Forwarder {
             return Ok(response.map(|_| Body::empty()));
         }
         headers::homeward(response.headers_mut(), prefix, false);
-        Ok(response.map(|body| Body::new(Guarded { body: Body::new(body.map_err(axum::Error::new)), _guard: guard })))
+        Ok(response.map(|body| {
+            Body::new(Guarded { body: Body::new(body.map_err(axum::Error::new)), _guard: guard })
+        }))
     }
 }
 

@@ -64,7 +64,8 @@ pub(super) fn homeward(headers: &mut HeaderMap, prefix: &str, is_upgrade: bool) 
         headers.insert(header::UPGRADE, protocol);
     }
     // An app that knows nothing of its prefix sends people to its own root.
-    let location = headers.get(header::LOCATION).and_then(|location| location.to_str().ok()).map(str::to_owned);
+    let location =
+        headers.get(header::LOCATION).and_then(|location| location.to_str().ok()).map(str::to_owned);
     if let Some(path) = location.filter(|path| path.starts_with('/') && !path.starts_with("//"))
         && path != prefix
         && !path.starts_with(&format!("{prefix}/"))
@@ -76,7 +77,8 @@ pub(super) fn homeward(headers: &mut HeaderMap, prefix: &str, is_upgrade: bool) 
         let name = value.to_str().unwrap_or_default().split('=').next().unwrap_or_default().trim();
         COOKIES.contains(&name)
     };
-    let kept: Vec<_> = headers.get_all(header::SET_COOKIE).iter().filter(|value| !is_own(value)).cloned().collect();
+    let kept: Vec<_> =
+        headers.get_all(header::SET_COOKIE).iter().filter(|value| !is_own(value)).cloned().collect();
     headers.remove(header::SET_COOKIE);
     for value in kept {
         headers.append(header::SET_COOKIE, value);

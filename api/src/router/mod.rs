@@ -97,7 +97,8 @@ impl Router {
     fn replace(&self, position: i64, rows: Vec<RouteRow>) {
         let mut table: HashMap<_, HashMap<String, Servers>> = HashMap::new();
         for row in rows {
-            let parsed = row.servers.into_iter().filter_map(|(id, address)| Some((id, address.parse().ok()?)));
+            let parsed =
+                row.servers.into_iter().filter_map(|(id, address)| Some((id, address.parse().ok()?)));
             table.entry((row.team, row.project)).or_default().insert(row.environment, parsed.collect());
         }
         *self.table.write().expect("no holder panics") = table;

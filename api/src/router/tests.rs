@@ -159,7 +159,8 @@ async fn an_upgrade_becomes_a_tunnel() {
                         read => length += read,
                     }
                 }
-                let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\n";
+                let answer =
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\n";
                 socket.write_all(answer.as_bytes()).await.unwrap();
                 while let Ok(read @ 1..) = socket.read(&mut seen).await {
                     socket.write_all(&seen[..read].to_ascii_uppercase()).await.unwrap();

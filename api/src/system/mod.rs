@@ -55,7 +55,9 @@ pub(crate) async fn ready(State(platform): State<Arc<Platform>>) -> Response {
             "stalled": consumer.stalled.is_some(),
         })
     });
-    let work = work.iter().map(|count| json!({ "process": count.process, "state": count.state, "rows": count.rows }));
+    let work = work
+        .iter()
+        .map(|count| json!({ "process": count.process, "state": count.state, "rows": count.rows }));
     let body = json!({
         "status": if good { "ok" } else { "degraded" },
         "database": { "connected": true },
@@ -69,7 +71,8 @@ pub(crate) async fn ready(State(platform): State<Arc<Platform>>) -> Response {
 pub(crate) async fn metrics(State(platform): State<Arc<Platform>>) -> Response {
     if let Ok(consumers) = platform.feed.progress().await {
         for consumer in consumers {
-            metrics::gauge!("mastra_admin_consumer_lag_events", "consumer" => consumer.name).set(consumer.lag as f64);
+            metrics::gauge!("mastra_admin_consumer_lag_events", "consumer" => consumer.name)
+                .set(consumer.lag as f64);
         }
     }
     if let Ok(counts) = projections::work::counts(&platform.pool).await {

@@ -54,7 +54,8 @@ pub(crate) async fn update(
     let receipt = platform.commands.team(team.it.id, command, &team.context()).await?;
     Done::new(&platform, StatusCode::OK, receipt, async || {
         let members = projections::teams::members(&platform.pool, team.it.id).await?;
-        let member = members.iter().find(|member| member.user_id == user_id).ok_or_else(ApiError::not_found)?;
+        let member =
+            members.iter().find(|member| member.user_id == user_id).ok_or_else(ApiError::not_found)?;
         let user = projections::users::find(&platform.pool, user_id).await?;
         view(&platform, member, user.as_ref()).await
     })
@@ -70,11 +71,15 @@ pub(crate) async fn delete(
     let by = role_of_caller(&platform, &team).await?;
     let command = TeamCommand::RemoveMember { user_id, by };
     let receipt = platform.commands.team(team.it.id, command, &team.context()).await?;
-    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "userId": user_id, "removed": true }))).await
+    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "userId": user_id, "removed": true })))
+        .await
 }
 
 /// The rank of who asks: only owners touch owners. Whoever got in by another role ranks as admin.
-pub(crate) async fn role_of_caller(platform: &Platform, team: &Scoped<TeamRow>) -> Result<MemberRole, ApiError> {
+pub(crate) async fn role_of_caller(
+    platform: &Platform,
+    team: &Scoped<TeamRow>,
+) -> Result<MemberRole, ApiError> {
     let user = team.caller().user()?;
     let role = projections::teams::membership(&platform.pool, team.it.id, user).await?;
     Ok(role.unwrap_or(MemberRole::Admin))

@@ -23,5 +23,8 @@ pub(crate) async fn handler(
     let invite_id: InviteId = params.id("invite")?;
     let command = TeamCommand::RevokeInvite { invite_id };
     let receipt = platform.commands.team(team.it.id, command, &team.context()).await?;
-    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": invite_id, "status": "revoked" }))).await
+    Done::new(&platform, StatusCode::OK, receipt, async || {
+        Ok(json!({ "id": invite_id, "status": "revoked" }))
+    })
+    .await
 }
