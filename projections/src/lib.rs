@@ -1,1 +1,41 @@
-//! projections
+//! The read side: tables that can be thrown away and made again from the log.
+//!
+//! A read model is a module: its rows, its queries, its tables and its `apply`. [`read_models`] lists them all;
+//! [`feed`] brings them the events, [`rebuild`] makes them anew and proves that they are right.
+
+pub mod audit_trail;
+pub mod builds;
+pub mod deployments;
+pub mod env_vars;
+pub mod feed;
+pub mod log;
+pub mod pool;
+pub mod projects;
+pub mod rebuild;
+pub mod roles;
+pub mod routes;
+mod row;
+pub mod teams;
+pub mod tokens;
+pub mod users;
+pub mod work;
+
+use std::sync::Arc;
+
+use feed::Consumer;
+
+/// Every read model.
+pub fn read_models() -> Vec<Arc<dyn Consumer>> {
+    vec![
+        Arc::new(users::Users),
+        Arc::new(tokens::Tokens),
+        Arc::new(teams::Teams),
+        Arc::new(roles::Roles),
+        Arc::new(projects::Projects),
+        Arc::new(env_vars::EnvVars),
+        Arc::new(builds::Builds),
+        Arc::new(deployments::Deployments),
+        Arc::new(routes::Routes),
+        Arc::new(audit_trail::AuditTrail),
+    ]
+}

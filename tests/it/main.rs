@@ -1,6 +1,12 @@
 //! Everything that needs a database: one binary, one file an area.
 
+mod architecture;
+mod bad_input;
+mod deployments;
+mod env_vars;
 mod log;
 mod log_lines;
+mod logs;
+mod mastra;
 mod stock_postgres_es;
 mod vault;
