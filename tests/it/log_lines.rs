@@ -19,7 +19,7 @@ static TEMPLATE: Template = Template::new("log_lines");
 async fn database() -> TestDb {
     TestDb::create(&TEMPLATE, async |pool| {
         let sql = include_str!("../../migrations/postgres/0002_log_lines.sql");
-        sqlx::raw_sql(sql).execute(pool).await.unwrap();
+        sqlx::raw_sql(sql).execute(pool).await.expect("the migration applies");
     })
     .await
 }
@@ -34,11 +34,13 @@ fn deployment() -> LogSource {
 
 async fn open(logs: &PostgresLogs, source: LogSource, mask: &[&str]) -> Arc<dyn Output> {
     let origin = LogOrigin { source, project: ProjectId(Uuid::now_v7()), team: TeamId(Uuid::now_v7()) };
-    logs.open(origin, mask.iter().map(|value| Secret::new(*value)).collect()).await.unwrap()
+    logs.open(origin, mask.iter().map(|value| Secret::new(*value)).collect())
+        .await
+        .expect("the store is there")
 }
 
 async fn read(logs: &PostgresLogs, source: LogSource) -> Vec<LogLine> {
-    let lines = logs.read(source, 0, 1_000_000).await.unwrap();
+    let lines = logs.read(source, 0, 1_000_000).await.expect("the store is there");
     let numbers: Vec<i64> = lines.iter().map(|line| line.seq).collect();
     assert_eq!(numbers, (1..=lines.len() as i64).collect::<Vec<_>>(), "numbered from 1 without holes");
     lines
@@ -57,7 +59,7 @@ async fn until(logs: &PostgresLogs, source: LogSource, good: impl Fn(&[String]) 
             if good(&texts) {
                 return texts;
             }
-            head.changed().await.unwrap();
+            head.changed().await.expect("the store outlives its followers");
         }
     };
     timeout(Duration::from_secs(20), wait).await.expect("a follower is woken when there is more")
@@ -77,11 +79,11 @@ fn numbered(numbers: std::ops::Range<u32>) -> Vec<String> {
 async fn cut_off(name: &str, refuse_new: bool) {
     let allow = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {}", !refuse_new);
     let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
-    cluster().await.run(&[allow, cut]).await.unwrap();
+    cluster().await.run(&[allow, cut]).await.expect("the cluster itself stays");
 }
 
 async fn name_of(pool: &PgPool) -> String {
-    sqlx::query_scalar("SELECT current_database()").fetch_one(pool).await.unwrap()
+    sqlx::query_scalar("SELECT current_database()").fetch_one(pool).await.expect("the store is there")
 }
 
 #[tokio::test]
