@@ -304,6 +304,20 @@ async fn lines_wait_within_bounds_while_the_store_is_away() {
 }
 
 #[tokio::test]
+async fn what_dropped_outputs_said_last_is_stored_before_the_end() {
+    let db = database().await;
+    let logs = PostgresLogs::start(db.pool().clone());
+    let sources: Vec<_> = (0..30).map(|_| deployment()).collect();
+    for source in &sources {
+        open(&logs, *source, &[]).await.write(Stderr, b"bye\nno end");
+    }
+    logs.drain().await;
+    for source in sources {
+        assert_eq!(texts(&logs, source).await, ["bye", "no end"]);
+    }
+}
+
+#[tokio::test]
 async fn flush_does_not_wait_for_a_store_that_is_closed_for_good() {
     let db = database().await;
     let logs = PostgresLogs::start(db.pool().clone());

@@ -103,6 +103,17 @@ impl PostgresLogs {
         tokio::spawn(heads::run(Arc::downgrade(&shared), shared.heads.wake.clone()));
         Arc::new(Self { shared })
     }
+
+    /// Resolves when every line that was complete by now is stored, those of dropped outputs too. For the end of the
+    /// program, with a timeout: it waits for a store that is away.
+    pub async fn drain(&self) {
+        let sources: Vec<_> = lock(&self.shared.sources).values().cloned().collect();
+        for source in sources {
+            let items = source.settle();
+            self.shared.schedule(&source);
+            source.wait_for(items).await;
+        }
+    }
 }
 
 #[async_trait]
