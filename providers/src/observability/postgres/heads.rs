@@ -1,7 +1,7 @@
 //! How far each source is: what followers wait for.
 //!
-//! Sources written here raise their head themselves. Those that another process writes are looked up from time to
-//! time, as long as somebody follows them.
+//! Sources written here raise their head themselves. Those that another process writes are looked up from
+//! time to time, as long as somebody follows them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
