@@ -8,5 +8,6 @@ mod log;
 mod log_lines;
 mod logs;
 mod mastra;
+mod migrations;
 mod stock_postgres_es;
 mod vault;
