@@ -9,5 +9,7 @@ mod log_lines;
 mod logs;
 mod mastra;
 mod migrations;
+mod projections;
+mod replay_tool;
 mod stock_postgres_es;
 mod vault;
