@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod deployments;
 mod env_vars;
+mod http_contract;
 mod log;
 mod log_lines;
 mod logs;
