@@ -1,80 +1,103 @@
-//! Answers of handlers.
+//! Answers to commands and lists.
 
-use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use commands::Receipt;
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-/// Position of a command's last event.
-pub(crate) const X_EVENT_POSITION: HeaderName = HeaderName::from_static("x-event-position");
-/// Says that the query tables do not know of it yet.
-pub(crate) const X_PROJECTION_LAG: HeaderName = HeaderName::from_static("x-projection-lag");
+use crate::error::ApiError;
+use crate::platform::Platform;
 
-/// What a command has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// Position of its last event.
-    pub position: i64,
-    /// Version of its aggregate.
-    pub version: i64,
-    /// Whether the query tables do not know of it yet.
-    pub lagging: bool,
-}
-
-/// An answer with a JSON body.
-#[derive(Clone, Debug)]
-pub struct Reply<T> {
+/// The answer to a command: the resource, its version, its place in the log.
+pub(crate) struct Done {
     status: StatusCode,
-    version: Option<i64>,
-    settled: Option<Settled>,
-    body: T,
+    body: Value,
+    receipt: Receipt,
+    lags: bool,
 }
 
-impl<T> Reply<T> {
-    /// What was asked for: a list, or something without a version.
-    pub fn shown(body: T) -> Self {
-        Self { status: StatusCode::OK, version: None, settled: None, body }
-    }
-
-    /// A resource as it is at this version.
-    pub fn resource(version: i64, body: T) -> Self {
-        Self { version: Some(version), ..Self::shown(body) }
-    }
-
-    /// A command has made this resource.
-    pub fn created(settled: Settled, body: T) -> Self {
-        Self { status: StatusCode::CREATED, ..Self::done(settled, body) }
-    }
-
-    /// A command has changed or ended this resource.
-    pub fn done(settled: Settled, body: T) -> Self {
-        Self { version: Some(settled.version), settled: Some(settled), ..Self::shown(body) }
-    }
-
-    /// A command has begun what goes on for a while.
-    pub fn accepted(settled: Settled, body: T) -> Self {
-        Self { status: StatusCode::ACCEPTED, ..Self::done(settled, body) }
+impl Done {
+    /// Waits for the query tables, then shows the resource. `lags` says that they were not in time.
+    pub(crate) async fn new(
+        platform: &Platform,
+        status: StatusCode,
+        receipt: Receipt,
+        show: impl AsyncFnOnce() -> Result<Value, ApiError>,
+    ) -> Result<Self, ApiError> {
+        let lags = !platform.caught_up(&receipt).await;
+        let body = match show().await {
+            Ok(body) => body,
+            // It is done, and tables that lag must not turn it into an error.
+            Err(_) if lags => json!({ "id": receipt.aggregate_id }),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { status, body, receipt, lags })
     }
 }
 
-/// A version as an entity tag.
-pub(crate) fn etag(version: i64) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{version}\"")).expect("digits in quotes")
-}
-
-impl<T: Serialize> IntoResponse for Reply<T> {
+impl IntoResponse for Done {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body)).into_response();
+        let mut response = (self.status, axum::Json(self.body)).into_response();
         let headers = response.headers_mut();
-        if let Some(version) = self.version {
-            headers.insert(header::ETAG, etag(version));
-        }
-        if let Some(settled) = self.settled {
-            headers.insert(X_EVENT_POSITION, settled.position.into());
-            if settled.lagging {
-                headers.insert(X_PROJECTION_LAG, HeaderValue::from_static("true"));
-            }
+        headers.insert("x-event-position", self.receipt.position.into());
+        headers.insert(header::ETAG, etag(self.receipt.version));
+        if self.lags {
+            headers.insert("x-projection-lag", HeaderValue::from_static("true"));
         }
         response
     }
+}
+
+/// A resource with its version.
+pub(crate) fn resource(body: Value, version: i64) -> Response {
+    ([(header::ETAG, etag(version))], axum::Json(body)).into_response()
+}
+
+fn etag(version: i64) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{version}\"")).expect("digits and quotes")
+}
+
+/// The part of a list that is wanted. The cursor is the id (or position) that the page before ended with.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Page {
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+impl Page {
+    /// How many items, 1 to 200.
+    pub(crate) fn limit(&self) -> Result<i64, ApiError> {
+        let limit = self.limit.unwrap_or(50);
+        if !(1..=200).contains(&limit) {
+            return Err(ApiError::field("limit", "out_of_range", "must be 1 to 200"));
+        }
+        Ok(limit)
+    }
+
+    /// Where to go on.
+    pub(crate) fn cursor<T: std::str::FromStr>(&self) -> Result<Option<T>, ApiError> {
+        let parsed = self.cursor.as_deref().map(str::parse).transpose();
+        parsed.map_err(|_| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
+    }
+}
+
+/// Cuts what was read (one more than is shown) to a page.
+pub(crate) fn list<T>(
+    mut rows: Vec<T>,
+    limit: i64,
+    cursor: impl Fn(&T) -> String,
+) -> (Vec<T>, Option<String>) {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    if rows.len() <= limit {
+        return (rows, None);
+    }
+    rows.truncate(limit);
+    let next = rows.last().map(cursor);
+    (rows, next)
+}
+
+/// A list as the API shows it.
+pub(crate) fn items(items: Vec<Value>, next: Option<String>) -> axum::Json<Value> {
+    axum::Json(json!({ "items": items, "nextCursor": next }))
 }

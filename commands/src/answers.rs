@@ -1,72 +1,85 @@
-//! First answers to commands that carried an idempotency key, so that a repeat gets the same bytes.
+//! First answers to commands that carried an idempotency key, sealed: they may hold a token that is shown once.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
-use sqlx::postgres::PgRow;
+use domain::sealed::KeyOwner;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgExecutor, Row};
+use sqlx::{PgPool, Row};
 
-use crate::IdempotencyKey;
+use crate::context::IdempotencyKey;
+use crate::vault::{Vault, VaultError};
 
-/// An answer as it is kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KeptAnswer {
-    /// Hash of the request it answers.
+/// What was answered the first time.
+#[derive(Clone, Debug)]
+pub struct FirstAnswer {
+    /// Hash of the request.
     pub request_hash: String,
     /// HTTP status.
     pub status: u16,
-    /// HTTP headers, names with values.
-    pub headers: Value,
-    /// The body, sealed by who keeps it.
-    pub body: String,
+    /// HTTP headers that belong to it.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
-impl FromRow<'_, PgRow> for KeptAnswer {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+/// The table of answers.
+pub struct Answers<'a> {
+    pool: PgPool,
+    vault: &'a Vault,
+}
+
+impl<'a> Answers<'a> {
+    /// The answers of this database.
+    pub fn new(pool: PgPool, vault: &'a Vault) -> Self {
+        Self { pool, vault }
+    }
+
+    /// What was answered to this key.
+    pub async fn find(&self, key: &IdempotencyKey) -> Result<Option<FirstAnswer>, VaultError> {
+        let row = sqlx::query(
+            "SELECT request_hash, status, headers, body FROM answers WHERE scope = $1 AND key = $2",
+        )
+        .bind(&key.scope)
+        .bind(&key.key)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let body = self.vault.open_note(KeyOwner::System, &aad(key), row.try_get("body")?).await?;
         let Json(headers) = row.try_get("headers")?;
         let status: i16 = row.try_get("status")?;
-        let status = u16::try_from(status).unwrap_or_default();
-        Ok(Self { request_hash: row.try_get("request_hash")?, status, headers, body: row.try_get("body")? })
+        Ok(body.map(|body| FirstAnswer {
+            request_hash: row.get("request_hash"),
+            status: u16::try_from(status).unwrap_or(200),
+            headers,
+            body: body.into_bytes(),
+        }))
+    }
+
+    /// Keeps an answer, unless one is kept already.
+    pub async fn remember(
+        &self,
+        key: &IdempotencyKey,
+        answer: &FirstAnswer,
+        now: DateTime<Utc>,
+    ) -> Result<(), VaultError> {
+        let body = String::from_utf8_lossy(&answer.body);
+        let body = self.vault.seal_note(KeyOwner::System, &aad(key), &body, now).await?;
+        sqlx::query(
+            "INSERT INTO answers (scope, key, request_hash, status, headers, body, recorded_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        )
+        .bind(&key.scope)
+        .bind(&key.key)
+        .bind(&answer.request_hash)
+        .bind(i16::try_from(answer.status).unwrap_or(200))
+        .bind(Json(&answer.headers))
+        .bind(body)
+        .bind(now)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 }
 
-/// The answer that was given under this key.
-pub async fn find(db: impl PgExecutor<'_>, key: &IdempotencyKey) -> sqlx::Result<Option<KeptAnswer>> {
-    sqlx::query_as("SELECT request_hash, status, headers, body FROM answers WHERE scope = $1 AND key = $2")
-        .bind(&key.scope)
-        .bind(&key.key)
-        .fetch_optional(db)
-        .await
-}
-
-/// Keeps an answer; the first one stays.
-pub async fn keep(
-    db: impl PgExecutor<'_>,
-    key: &IdempotencyKey,
-    answer: &KeptAnswer,
-    now: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO answers (scope, key, request_hash, status, headers, body, recorded_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (scope, key) DO NOTHING",
-    )
-    .bind(&key.scope)
-    .bind(&key.key)
-    .bind(&answer.request_hash)
-    .bind(i16::try_from(answer.status).unwrap_or_default())
-    .bind(Json(&answer.headers))
-    .bind(&answer.body)
-    .bind(now)
-    .execute(db)
-    .await
-    .map(drop)
-}
-
-/// Forgets answers that were given before `before`.
-pub async fn forget_before(db: impl PgExecutor<'_>, before: DateTime<Utc>) -> sqlx::Result<u64> {
-    sqlx::query("DELETE FROM answers WHERE recorded_at < $1")
-        .bind(before)
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected())
+fn aad(key: &IdempotencyKey) -> String {
+    format!("answer|{}|{}", key.scope, key.key)
 }

@@ -1,7 +1,5 @@
 //! How a command ends.
 
-use std::str::FromStr;
-
 use domain::claim::ClaimScope;
 use domain::fact::UnreadableEvent;
 use serde_json::Value;
@@ -20,13 +18,6 @@ pub struct Receipt {
     pub position: i64,
     /// Whether the key had been used for the same command before.
     pub repeated: bool,
-}
-
-impl Receipt {
-    /// The id of the aggregate that decided: `asked`, or with a repeated key that of the first time.
-    pub fn id<T: FromStr>(&self, asked: T) -> T {
-        self.aggregate_id.parse().unwrap_or(asked)
-    }
 }
 
 /// A command that was not carried out. Nothing of it is stored.

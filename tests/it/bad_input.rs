@@ -85,7 +85,12 @@ async fn malformed_requests_are_problems_too() {
         (raw("", "application/json"), 400),
         (raw("[]", "application/json"), 422),
         (raw("{\"name\":\"a\",\"slug\":\"a\",\"slug\":\"b\"}", "application/json"), 422),
-        (owner.request(Method::POST, "/teams").json(&json!({ "name": "x".repeat(2_000_000), "slug": "a" })), 413),
+        (
+            owner
+                .request(Method::POST, "/teams")
+                .json(&json!({ "name": "x".repeat(2_000_000), "slug": "a" })),
+            413,
+        ),
         (owner.request(Method::GET, "/teams/%00"), 404),
         (owner.request(Method::GET, "/teams/%ff"), 404),
         (owner.request(Method::GET, "/projects/not-a-uuid"), 404),
@@ -99,7 +104,12 @@ async fn malformed_requests_are_problems_too() {
     for (n, (request, status)) in cases.into_iter().enumerate() {
         let answer = Client::send(request).await;
         let allowed = [status, 400, 404, 422];
-        assert!(allowed.contains(&answer.status) && answer.status < 500, "case {n}: {} {}", answer.status, answer.text);
+        assert!(
+            allowed.contains(&answer.status) && answer.status < 500,
+            "case {n}: {} {}",
+            answer.status,
+            answer.text
+        );
         if [413, 415, 405].contains(&status) {
             assert_eq!(answer.status, status, "case {n}: {}", answer.text);
         }

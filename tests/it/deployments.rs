@@ -36,7 +36,10 @@ async fn a_new_deployment_takes_over_and_a_rollback_goes_back() {
     app.until_status(&owner, &first_path, &["superseded"]).await;
 
     let back = owner
-        .post(&format!("/environments/{}/rollback", project.production), json!({ "deploymentId": first["id"] }))
+        .post(
+            &format!("/environments/{}/rollback", project.production),
+            json!({ "deploymentId": first["id"] }),
+        )
         .await;
     assert_eq!(back.status, 202, "{}", back.text);
     let id = back.str("id");
@@ -86,7 +89,10 @@ async fn a_server_that_never_answers_or_ends_at_once_fails_with_words() {
     project.deployed(&app, &owner).await;
     let path = app.repositories().join("tiny");
     for (behaviour, code) in [("silent", "never_ready"), ("exitAtLoad", "exited_before_ready")] {
-        repository::change(&path, &[("behaviour.json", &format!(r#"{{ "version": "2", "{behaviour}": true }}"#))]);
+        repository::change(
+            &path,
+            &[("behaviour.json", &format!(r#"{{ "version": "2", "{behaviour}": true }}"#))],
+        );
         let failed = project.deployed(&app, &owner).await;
         assert_eq!(failed["status"], "failed", "{failed}");
         assert_eq!(failed["failure"]["code"], code, "{failed}");

@@ -19,7 +19,10 @@ async fn a_run_time_secret_reaches_the_server_and_neither_build_nor_log_nor_data
         .await
         .expect(200);
     owner
-        .put(&at("PRINT_AT_BUILD"), json!({ "value": "SECRET,AT_BUILD", "sensitive": false, "availability": "build" }))
+        .put(
+            &at("PRINT_AT_BUILD"),
+            json!({ "value": "SECRET,AT_BUILD", "sensitive": false, "availability": "build" }),
+        )
         .await
         .expect(200);
     let deployment = project.deployed(&app, &owner).await;

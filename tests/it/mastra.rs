@@ -10,7 +10,8 @@ use tests::world::{Project, team_and_project};
 
 async fn weather(project: &Project, client: &Client) -> Value {
     let path = project.url("/api/agents/weather-agent/generate");
-    let request = client.request(reqwest::Method::POST, &path).json(&json!({ "messages": "weather in Paris" }));
+    let request =
+        client.request(reqwest::Method::POST, &path).json(&json!({ "messages": "weather in Paris" }));
     Client::send(request).await.expect(200)["text"].clone()
 }
 

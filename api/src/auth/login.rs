@@ -1,58 +1,94 @@
-//! `POST /api/v1/auth/login`: signs in with e-mail and password.
+//! `POST /auth/login` — begins a session with e-mail and password.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use commands::credentials;
+use axum::response::{IntoResponse, Response};
+use commands::sessions::NewSession;
+use domain::ids::{SessionId, UserId};
+use domain::sealed::purpose;
+use domain::user::UserCommand;
 use domain::values::Email;
+use http::{StatusCode, header};
 use serde::Deserialize;
+use serde_json::json;
 
-use super::sign_in::{Answer, SignedIn, sign_in};
-use crate::body::{Body, SecretText};
-use crate::caller::Facts;
-use crate::error::{ApiError, Problem};
-use crate::people::UserView;
+use crate::auth::password;
+use crate::auth::token::{NewToken, random};
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::gate::{Caller, cookie_name};
+use crate::me::show;
 use crate::platform::Platform;
-use crate::reply::Reply;
 
-/// Who signs in.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+/// E-mail and password.
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Login {
-    #[schema(value_type = String)]
-    email: Email,
-    #[schema(value_type = String)]
-    password: SecretText,
-    /// Nobody has a second factor yet.
-    #[serde(default, rename = "totp")]
-    #[schema(value_type = Option<String>)]
-    _totp: Option<SecretText>,
+    email: String,
+    password: String,
 }
 
-#[utoipa::path(post, path = "/api/v1/auth/login", operation_id = "signIn", tag = "auth",
-    request_body = Login, responses((status = 200, body = SignedIn)))]
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
-    facts: Facts,
-    Body(Login { email, password: SecretText(password), .. }): Body<Login>,
-) -> Result<Answer, ApiError> {
-    let hash = platform.email_hash(&email).await?;
-    platform.throttle.check(facts.source_ip, &hash, facts.at)?;
+    caller: Caller,
+    Body(Login { email, password }): Body<Login>,
+) -> Result<Response, ApiError> {
+    let wrong =
+        || ApiError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "E-mail or password is wrong.");
+    // What is no address cannot be an account's, but takes the same way.
+    let account = email.parse::<Email>().map_or_else(|_| email.to_lowercase(), |email| email.comparable());
+    platform.throttle.check(caller.ip, &account, caller.at())?;
+    let hash = platform.commands.vault().fingerprint(purpose::EMAIL_HASH, &account).await?;
     let user = projections::users::find_by_email_hash(&platform.pool, &hash).await?;
     let stored = match &user {
-        Some(user) => credentials::find(&platform.pool, user.id).await?,
+        Some(user) => commands::credentials::password(&platform.pool, user.id).await?,
         None => None,
     };
-    // As long for an account that nobody has as for a wrong password.
-    let right = platform.passwords.verify(password, stored).await?;
-    let Some(user) = user.filter(|_| right) else {
-        platform.throttle.failed(facts.source_ip, &hash, facts.at);
-        metrics::counter!("mastra_admin_failed_sign_ins_total").increment(1);
-        tracing::info!(request.id = facts.request_id, "a sign-in failed");
-        return Err(Problem::new(401, "invalid_credentials", "Not signed in")
-            .detail("the address or the password is wrong")
-            .into());
+    let good = password::matches(password, stored).await?;
+    let Some(user) = user.filter(|_| good) else {
+        platform.throttle.failed(caller.ip, &account, caller.at());
+        return Err(wrong());
     };
-    let view = UserView::open(platform.commands.vault(), &user).await?;
-    sign_in(&platform, &facts, view, Reply::done).await
+    begin(&platform, &caller, user.id, StatusCode::OK).await
+}
+
+/// Begins a session and answers with its token, as a cookie too.
+pub(crate) async fn begin(
+    platform: &Platform,
+    caller: &Caller,
+    user: UserId,
+    status: StatusCode,
+) -> Result<Response, ApiError> {
+    let (token, csrf_token) = (NewToken::session(), random());
+    let id: SessionId = platform.new_id();
+    let provider = "local".to_owned();
+    let command = UserCommand::SignIn { session_id: id, provider: provider.clone() };
+    let context = commands::Context { key: None, ..caller.context_as(user) };
+    let receipt = platform.commands.user(user, command, &context).await?;
+    let new = NewSession {
+        id,
+        token_hash: token.hash.clone(),
+        csrf_token: csrf_token.clone(),
+        user_id: user,
+        provider,
+    };
+    let expires_at = platform.sessions.begin(&new, caller.at()).await?;
+    platform.caught_up(&receipt).await;
+    let name = cookie_name(platform.is_https());
+    let secure = if platform.is_https() { "; Secure" } else { "" };
+    let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}", token.plain);
+    let body = json!({
+        "token": token.plain,
+        "expiresAt": expires_at,
+        "csrfToken": csrf_token,
+        "user": show::view(platform, user).await?,
+    });
+    let position = receipt.position.to_string();
+    Ok((
+        status,
+        [(header::SET_COOKIE, cookie), (header::HeaderName::from_static("x-event-position"), position)],
+        axum::Json(body),
+    )
+        .into_response())
 }

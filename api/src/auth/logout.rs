@@ -1,26 +1,29 @@
-//! `POST /api/v1/auth/logout`: ends the session of the request.
+//! `POST /auth/logout` — ends the session that asks.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use http::header;
+use serde_json::json;
 
-use super::sessions::{Ended, current, end};
-use crate::caller::Caller;
-use crate::cookie;
+use crate::auth::sessions::end;
 use crate::error::ApiError;
+use crate::gate::{Caller, Principal, cookie_name};
 use crate::platform::Platform;
-use crate::reply::Reply;
 
-#[utoipa::path(post, path = "/api/v1/auth/logout", operation_id = "signOut", tag = "auth",
-    responses((status = 200, body = Ended)))]
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
     caller: Caller,
-) -> Result<([(HeaderName, HeaderValue); 1], Reply<Ended>), ApiError> {
-    let (user_id, session_id) = current(&caller)?;
-    let receipt = end(&platform, user_id, session_id, &caller.context()).await?;
-    let settled = platform.settled(receipt).await;
-    let cookie = cookie::clear(&platform.settings);
-    Ok(([(header::SET_COOKIE, cookie)], Reply::done(settled, Ended { ended: vec![session_id] })))
+) -> Result<Response, ApiError> {
+    let Principal::Session { user, session } = caller.principal else {
+        return Err(ApiError::forbidden("Only a session can be signed out; revoke a token instead."));
+    };
+    let receipt = end(&platform, &caller, user, session).await?;
+    let cookie = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0", cookie_name(platform.is_https()));
+    let headers = [
+        (header::SET_COOKIE, cookie),
+        (header::HeaderName::from_static("x-event-position"), receipt.position.to_string()),
+    ];
+    Ok((headers, axum::Json(json!({ "signedOut": true }))).into_response())
 }

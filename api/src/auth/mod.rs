@@ -1,30 +1,12 @@
-//! Signing in and out, accounts, passwords, sessions.
+//! Sign-in with e-mail and password, sessions, the first user.
 
-pub(crate) mod account;
-mod login;
-mod logout;
-mod password;
-mod providers;
-mod register;
-mod sessions;
-mod setup;
-mod sign_in;
-
-use std::sync::Arc;
-
-use utoipa_axum::{router::OpenApiRouter, routes};
-
-use crate::platform::Platform;
-
-pub(crate) fn routes() -> OpenApiRouter<Arc<Platform>> {
-    OpenApiRouter::new()
-        .routes(routes!(providers::handler))
-        .routes(routes!(setup::handler))
-        .routes(routes!(register::handler))
-        .routes(routes!(login::handler))
-        .routes(routes!(logout::handler))
-        .routes(routes!(password::handler))
-        .routes(routes!(sessions::list::handler))
-        .routes(routes!(sessions::end::handler))
-        .routes(routes!(sessions::end_others::handler))
-}
+pub(crate) mod change_password;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub mod password;
+pub(crate) mod providers;
+pub(crate) mod register;
+pub(crate) mod sessions;
+pub mod setup;
+pub mod throttle;
+pub mod token;

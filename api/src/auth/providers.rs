@@ -1,30 +1,8 @@
-//! `GET /api/v1/auth/providers`: how one can sign in.
+//! `GET /auth/providers` — how one can sign in here.
 
-use serde::Serialize;
+use axum::Json;
+use serde_json::{Value, json};
 
-use super::account::LOCAL;
-use crate::reply::Reply;
-
-/// Ways to sign in.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Providers {
-    items: Vec<Provider>,
-}
-
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Provider {
-    id: &'static str,
-    name: &'static str,
-    /// `password`: with `POST /auth/login`.
-    kind: &'static str,
-}
-
-#[utoipa::path(get, path = "/api/v1/auth/providers", operation_id = "listProviders", tag = "auth",
-    responses((status = 200, body = Providers)))]
-pub(crate) async fn handler() -> Reply<Providers> {
-    Reply::shown(Providers {
-        items: vec![Provider { id: LOCAL, name: "E-mail and password", kind: "password" }],
-    })
+pub(crate) async fn handler() -> Json<Value> {
+    Json(json!({ "items": [{ "id": "local", "type": "password", "name": "E-mail and password" }] }))
 }

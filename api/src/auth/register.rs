@@ -1,69 +1,70 @@
-//! `POST /api/v1/auth/register`: somebody who was invited makes an account and joins the team.
+//! `POST /auth/register` — somebody who was invited and has no account makes one, and joins.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use commands::{CommandError, Context, Mode};
-use domain::envelope::Actor;
+use axum::response::Response;
 use domain::ids::UserId;
-use domain::team::TeamCommand;
+use domain::sealed::purpose;
 use domain::values::{Email, PersonName};
+use http::StatusCode;
 use serde::Deserialize;
 
-use super::account::{NewUser, register};
-use crate::body::{Body, SecretText};
-use crate::caller::Facts;
-use crate::error::{ApiError, Problem};
-use crate::invites::find_open;
-use crate::passwords;
-use crate::people::UserView;
+use crate::auth::setup::{NewUser, register};
+use crate::auth::token::sha256;
+use crate::auth::{login, password};
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::gate::Caller;
 use crate::platform::Platform;
-use crate::reply::Reply;
+use crate::teams::invites::accept;
 
-/// A new user.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+/// A new account of somebody who was invited.
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Register {
-    /// The secret in the invite's mail.
-    #[schema(value_type = String)]
-    invite_token: SecretText,
-    /// The address that was invited.
+    invite_token: String,
     #[schema(value_type = String)]
     email: Email,
-    #[schema(value_type = String, min_length = 10)]
-    password: SecretText,
+    password: String,
     #[schema(value_type = String)]
     first_name: PersonName,
     #[schema(value_type = String)]
     last_name: PersonName,
 }
 
-#[utoipa::path(post, path = "/api/v1/auth/register", operation_id = "register", tag = "auth",
-    request_body = Register, responses((status = 201, body = UserView)))]
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
-    facts: Facts,
+    caller: Caller,
     Body(body): Body<Register>,
-) -> Result<Reply<UserView>, ApiError> {
-    let Register { invite_token, email, password: SecretText(password), first_name, last_name } = body;
-    let invite = find_open(&platform, &invite_token.0, facts.at).await?;
-    let email_hash = platform.email_hash(&email).await?;
-    if email_hash != invite.email_hash {
-        return Err(Problem::invalid("email", "other_address", "must be the address that was invited").into());
-    }
-    passwords::check(&password, email.as_str(), "password")?;
-    let id = UserId((platform.new_id)());
-    let context = facts.context(Actor::User(id), None, None);
-    let accept = TeamCommand::AcceptInvite { invite_id: invite.id, user_id: id, email_hash, at: facts.at };
-    let in_team = Context { team_id: Some(invite.team_id), ..context.clone() };
-    // Asked before anything is stored, so that nobody is registered whom the team then refuses.
-    let rehearsal = Context { mode: Mode::DryRun, ..in_team.clone() };
-    match platform.commands.team(invite.team_id, accept.clone(), &rehearsal).await {
-        Ok(_) | Err(CommandError::DryRun(_)) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let user = NewUser { email, password, first_name, last_name };
-    let (view, _) = register(&platform, id, user, &context).await?;
-    let receipt = platform.commands.team(invite.team_id, accept, &in_team).await?;
-    Ok(Reply::created(platform.settled(receipt).await, view))
+) -> Result<Response, ApiError> {
+    password::check("password", &body.password)?;
+    platform.throttle.check(caller.ip, "register", caller.at())?;
+    let token_hash = hex::encode(sha256(&body.invite_token));
+    let invite = projections::teams::find_invite(&platform.pool, &token_hash).await?;
+    let hash = platform.commands.vault().fingerprint(purpose::EMAIL_HASH, &body.email.comparable()).await?;
+    let open = |invite: &projections::teams::InviteRow| {
+        invite.email_hash == hash && invite.status == "pending" && invite.expires_at > caller.at()
+    };
+    let Some(invite) = invite.filter(open) else {
+        platform.throttle.failed(caller.ip, "register", caller.at());
+        return Err(ApiError::new(
+            StatusCode::GONE,
+            "invite_over",
+            "This invite is not valid for this address.",
+        ));
+    };
+    let id: UserId = platform.new_id();
+    let new = NewUser {
+        email: body.email,
+        password: body.password,
+        first_name: body.first_name,
+        last_name: body.last_name,
+    };
+    let receipt = register(&platform, id, new, &caller.context_as(id)).await?;
+    platform.caught_up(&receipt).await;
+    let id = receipt.aggregate_id.parse().unwrap_or(id);
+    let context = commands::Context { key: None, team_id: Some(invite.team_id), ..caller.context_as(id) };
+    accept::join(&platform, &invite, id, hash, &context).await?;
+    login::begin(&platform, &caller, id, StatusCode::CREATED).await
 }

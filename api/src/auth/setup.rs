@@ -1,67 +1,112 @@
-//! `POST /api/v1/auth/setup`: makes the first user, once, on an empty system.
+//! `POST /auth/setup` — the first user of an empty installation. Once.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use commands::{Mode, credentials};
-use domain::envelope::Actor;
-use domain::ids::UserId;
+use axum::response::Response;
+use commands::{Context, Receipt};
+use domain::ids::{SecretId, UserId};
+use domain::sealed::{KeyOwner, purpose};
+use domain::user::UserCommand;
 use domain::values::{Email, PersonName};
+use http::StatusCode;
 use serde::Deserialize;
 
-use super::account::{NewUser, register};
-use super::sign_in::{Answer, SignedIn, sign_in};
-use crate::body::{Body, SecretText};
-use crate::caller::Facts;
-use crate::error::{ApiError, Problem};
-use crate::passwords;
+use crate::auth::token::{NewToken, sha256};
+use crate::auth::{login, password};
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::gate::Caller;
 use crate::platform::Platform;
-use crate::reply::Reply;
-use crate::secret_token::{Kind, SecretToken};
 
 /// The first user.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Setup {
-    /// As the server printed it when it started.
-    #[schema(value_type = String)]
-    setup_token: SecretText,
+    setup_token: String,
     #[schema(value_type = String)]
     email: Email,
-    #[schema(value_type = String, min_length = 10)]
-    password: SecretText,
+    password: String,
     #[schema(value_type = String)]
     first_name: PersonName,
     #[schema(value_type = String)]
     last_name: PersonName,
 }
 
-#[utoipa::path(post, path = "/api/v1/auth/setup", operation_id = "setUp", tag = "auth",
-    request_body = Setup, responses((status = 201, body = SignedIn)))]
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
-    facts: Facts,
+    caller: Caller,
     Body(setup): Body<Setup>,
-) -> Result<Answer, ApiError> {
-    let Setup { setup_token, email, password: SecretText(password), first_name, last_name } = setup;
-    if credentials::any_user(&platform.pool).await? {
-        let done = Problem::new(410, "already_set_up", "Already set up");
-        return Err(done.detail("this installation has its first user already").into());
+) -> Result<Response, ApiError> {
+    let wrong =
+        || ApiError::new(StatusCode::FORBIDDEN, "setup_closed", "The setup token is wrong or was used.");
+    password::check("password", &setup.password)?;
+    platform.throttle.check(caller.ip, "setup", caller.at())?;
+    let hash = sha256(&setup.setup_token);
+    if !commands::credentials::is_setup_token(&platform.pool, &hash).await? {
+        platform.throttle.failed(caller.ip, "setup", caller.at());
+        return Err(wrong());
     }
-    let unknown = || Problem::unauthorized("this setup token is not known, or no longer");
-    let token = setup_token.0.expose_str().and_then(|text| SecretToken::parse(Kind::Setup, text));
-    let token = token.ok_or_else(unknown)?;
-    if !credentials::knows_setup_token(&platform.pool, &token.hash()).await? {
-        return Err(unknown().into());
+    let id: UserId = platform.new_id();
+    let new = NewUser {
+        email: setup.email,
+        password: setup.password,
+        first_name: setup.first_name,
+        last_name: setup.last_name,
+    };
+    if !caller.is_dry_run() && !commands::credentials::use_setup_token(&platform.pool, &hash).await? {
+        return Err(wrong());
     }
-    passwords::check(&password, email.as_str(), "password")?;
-    // Used up only when nothing is left that could be refused: of two at once, one gets it.
-    if facts.mode == Mode::Append && !credentials::take_setup_token(&platform.pool, &token.hash()).await? {
-        return Err(unknown().into());
+    let receipt = register(&platform, id, new, &caller.context_as(id)).await?;
+    platform.caught_up(&receipt).await;
+    login::begin(&platform, &caller, id, StatusCode::CREATED).await
+}
+
+/// Somebody who signs in with e-mail and password.
+pub struct NewUser {
+    /// Address.
+    pub email: Email,
+    /// Password in clear.
+    pub password: String,
+    /// First name.
+    pub first_name: PersonName,
+    /// Last name.
+    pub last_name: PersonName,
+}
+
+/// Makes a user with a password.
+pub async fn register(
+    platform: &Platform,
+    id: UserId,
+    new: NewUser,
+    context: &Context,
+) -> Result<Receipt, ApiError> {
+    let vault = platform.commands.vault();
+    let owner = KeyOwner::User(id);
+    let seal = async |purpose: &str, text: &str| {
+        let sealing: SecretId = platform.new_id();
+        vault.seal(owner, purpose, sealing, text.as_bytes(), context.at).await
+    };
+    let command = UserCommand::RegisterUser {
+        provider: "local".to_owned(),
+        subject: id.to_string(),
+        email_hash: vault.fingerprint(purpose::EMAIL_HASH, &new.email.comparable()).await?,
+        email: seal(purpose::USER_EMAIL, new.email.as_str()).await?,
+        first_name: seal(purpose::USER_FIRST_NAME, new.first_name.as_str()).await?,
+        last_name: seal(purpose::USER_LAST_NAME, new.last_name.as_str()).await?,
+    };
+    let hash = password::hash(new.password).await?;
+    let receipt = platform.commands.user(id, command, context).await?;
+    commands::credentials::set_password(&platform.pool, id, &hash, context.at).await?;
+    Ok(receipt)
+}
+
+/// Makes a new setup token when there is no user yet; answers it in clear, once.
+pub async fn offer(platform: &Platform) -> Result<Option<String>, ApiError> {
+    if projections::users::any(&platform.pool).await? {
+        return Ok(None);
     }
-    let id = UserId((platform.new_id)());
-    let context = facts.context(Actor::User(id), None, None);
-    let user = NewUser { email, password, first_name, last_name };
-    let (view, _) = register(&platform, id, user, &context).await?;
-    sign_in(&platform, &facts, view, Reply::created).await
+    let token = NewToken::secret();
+    commands::credentials::set_setup_token(&platform.pool, &token.hash, (platform.now)()).await?;
+    Ok(Some(token.plain))
 }

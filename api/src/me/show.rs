@@ -1,39 +1,44 @@
-//! `GET /api/v1/me`: who one is.
+//! `GET /me` — who asks.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use serde::Serialize;
+use axum::response::Response;
+use domain::ids::UserId;
+use domain::sealed::purpose;
+use serde_json::{Value, json};
 
-use crate::caller::{Caller, Principal};
-use crate::error::{ApiError, Problem};
-use crate::people::UserView;
+use crate::error::ApiError;
+use crate::gate::Caller;
 use crate::platform::Platform;
-use crate::reply::Reply;
+use crate::reply::resource;
 
-/// The person who calls.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Me {
-    #[serde(flatten)]
-    user: UserView,
-    /// For `X-CSRF-Token`, when it is a session that calls.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    csrf_token: Option<String>,
-}
-
-#[utoipa::path(get, path = "/api/v1/me", operation_id = "getMe", tag = "me",
-    responses((status = 200, body = Me)))]
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
     caller: Caller,
-) -> Result<Reply<Me>, ApiError> {
-    let row = projections::users::find(&platform.pool, caller.person()?).await?;
-    let row = row.ok_or_else(Problem::not_found)?;
-    let csrf_token = match caller.principal() {
-        Principal::Session { csrf_token, .. } => Some(csrf_token.clone()),
-        Principal::PersonalToken { .. } | Principal::ProjectToken { .. } => None,
+) -> Result<Response, ApiError> {
+    let id = caller.user()?;
+    let version = projections::users::find(&platform.pool, id).await?.map_or(0, |user| user.version);
+    Ok(resource(view(&platform, id).await?, version))
+}
+
+/// A user as the user sees it.
+pub(crate) async fn view(platform: &Platform, id: UserId) -> Result<Value, ApiError> {
+    let user = projections::users::find(&platform.pool, id).await?.ok_or_else(ApiError::not_found)?;
+    let vault = platform.commands.vault();
+    let photo_url = match &user.photo_url {
+        Some(sealed) => Some(vault.open_text(sealed, purpose::USER_PHOTO_URL).await?),
+        None => None,
     };
-    let user = UserView::open(platform.commands.vault(), &row).await?;
-    Ok(Reply::resource(row.version, Me { user, csrf_token }))
+    Ok(json!({
+        "id": user.id,
+        "email": vault.open_text(&user.email, purpose::USER_EMAIL).await?,
+        "firstName": vault.open_text(&user.first_name, purpose::USER_FIRST_NAME).await?,
+        "lastName": vault.open_text(&user.last_name, purpose::USER_LAST_NAME).await?,
+        "photoUrl": photo_url,
+        "activeTeamId": user.active_team_id,
+        "activeProjectId": user.active_project_id,
+        "createdAt": user.created_at,
+        "updatedAt": user.updated_at,
+    }))
 }

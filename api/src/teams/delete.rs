@@ -1,23 +1,23 @@
-//! `DELETE /api/v1/teams/{team}`: closes a team; nothing of it runs any more.
+//! `DELETE /teams/{team}` — closes a team; everything of it stops.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use domain::team::TeamCommand;
+use http::StatusCode;
 use projections::teams::TeamRow;
+use serde_json::json;
 
-use super::TeamView;
-use crate::caller::Scoped;
 use crate::error::ApiError;
+use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::Reply;
+use crate::reply::Done;
 
-#[utoipa::path(delete, path = "/api/v1/teams/{team}", operation_id = "deleteTeam", tag = "teams",
-    responses((status = 200, body = TeamView)))]
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
     team: Scoped<TeamRow>,
-) -> Result<Reply<TeamView>, ApiError> {
-    let receipt = platform.commands.team(team.id, TeamCommand::DeleteTeam, &team.context()).await?;
-    Ok(Reply::done(platform.settled(receipt).await, team.into_inner().into()))
+) -> Result<Done, ApiError> {
+    let id = team.it.id;
+    let receipt = platform.commands.team(id, TeamCommand::DeleteTeam, &team.context()).await?;
+    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": id, "deleted": true }))).await
 }

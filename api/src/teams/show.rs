@@ -1,13 +1,24 @@
-//! `GET /api/v1/teams/{team}`: one team, by id or slug.
+//! `GET /teams/{team}` — one team.
 
+use axum::response::Response;
 use projections::teams::TeamRow;
+use serde_json::{Value, json};
 
-use super::TeamView;
-use crate::caller::Scoped;
-use crate::reply::Reply;
+use crate::gate::Scoped;
+use crate::reply::resource;
 
-#[utoipa::path(get, path = "/api/v1/teams/{team}", operation_id = "getTeam", tag = "teams",
-    responses((status = 200, body = TeamView)))]
-pub(crate) async fn handler(team: Scoped<TeamRow>) -> Reply<TeamView> {
-    Reply::resource(team.version, team.into_inner().into())
+pub(crate) async fn handler(team: Scoped<TeamRow>) -> Response {
+    resource(view(&team.it), team.it.version)
+}
+
+/// A team as the API shows it.
+pub(crate) fn view(team: &TeamRow) -> Value {
+    json!({
+        "id": team.id,
+        "name": team.name,
+        "slug": team.slug,
+        "createdById": team.created_by,
+        "createdAt": team.created_at,
+        "updatedAt": team.updated_at,
+    })
 }

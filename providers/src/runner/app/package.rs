@@ -1,5 +1,6 @@
 //! Packs a build's output into an artifact and unpacks it to run.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -185,13 +186,32 @@ impl<W: io::Write> Packer<'_, W> {
 
     /// Whether it may hold credentials. A package's own example of a `.env` file is not worth a word.
     fn is_left_out(&mut self, entry: &DirEntry, name: &Path) -> bool {
-        let file_name = entry.file_name().to_string_lossy();
-        let is_env = file_name == ".envrc" || file_name == ".env" || file_name.starts_with(".env.");
-        if is_env && !name.components().any(|part| part.as_os_str() == "node_modules") {
+        let file_name = entry.file_name();
+        if is_env(file_name) && !name.components().any(|part| part.as_os_str() == "node_modules") {
             self.dropped.push(name.display().to_string());
         }
-        is_env || REGISTRY_FILES.contains(&&*file_name)
+        holds_credentials(file_name)
     }
+}
+
+/// Removes from an output what `pack` leaves out of its artifact, so that it may run in the artifact's place.
+pub(crate) fn strip(output: &Path) -> io::Result<()> {
+    for entry in WalkDir::new(output) {
+        let entry = entry?;
+        if !entry.file_type().is_dir() && holds_credentials(entry.file_name()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn holds_credentials(file_name: &OsStr) -> bool {
+    is_env(file_name) || REGISTRY_FILES.iter().any(|name| file_name == *name)
+}
+
+fn is_env(file_name: &OsStr) -> bool {
+    let file_name = file_name.to_string_lossy();
+    file_name == ".envrc" || file_name == ".env" || file_name.starts_with(".env.")
 }
 
 /// Unpacks with the rules that `write` keeps; an archive that breaks one was not written by it.
