@@ -1,6 +1,7 @@
 //! Everything that needs a database: one binary, one file an area.
 
 mod architecture;
+mod auth;
 mod bad_input;
 mod deployments;
 mod env_vars;
@@ -8,4 +9,5 @@ mod log;
 mod logs;
 mod mastra;
 mod stock_postgres_es;
+mod teams;
 mod vault;
