@@ -87,6 +87,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         router: router.clone(),
         sessions: Sessions::new(pool.clone()),
         throttle: Default::default(),
+        under_way: Default::default(),
         metrics,
         now: Utc::now,
         settings: Settings {
@@ -113,10 +114,13 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let keeper = tokio::spawn(processes::keep_running(world, boot, stop.clone()));
 
+    let housekeeping = tokio::spawn(keep_house(platform.clone()));
+
     first_user(&platform, &config, &public_url).await?;
     announce(address);
     let ended = listen(listener, platform, database.crashed(), stop.clone()).await;
 
+    housekeeping.abort();
     stop.cancel();
     // Every step is bounded: a server that was told to stop does.
     let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
@@ -127,6 +131,17 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(SHUTDOWN, feed.stop()).await;
     database.close().await;
     ended
+}
+
+/// Forgets what is over, now and every hour.
+async fn keep_house(platform: Arc<Platform>) {
+    let mut hour = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        hour.tick().await;
+        if let Err(error) = platform.forget_old().await {
+            tracing::warn!(%error, "what is over could not be forgotten: {error}");
+        }
+    }
 }
 
 /// Answers requests until a signal comes or the database is gone.
