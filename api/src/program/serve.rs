@@ -102,7 +102,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         feed: feed.clone(),
         runner: runner.clone(),
         git,
-        logs,
+        logs: logs.clone(),
         traffic: router,
         email: Arc::new(ConsoleEmail::new(config.mail_outbox.clone())),
         now: Utc::now,
@@ -129,6 +129,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "a server may have been left: {error}");
     }
     let _ = tokio::time::timeout(SHUTDOWN, feed.stop()).await;
+    let _ = tokio::time::timeout(SHUTDOWN, logs.drain()).await;
     database.close().await;
     ended
 }
