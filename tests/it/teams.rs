@@ -8,11 +8,14 @@ use tests::people::{join, mailed_token};
 use tests::world::team;
 
 async fn id_of(client: &Client) -> String {
-    client.get("/me").await.expect(200)["id"].as_str().unwrap().to_owned()
+    client.get("/me").await.expect(200)["id"].as_str().expect("an id").to_owned()
 }
 
 async fn events(app: &TestApp) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(app.db.pool()).await.unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM events")
+        .fetch_one(app.db.pool())
+        .await
+        .expect("the database answers")
 }
 
 fn field(answer: &Answer) -> &str {

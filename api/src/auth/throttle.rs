@@ -20,8 +20,13 @@ const KEPT: usize = 10_000;
 /// Counters of failed tries.
 #[derive(Default)]
 pub struct Throttle {
-    counters: Mutex<HashMap<(IpAddr, String), (u32, DateTime<Utc>)>>,
+    counters: Mutex<HashMap<Who, Counter>>,
 }
+
+/// An address, and an account or none.
+type Who = (IpAddr, String);
+/// Failed tries, and since when.
+type Counter = (u32, DateTime<Utc>);
 
 impl Throttle {
     /// Refuses with 429 who has failed too often.

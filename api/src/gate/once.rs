@@ -72,10 +72,13 @@ pub(super) fn key(
 /// Keys whose commands are under way in this process: a repeat waits for the first answer. Between processes the
 /// log settles which of two does it, and both show its result.
 #[derive(Default)]
-pub struct UnderWay(Mutex<HashMap<(String, String), Weak<tokio::sync::Mutex<()>>>>);
+pub struct UnderWay(Mutex<HashMap<(String, String), Weak<Turn>>>);
+
+/// Whose turn it is among those with the same key.
+type Turn = tokio::sync::Mutex<()>;
 
 impl UnderWay {
-    fn lock(&self, key: &IdempotencyKey) -> Arc<tokio::sync::Mutex<()>> {
+    fn lock(&self, key: &IdempotencyKey) -> Arc<Turn> {
         let mut locks = self.0.lock().expect("no holder panics");
         locks.retain(|_, lock| lock.strong_count() > 0);
         let name = (key.scope.clone(), key.key.clone());

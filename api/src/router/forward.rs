@@ -61,7 +61,8 @@ impl Forwarder {
         guard: Guard,
     ) -> Result<Response, Failure> {
         // Whoever is not there is found out before the body is touched.
-        if tokio::time::timeout(CONNECT, tokio::net::TcpStream::connect(address)).await.is_err_or_refused() {
+        let connected = tokio::time::timeout(CONNECT, tokio::net::TcpStream::connect(address)).await;
+        if !matches!(connected, Ok(Ok(_))) {
             return Err(Failure::NotSent(Box::new(request)));
         }
         let Some(uri) = inner(request.uri(), prefix, address) else {
@@ -97,17 +98,6 @@ impl Forwarder {
         Ok(response.map(|body| {
             Body::new(Guarded { body: Body::new(body.map_err(axum::Error::new)), _guard: guard })
         }))
-    }
-}
-
-/// Whether a connection could not be made.
-trait Attempt {
-    fn is_err_or_refused(self) -> bool;
-}
-
-impl Attempt for Result<std::io::Result<tokio::net::TcpStream>, tokio::time::error::Elapsed> {
-    fn is_err_or_refused(self) -> bool {
-        !matches!(self, Ok(Ok(_)))
     }
 }
 
