@@ -1,5 +1,7 @@
 //! Everything that needs a database: one binary, one file an area.
 
+#![expect(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not their helpers")]
+
 mod architecture;
 mod auth;
 mod bad_input;
@@ -10,6 +12,7 @@ mod log_lines;
 mod logs;
 mod mastra;
 mod migrations;
+mod permissions;
 mod projections;
 mod replay_tool;
 mod stock_postgres_es;

@@ -17,16 +17,16 @@ const WINDOW: Duration = Duration::minutes(5);
 /// Counters kept; above it the oldest windows are forgotten.
 const KEPT: usize = 10_000;
 
+/// An account from an address; an empty account is all of them.
+type Who = (IpAddr, String);
+/// How often, since when.
+type Failed = (u32, DateTime<Utc>);
+
 /// Counters of failed tries.
 #[derive(Default)]
 pub struct Throttle {
-    counters: Mutex<HashMap<Who, Counter>>,
+    counters: Mutex<HashMap<Who, Failed>>,
 }
-
-/// An address, and an account or none.
-type Who = (IpAddr, String);
-/// Failed tries, and since when.
-type Counter = (u32, DateTime<Utc>);
 
 impl Throttle {
     /// Refuses with 429 who has failed too often.

@@ -207,6 +207,9 @@ async fn pass(
         Needs::Public => Principal::Nobody,
         _ => identify::identify(platform, &parts).await?,
     };
+    if needs != Needs::Public && matches!(principal, Principal::Nobody) {
+        return Err(ApiError::unauthorized());
+    }
     let lags = !has_reached_position(platform, &parts).await?;
     let (body, hash) = once::hash_body(&parts, body).await?;
     let mut caller = caller(platform, &parts, principal, id)?;

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use commands::IdempotencyKey;
 use commands::answers::{Answers, FirstAnswer};
+use futures_util::StreamExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
@@ -19,6 +20,8 @@ use crate::platform::Platform;
 
 /// The largest body of a request.
 const MAX_BODY: usize = 1024 * 1024;
+/// How much of a body that is too large is read before it is refused.
+const SWALLOWED: usize = 16 * MAX_BODY;
 /// Headers that belong to an answer.
 const KEPT: [&str; 4] = ["content-type", "etag", "x-event-position", "location"];
 
@@ -31,6 +34,7 @@ pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Body, String
         || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is larger than 1 MiB.");
     let length = header(&parts.headers, "content-length").and_then(|length| length.parse::<usize>().ok());
     if length.is_some_and(|length| length > MAX_BODY) {
+        swallow(body).await;
         return Err(too_large());
     }
     let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| too_large())?;
@@ -41,6 +45,18 @@ pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Body, String
     }
     hash.update(&bytes);
     Ok((Body::from(bytes), hex::encode(hash.finalize())))
+}
+
+/// Reads what nobody wants, to a limit: a client that is still sending would see its connection cut, not its answer.
+async fn swallow(body: Body) {
+    let mut stream = body.into_data_stream();
+    let mut left = SWALLOWED;
+    while let Some(Ok(chunk)) = stream.next().await {
+        left = left.saturating_sub(chunk.len());
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 /// The caller's key, in the caller's own scope.

@@ -1,5 +1,6 @@
 //! `mastra-admin serve`: everything wired, started in order, ended in reverse.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use providers::git::command::{GitCommand, GitConfig};
 use providers::observability::postgres::PostgresLogs;
 use providers::runner::app::toolchain::Toolchains;
 use providers::runner::local::{LocalRunner, LocalRunnerConfig};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -37,6 +39,9 @@ use super::database::Database;
 const SANDBOX_USERS: u32 = 210_000;
 /// How long requests and work may take to end when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// From SIGTERM to SIGKILL of deployed servers when the platform stops.
+const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Brings the database to the present schema.
 pub(crate) async fn migrate(config: Config) -> anyhow::Result<()> {
@@ -57,12 +62,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let database = Database::open(&config).await?;
     let pool = database.pool.clone();
 
-    let encryption = Arc::new(Aes256Gcm::new(&MasterKey::from_env_or_file(
-        config.secrets.master_key.as_ref(),
-        &config.data_dir.join("master.key"),
-    )?));
-    let vault =
-        Vault::open(pool.clone(), encryption, Utc::now()).await.context("the key vault does not open")?;
+    let vault = vault(&config, &pool).await?;
     let consumers = projections::read_models().into_iter().chain(processes::consumers()).collect();
     let feed = Feed::start(pool.clone(), consumers).await.context("the query tables cannot be made")?;
     let wake = feed.clone();
@@ -114,20 +114,14 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let keeper = tokio::spawn(processes::keep_running(world, boot, stop.clone()));
 
-    let housekeeping = tokio::spawn(keep_house(platform.clone()));
-
     first_user(&platform, &config, &public_url).await?;
     announce(address);
-    let ended = listen(listener, platform, database.crashed(), stop.clone()).await;
+    let ended = listen(listener, platform.clone(), database.crashed(), stop.clone()).await;
 
-    housekeeping.abort();
-    stop.cancel();
     // Every step is bounded: a server that was told to stop does.
     let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
     let _ = keeper.await;
-    if let Err(error) = runner.sweep(&[]).await {
-        tracing::warn!(%error, "a server may have been left: {error}");
-    }
+    stop_servers(&platform, &*runner).await;
     let _ = tokio::time::timeout(SHUTDOWN, feed.stop()).await;
     let _ = tokio::time::timeout(SHUTDOWN, logs.drain()).await;
     database.close().await;
@@ -135,13 +129,27 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// Forgets what is over, now and every hour.
-async fn keep_house(platform: Arc<Platform>) {
+async fn keep_house(platform: &Platform) -> Infallible {
     let mut hour = tokio::time::interval(Duration::from_secs(3600));
     loop {
         hour.tick().await;
         if let Err(error) = platform.forget_old().await {
             tracing::warn!(%error, "what is over could not be forgotten: {error}");
         }
+    }
+}
+
+/// Ends every deployed server as it would want to be ended; the next start of the platform starts them again.
+async fn stop_servers(platform: &Platform, runner: &dyn Runner) {
+    match projections::deployments::all_running(&platform.pool).await {
+        Ok(rows) => {
+            let stops = rows.iter().map(|row| runner.stop(row.id, STOP_GRACE));
+            futures_util::future::join_all(stops).await;
+        }
+        Err(error) => tracing::warn!(%error, "the running servers are not known: {error}"),
+    }
+    if let Err(error) = runner.sweep(&[]).await {
+        tracing::warn!(%error, "a server may have been left: {error}");
     }
 }
 
@@ -152,13 +160,14 @@ async fn listen(
     crashed: impl Future<Output = anyhow::Error>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let app = api::app(platform).into_make_service_with_connect_info::<SocketAddr>();
+    let app = api::app(platform.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let stopped = stop.clone();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await });
     let server = tokio::spawn(server.into_future());
     let ended = tokio::select! {
         () = signal() => Ok(()),
         error = crashed => Err(error),
+        never = keep_house(&platform) => match never {},
     };
     stop.cancel();
     // Streams that never end are cut.
@@ -177,6 +186,14 @@ async fn signal() {
         _ = int.recv() => {}
     }
     tracing::info!("stopping");
+}
+
+/// Opens the key vault; another master key than the one it was made with is refused here.
+async fn vault(config: &Config, pool: &PgPool) -> anyhow::Result<Vault> {
+    let file = config.data_dir.join("master.key");
+    let key = MasterKey::from_env_or_file(config.secrets.master_key.as_ref(), &file)?;
+    let vault = Vault::open(pool.clone(), Arc::new(Aes256Gcm::new(&key)), Utc::now());
+    vault.await.context("the key vault does not open")
 }
 
 fn git(config: &Config) -> anyhow::Result<GitCommand> {

@@ -61,8 +61,7 @@ impl Forwarder {
         guard: Guard,
     ) -> Result<Response, Failure> {
         // Whoever is not there is found out before the body is touched.
-        let connected = tokio::time::timeout(CONNECT, tokio::net::TcpStream::connect(address)).await;
-        if !matches!(connected, Ok(Ok(_))) {
+        if !accepts(address).await {
             return Err(Failure::NotSent(Box::new(request)));
         }
         let Some(uri) = inner(request.uri(), prefix, address) else {
@@ -99,6 +98,11 @@ impl Forwarder {
             Body::new(Guarded { body: Body::new(body.map_err(axum::Error::new)), _guard: guard })
         }))
     }
+}
+
+/// Whether somebody listens there.
+async fn accepts(address: SocketAddr) -> bool {
+    matches!(tokio::time::timeout(CONNECT, tokio::net::TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
 /// The address of the app's own path, byte for byte as it came.
