@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not their helpers")]
 
 mod architecture;
+mod auth;
 mod bad_input;
 mod deployments;
 mod env_vars;
@@ -16,4 +17,5 @@ mod permissions;
 mod projections;
 mod replay_tool;
 mod stock_postgres_es;
+mod teams;
 mod vault;
