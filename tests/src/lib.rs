@@ -1,1 +1,3 @@
-//! tests
+//! The kit: what every test outside the crates' own needs.
+
+pub mod postgres;

@@ -1,1 +1,3 @@
-//! The PostgreSQL server that the platform brings up for itself.
+//! Where the platform's PostgreSQL comes from when the operator names none.
+
+pub mod embedded;
