@@ -1,1 +1,212 @@
-//! commands
+//! The write side: load, decide, append.
+//!
+//! [`Commands`] has one method per aggregate. Each loads the aggregate, lets it decide, and appends its events
+//! with the names they take and the caller's idempotency key in one transaction.
+
+mod context;
+mod outcome;
+mod store;
+mod vault;
+
+use std::sync::Arc;
+
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::{Aggregate, DomainEvent};
+use domain::build::{Build, BuildCommand, BuildError};
+use domain::claim::Claim;
+use domain::deployment::{Deployment, DeploymentCommand, DeploymentError};
+use domain::fact::Stored;
+use domain::ids::{AssignmentId, BuildId, DeploymentId, ProjectId, RoleId, TeamId, UserId};
+use domain::project::{Project, ProjectCommand, ProjectError};
+use domain::role::{Role, RoleCommand, RoleError};
+use domain::role_assignment::{RoleAssignment, RoleAssignmentCommand, RoleAssignmentError};
+use domain::team::{Team, TeamCommand, TeamError};
+use domain::user::{User, UserCommand, UserError};
+use sqlx::PgPool;
+use sqlx::migrate::MigrateError;
+
+pub use context::{Context, IdempotencyKey, Mode};
+pub use outcome::{CommandError, Preview, Receipt, StoreError};
+pub use store::{Appender, Loaded, Store};
+pub use vault::{Vault, VaultError};
+
+/// How often a command is decided anew when others change the same aggregate meanwhile.
+const TRIES: u32 = 12;
+
+/// Answer of a command.
+pub type Answer<E> = Result<Receipt, CommandError<E>>;
+
+/// Brings the database to the present schema; forward only.
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    sqlx::migrate!("../migrations/postgres").run(pool).await
+}
+
+/// The command bus.
+#[derive(Clone)]
+pub struct Commands {
+    store: Store,
+    vault: Arc<Vault>,
+}
+
+impl Commands {
+    /// A bus on this log.
+    pub fn new(pool: PgPool, appender: Appender, vault: Arc<Vault>) -> Self {
+        Self { store: Store::new(pool, appender, vault.clone()), vault }
+    }
+
+    /// Seals what commands carry.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// The event store below, for what speaks cqrs-es.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The aggregate as it is now, for who has to decide with it.
+    pub async fn load<A: Stored>(&self, id: A::Id) -> Result<Loaded<A>, StoreError> {
+        self.store.load(id).await
+    }
+
+    /// A command to a user.
+    pub async fn user(&self, id: UserId, command: UserCommand, context: &Context) -> Answer<UserError> {
+        let name = command.name();
+        self.run::<User>(id, name, command, context).await
+    }
+
+    /// A command to a team.
+    pub async fn team(&self, id: TeamId, command: TeamCommand, context: &Context) -> Answer<TeamError> {
+        let name = command.name();
+        self.run::<Team>(id, name, command, context).await
+    }
+
+    /// A command to a project.
+    pub async fn project(
+        &self,
+        id: ProjectId,
+        command: ProjectCommand,
+        context: &Context,
+    ) -> Answer<ProjectError> {
+        let name = command.name();
+        self.run::<Project>(id, name, command, context).await
+    }
+
+    /// A command to a build.
+    pub async fn build(&self, id: BuildId, command: BuildCommand, context: &Context) -> Answer<BuildError> {
+        let name = command.name();
+        self.run::<Build>(id, name, command, context).await
+    }
+
+    /// A command to a deployment.
+    pub async fn deployment(
+        &self,
+        id: DeploymentId,
+        command: DeploymentCommand,
+        context: &Context,
+    ) -> Answer<DeploymentError> {
+        let name = command.name();
+        self.run::<Deployment>(id, name, command, context).await
+    }
+
+    /// A command to a custom role.
+    pub async fn role(&self, id: RoleId, command: RoleCommand, context: &Context) -> Answer<RoleError> {
+        let name = command.name();
+        self.run::<Role>(id, name, command, context).await
+    }
+
+    /// A command to a role assignment.
+    pub async fn role_assignment(
+        &self,
+        id: AssignmentId,
+        command: RoleAssignmentCommand,
+        context: &Context,
+    ) -> Answer<RoleAssignmentError> {
+        let name = command.name();
+        self.run::<RoleAssignment>(id, name, command, context).await
+    }
+
+    /// Load, decide, append; anew when somebody else was faster.
+    async fn run<A>(&self, id: A::Id, name: &str, command: A::Command, context: &Context) -> Answer<A::Error>
+    where
+        A: Stored,
+    {
+        if let (Some(key), Mode::Append) = (&context.key, context.mode)
+            && let Some(receipt) = self.store.find_receipt(key).await?
+        {
+            return Ok(receipt);
+        }
+        let mut tries = 0;
+        loop {
+            let answer = self.run_once::<A>(id, name, command.clone(), context).await;
+            tries += 1;
+            match answer {
+                Err(CommandError::Conflict { .. }) if context.expected_version.is_none() && tries < TRIES => {
+                    metrics::counter!("mastra_admin_append_conflicts_total", "aggregate" => A::TYPE)
+                        .increment(1);
+                    tokio::time::sleep(jitter(tries)).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn run_once<A>(
+        &self,
+        id: A::Id,
+        name: &str,
+        command: A::Command,
+        context: &Context,
+    ) -> Answer<A::Error>
+    where
+        A: Stored,
+    {
+        let mut loaded = self.store.load::<A>(id).await?;
+        if let Some(expected) = context.expected_version.filter(|expected| *expected != loaded.version) {
+            return Err(CommandError::Conflict { expected, actual: loaded.version });
+        }
+        let events = decide(&mut loaded.aggregate, command).await.map_err(CommandError::Refused)?;
+        if context.mode == Mode::DryRun {
+            return Err(self.preview::<A>(id, &events).await);
+        }
+        if events.is_empty() {
+            let (aggregate_id, version, position) = (loaded.id, loaded.version, loaded.position);
+            return Ok(Receipt { aggregate_id, version, position, repeated: false });
+        }
+        self.store.append::<A>(id, loaded.version, &events, name, context).await
+    }
+
+    async fn preview<A: Stored>(&self, id: A::Id, events: &[A::Event]) -> CommandError<A::Error> {
+        match self.store.find_taken::<A>(id, events).await {
+            Err(error) => error.into(),
+            Ok(Some(Claim { scope, key, .. })) => CommandError::NameTaken { scope, key },
+            Ok(None) => CommandError::DryRun(
+                events
+                    .iter()
+                    .map(|event| Preview {
+                        aggregate_type: A::TYPE,
+                        event_type: event.event_type(),
+                        payload: serde_json::to_value(event).expect("events serialise"),
+                    })
+                    .collect(),
+            ),
+        }
+    }
+}
+
+async fn decide<A: Aggregate<Services = ()>>(
+    aggregate: &mut A,
+    command: A::Command,
+) -> Result<Vec<A::Event>, A::Error> {
+    let sink = EventSink::default();
+    aggregate.handle(command, &(), &sink).await?;
+    Ok(sink.collect().await)
+}
+
+/// Full jitter: nobody waits in step with anybody, at most 2^tries milliseconds.
+fn jitter(tries: u32) -> std::time::Duration {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).expect("the operating system has random bytes");
+    let ceiling = 1000_u64 << tries.min(8);
+    std::time::Duration::from_micros(u64::from_le_bytes(random) % ceiling)
+}

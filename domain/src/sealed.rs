@@ -82,3 +82,32 @@ impl From<KeyOwner> for String {
         owner.to_string()
     }
 }
+
+/// What sealed values are for. Bound into every ciphertext: never changed.
+pub mod purpose {
+    use crate::ids::EnvironmentId;
+    use crate::values::EnvKey;
+
+    /// A user's address.
+    pub const USER_EMAIL: &str = "user.email";
+    /// A user's first name.
+    pub const USER_FIRST_NAME: &str = "user.first_name";
+    /// A user's last name.
+    pub const USER_LAST_NAME: &str = "user.last_name";
+    /// Address of a user's picture.
+    pub const USER_PHOTO_URL: &str = "user.photo_url";
+    /// The address that an invite is for.
+    pub const INVITE_EMAIL: &str = "invite.email";
+    /// The secret of an invite, until its mail is sent.
+    pub const INVITE_TOKEN: &str = "invite.token";
+    /// Purpose of the keyed hash of an address.
+    pub const EMAIL_HASH: &str = "email";
+
+    /// The value of an environment variable.
+    pub fn env_var(environment: Option<EnvironmentId>, key: &EnvKey) -> String {
+        match environment {
+            Some(environment) => format!("env_var/{environment}/{key}"),
+            None => format!("env_var/all/{key}"),
+        }
+    }
+}

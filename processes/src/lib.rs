@@ -1,1 +1,194 @@
-//! processes
+//! Process managers: facts in, work out.
+//!
+//! A [`Process`] says in its pure `on` what work a fact asks for; the row of work is stored in the transaction
+//! that moves the process's checkpoint. Its `run` does the work, at least once, and reports by commands whose
+//! keys derive from process, event and step, so that doing it again does it once.
+
+mod build_deployment;
+mod deliver_invite;
+mod keep_running;
+mod leave_nothing;
+mod retire_deployment;
+mod run_build;
+mod run_deployment;
+mod secrets;
+mod serving;
+mod supersede_deployment;
+mod worker;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::fact::Recorded;
+use projections::feed::Consumer;
+use projections::work::{self, NewWork};
+use sqlx::PgConnection;
+use thiserror::Error;
+use uuid::Uuid;
+
+pub use keep_running::keep_running;
+pub use worker::{Work, Workers};
+pub use world::World;
+
+/// Names the ids of rows of work; stored in every one, so never changed.
+const NAMESPACE: Uuid = Uuid::from_u128(0x2f1e_77b4_9c54_4c56_8a0d_5f6c_1d9e_0b42);
+
+/// A process manager.
+#[async_trait]
+pub trait Process: Send + Sync {
+    /// Its stored name: never changed.
+    fn name(&self) -> &'static str;
+
+    /// How much of its work runs at a time in one server process.
+    fn concurrency(&self) -> usize;
+
+    /// What work a fact asks for. Pure.
+    fn on(&self, recorded: &Recorded) -> Option<Job>;
+
+    /// Does the work. May be called again for the same work after a crash, with a higher fence.
+    async fn run(&self, work: &Work, world: &World) -> Result<(), JobError>;
+
+    /// Says that all tries were in vain, so that nobody waits for ever.
+    async fn give_up(&self, work: &Work, world: &World, why: &str) -> Result<(), JobError>;
+}
+
+/// Work that a fact asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// What it is about: the same key is the same work.
+    pub key: String,
+    /// Only one piece of work of a lane runs at a time.
+    pub lane: String,
+    /// What `run` needs to know.
+    pub payload: serde_json::Value,
+    /// How long after the fact it begins.
+    pub delay: Duration,
+}
+
+/// Why work is not done.
+#[derive(Debug, Error)]
+pub enum JobError {
+    /// It may work later.
+    #[error("{0}")]
+    Retry(String),
+    /// Another worker does it now, or nobody wants it any more.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// Every process of the product.
+pub fn all() -> Vec<Arc<dyn Process>> {
+    vec![
+        Arc::new(run_build::RunBuild),
+        Arc::new(build_deployment::BuildDeployment),
+        Arc::new(run_deployment::RunDeployment),
+        Arc::new(supersede_deployment::SupersedeDeployment),
+        Arc::new(retire_deployment::RetireDeployment),
+        Arc::new(leave_nothing::LeaveNothing),
+        Arc::new(deliver_invite::DeliverInvite),
+    ]
+}
+
+/// Every process as a consumer of the log.
+pub fn consumers() -> Vec<Arc<dyn Consumer>> {
+    all().into_iter().map(|process| Arc::new(Intake(process)) as Arc<dyn Consumer>).collect()
+}
+
+/// Turns facts into rows of work.
+struct Intake(Arc<dyn Process>);
+
+#[async_trait]
+impl Consumer for Intake {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn version(&self) -> i32 {
+        1
+    }
+
+    fn tables(&self) -> &'static str {
+        ""
+    }
+
+    fn table_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+        let Some(job) = self.0.on(recorded) else { return Ok(()) };
+        let name = format!("{}/{}/{}", self.name(), recorded.event_id, job.key);
+        work::enqueue(
+            db,
+            &NewWork {
+                id: Uuid::new_v5(&NAMESPACE, name.as_bytes()).into(),
+                process: self.name().to_owned(),
+                key: job.key,
+                lane: job.lane,
+                payload: job.payload,
+                run_at: recorded.at + job.delay,
+                cause_event: recorded.event_id,
+                cause_position: recorded.position,
+                correlation: recorded.envelope.correlation.clone(),
+            },
+        )
+        .await
+    }
+}
+
+impl From<commands::StoreError> for JobError {
+    fn from(error: commands::StoreError) -> Self {
+        Self::Retry(chain(&error))
+    }
+}
+
+impl From<sqlx::Error> for JobError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Retry(chain(&error))
+    }
+}
+
+impl From<commands::VaultError> for JobError {
+    fn from(error: commands::VaultError) -> Self {
+        Self::Retry(chain(&error))
+    }
+}
+
+impl From<domain::ports::logs::LogError> for JobError {
+    fn from(error: domain::ports::logs::LogError) -> Self {
+        Self::Retry(chain(&error))
+    }
+}
+
+impl From<domain::ports::runner::RunnerError> for JobError {
+    fn from(error: domain::ports::runner::RunnerError) -> Self {
+        Self::Retry(chain(&error))
+    }
+}
+
+/// A refusal says that the world has moved on: a build was cancelled, a lease was lost. A store error may pass.
+impl<E: std::error::Error + 'static> From<commands::CommandError<E>> for JobError {
+    fn from(error: commands::CommandError<E>) -> Self {
+        match error {
+            commands::CommandError::Refused(refusal) => Self::Lost(refusal.to_string()),
+            other => Self::Retry(chain(&other)),
+        }
+    }
+}
+
+/// An error with all its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

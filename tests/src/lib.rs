@@ -1,3 +1,7 @@
 //! The kit: what every test outside the crates' own needs.
 
+pub mod app;
+pub mod bus;
+pub mod client;
 pub mod postgres;
+pub mod repository;

@@ -22,7 +22,9 @@ use crate::upcast::upcast;
 use crate::user::{User, UserEvent};
 
 /// An aggregate that the store keeps.
-pub trait Stored: Aggregate + Clone {
+pub trait Stored:
+    Aggregate<Services = (), Command: Clone + Send, Error: Send + Sync + 'static> + Clone + 'static
+{
     /// Its id.
     type Id: Copy + Display + FromStr + Send + Sync;
 

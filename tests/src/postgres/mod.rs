@@ -6,8 +6,6 @@ mod cluster;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Deref;
-
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
 use tokio::sync::OnceCell;
@@ -57,6 +55,11 @@ impl TestDb {
         Self { name, cluster, pool }
     }
 
+    /// Connections to it.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// How to connect to it, for what opens connections of its own.
     pub fn options(&self) -> PgConnectOptions {
         self.cluster.options(&self.name)
@@ -65,15 +68,6 @@ impl TestDb {
     /// A URL of it, for what is given one.
     pub fn url(&self) -> String {
         self.options().to_url_lossy().into()
-    }
-}
-
-/// Its pool.
-impl Deref for TestDb {
-    type Target = PgPool;
-
-    fn deref(&self) -> &PgPool {
-        &self.pool
     }
 }
 

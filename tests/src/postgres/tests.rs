@@ -17,13 +17,13 @@ async fn database() -> TestDb {
 }
 
 async fn things(database: &TestDb) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM things").fetch_one(&**database).await.unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM things").fetch_one(database.pool()).await.unwrap()
 }
 
 /// Each has its own runtime, as every test has.
 async fn a_test_that_writes() {
     let database = database().await;
-    sqlx::raw_sql("INSERT INTO things VALUES (2), (3)").execute(&*database).await.unwrap();
+    sqlx::raw_sql("INSERT INTO things VALUES (2), (3)").execute(database.pool()).await.unwrap();
     assert_eq!(things(&database).await, 3);
     assert_eq!(FILLED.load(Ordering::SeqCst), 1);
 }
@@ -63,7 +63,7 @@ async fn a_dropped_database_is_gone_although_it_was_in_use() {
     loop {
         let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
             .bind(&name)
-            .fetch_one(&*other)
+            .fetch_one(other.pool())
             .await
             .unwrap();
         if !there {

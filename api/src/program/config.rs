@@ -1,0 +1,174 @@
+//! The settings of the server: flags, environment, file, in this order of strength.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use domain::secret::Secret;
+use serde::Deserialize;
+
+/// What can be said by flag, environment variable or in `mastra-admin.toml`, under the same names.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Address and port to listen on [default: 127.0.0.1:8080]
+    #[arg(long, env = "MASTRA_ADMIN_LISTEN")]
+    listen: Option<SocketAddr>,
+
+    /// Where everything is kept that is not in the database: keys, artifacts, toolchains, the embedded
+    /// PostgreSQL [default: ./data]
+    #[arg(long, env = "MASTRA_ADMIN_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Where people reach this server, for links in mails and for cookies [default: http:// and the address]
+    #[arg(long, env = "MASTRA_ADMIN_PUBLIC_URL")]
+    public_url: Option<String>,
+
+    /// Name of this installation, as `/api/health` tells it [default: production]
+    #[arg(long, env = "MASTRA_ADMIN_ENVIRONMENT")]
+    environment: Option<String>,
+
+    /// Directory with PostgreSQL's own programs, for the embedded server [default: looked for]
+    #[arg(long, env = "MASTRA_ADMIN_POSTGRES_BIN")]
+    postgres_bin: Option<PathBuf>,
+
+    /// Roots below which `file://` repositories may be read, separated by colons [default: none]
+    #[arg(long, env = "MASTRA_ADMIN_ALLOW_LOCAL_REPOS", value_delimiter = ':')]
+    allow_local_repos: Option<Vec<PathBuf>>,
+
+    /// The npm registry that installs use [default: npm's own]
+    #[arg(long, env = "MASTRA_ADMIN_NPM_REGISTRY")]
+    npm_registry: Option<String>,
+
+    /// Also write each mail as a file into this directory [default: mails are only logged]
+    #[arg(long, env = "MASTRA_ADMIN_MAIL_OUTBOX")]
+    mail_outbox: Option<PathBuf>,
+
+    /// Seconds from the start of a deployed server until it must be ready [default: 60]
+    #[arg(long, env = "MASTRA_ADMIN_START_DEADLINE")]
+    start_deadline: Option<u64>,
+
+    /// `text` or `json` [default: text]
+    #[arg(long, env = "MASTRA_ADMIN_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+
+    /// What is logged: `info`, `debug`, `api=debug,info` … [default: info]
+    #[arg(long, env = "MASTRA_ADMIN_LOG")]
+    log: Option<String>,
+}
+
+/// How log lines look.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The settings in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) public_url: Option<String>,
+    pub(crate) environment: String,
+    pub(crate) postgres_bin: Option<PathBuf>,
+    pub(crate) allow_local_repos: Vec<PathBuf>,
+    pub(crate) npm_registry: Option<String>,
+    pub(crate) mail_outbox: Option<PathBuf>,
+    pub(crate) start_deadline: std::time::Duration,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log: String,
+    /// Secrets come from the environment alone.
+    pub(crate) secrets: Secrets,
+}
+
+/// What must stand in no file and no argument vector.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Secrets {
+    /// `DATABASE_URL`: another PostgreSQL than the embedded one.
+    pub(crate) database_url: Option<Secret>,
+    /// `MASTRA_ADMIN_MASTER_KEY`: 32 bytes in base64 or hex; otherwise `master.key` in the data directory.
+    pub(crate) master_key: Option<Secret>,
+    /// `MASTRA_ADMIN_OWNER_EMAIL` and `MASTRA_ADMIN_OWNER_PASSWORD`: the first user of an empty system.
+    pub(crate) owner: Option<(String, Secret)>,
+}
+
+impl Config {
+    /// Flags and environment come in `given`; the file fills the gaps, the defaults what is left.
+    pub(crate) fn read(given: Settings, file: Option<&Path>) -> anyhow::Result<Self> {
+        let file = match file {
+            Some(path) => read_file(path)?,
+            None if Path::new("mastra-admin.toml").exists() => read_file(Path::new("mastra-admin.toml"))?,
+            None => Settings::default(),
+        };
+        let data_dir = given.data_dir.or(file.data_dir).unwrap_or_else(|| "data".into());
+        Ok(Self {
+            listen: given.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            data_dir: std::path::absolute(data_dir).context("the data directory has no absolute path")?,
+            public_url: given.public_url.or(file.public_url),
+            environment: given.environment.or(file.environment).unwrap_or_else(|| "production".to_owned()),
+            postgres_bin: given.postgres_bin.or(file.postgres_bin),
+            allow_local_repos: given.allow_local_repos.or(file.allow_local_repos).unwrap_or_default(),
+            npm_registry: given.npm_registry.or(file.npm_registry),
+            mail_outbox: given.mail_outbox.or(file.mail_outbox),
+            start_deadline: std::time::Duration::from_secs(
+                given.start_deadline.or(file.start_deadline).unwrap_or(60),
+            ),
+            log_format: given.log_format.or(file.log_format).unwrap_or_default(),
+            log: given.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+            secrets: Secrets::from_environment()?,
+        })
+    }
+}
+
+impl Secrets {
+    fn from_environment() -> anyhow::Result<Self> {
+        let secret = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new);
+        let email = std::env::var("MASTRA_ADMIN_OWNER_EMAIL").ok().filter(|text| !text.is_empty());
+        let owner = match (email, secret("MASTRA_ADMIN_OWNER_PASSWORD")) {
+            (Some(email), Some(password)) => Some((email, password)),
+            (None, None) => None,
+            _ => anyhow::bail!("MASTRA_ADMIN_OWNER_EMAIL and MASTRA_ADMIN_OWNER_PASSWORD go together"),
+        };
+        Ok(Self { database_url: secret("DATABASE_URL"), master_key: secret("MASTRA_ADMIN_MASTER_KEY"), owner })
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Settings> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mastra-admin.toml");
+        std::fs::write(&file, "listen = \"127.0.0.1:1\"\nenvironment = \"staging\"\n").unwrap();
+        let config = Config::read(settings("listen = \"127.0.0.1:2\""), Some(&file)).unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.environment, "staging");
+        assert_eq!(config.log, "info");
+    }
+
+    #[test]
+    fn an_unknown_word_in_the_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mastra-admin.toml");
+        std::fs::write(&file, "listne = \"127.0.0.1:1\"\n").unwrap();
+        let error = format!("{:#}", Config::read(Settings::default(), Some(&file)).unwrap_err());
+        assert!(error.contains("listne"), "{error}");
+    }
+}

@@ -1,0 +1,225 @@
+//! The key vault: a data key per person, project and invite, wrapped by the master key.
+//!
+//! Sealing is AES-256-GCM. What a value is for and its own id are bound into the ciphertext, so that it opens
+//! nowhere else. Destroying a data key erases all that it sealed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::{DateTime, Utc};
+use domain::ids::SecretId;
+use domain::ports::encryption::{Encryption, EncryptionError};
+use domain::sealed::{KeyOwner, Sealed};
+use domain::secret::Secret;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use sqlx::PgPool;
+use thiserror::Error;
+
+const VERSION: u8 = 1;
+const NONCE_BYTES: usize = 12;
+/// Data keys kept in memory; above it all are forgotten and fetched again.
+const CACHED_KEYS: usize = 10_000;
+
+/// Seals and opens values.
+pub struct Vault {
+    pool: PgPool,
+    encryption: Arc<dyn Encryption>,
+    keys: RwLock<HashMap<KeyOwner, Arc<DataKey>>>,
+}
+
+struct DataKey {
+    cipher: Aes256Gcm,
+    /// Keys the marks; derived, so that a mark never uses the sealing key itself.
+    mark: Secret,
+}
+
+/// Why a value could not be sealed or opened.
+#[derive(Debug, Error)]
+pub enum VaultError {
+    /// The master key is another one than that which wrapped the keys, or it could not be reached.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
+    /// The table of keys could not be read or written.
+    #[error("the table of data keys failed")]
+    Database(#[from] sqlx::Error),
+    /// The key was destroyed: the value is erased.
+    #[error("the value was erased")]
+    Erased,
+    /// The ciphertext was changed, or belongs to something else.
+    #[error("the sealed value does not open")]
+    Damaged,
+}
+
+impl Vault {
+    /// Opens the vault and proves the master key: with another than the first one it fails here, not later.
+    pub async fn open(
+        pool: PgPool,
+        encryption: Arc<dyn Encryption>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, VaultError> {
+        let vault = Self { pool, encryption, keys: RwLock::default() };
+        vault.make(KeyOwner::System, now).await?;
+        Ok(vault)
+    }
+
+    /// Seals a value for `purpose` under the key of `owner`, which is made when it is the first.
+    pub async fn seal(
+        &self,
+        owner: KeyOwner,
+        purpose: &str,
+        id: SecretId,
+        plain: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Sealed, VaultError> {
+        let key = self.make(owner, now).await?;
+        let data = key.encrypt(&aad(owner, purpose, id), plain);
+        Ok(Sealed { id, key: owner, data, mark: key.mark(plain) })
+    }
+
+    /// Opens a value that was sealed for `purpose`.
+    pub async fn open_sealed(&self, sealed: &Sealed, purpose: &str) -> Result<Secret, VaultError> {
+        let key = self.find(sealed.key).await?.ok_or(VaultError::Erased)?;
+        key.decrypt(&aad(sealed.key, purpose, sealed.id), &sealed.data)
+    }
+
+    /// Opens a value that was sealed for `purpose`, as text. Erased values read as `[erased]`.
+    pub async fn open_text(&self, sealed: &Sealed, purpose: &str) -> Result<String, VaultError> {
+        match self.open_sealed(sealed, purpose).await {
+            Ok(plain) => Ok(String::from_utf8_lossy(plain.expose()).into_owned()),
+            Err(VaultError::Erased) => Ok("[erased]".to_owned()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A keyed hash for look-up and uniqueness, stable for the life of the installation.
+    pub async fn fingerprint(&self, purpose: &str, plain: &str) -> Result<String, VaultError> {
+        let key = self.find(KeyOwner::System).await?.ok_or(VaultError::Erased)?;
+        Ok(hex::encode(key.hmac(&[purpose.as_bytes(), b"\0", plain.as_bytes()])))
+    }
+
+    /// Seals a short text of an envelope, bound to the event; no mark, no id of its own.
+    pub(crate) async fn seal_note(
+        &self,
+        owner: KeyOwner,
+        aad: &str,
+        plain: &str,
+        now: DateTime<Utc>,
+    ) -> Result<String, VaultError> {
+        Ok(self.make(owner, now).await?.encrypt(aad, plain.as_bytes()))
+    }
+
+    /// Opens a text sealed into an envelope; `None` when its key was destroyed.
+    pub async fn open_note(
+        &self,
+        owner: KeyOwner,
+        aad: &str,
+        data: &str,
+    ) -> Result<Option<String>, VaultError> {
+        let Some(key) = self.find(owner).await? else { return Ok(None) };
+        let plain = key.decrypt(aad, data)?;
+        Ok(Some(String::from_utf8_lossy(plain.expose()).into_owned()))
+    }
+
+    async fn find(&self, owner: KeyOwner) -> Result<Option<Arc<DataKey>>, VaultError> {
+        if let Some(key) = self.keys.read().expect("no holder panics").get(&owner) {
+            return Ok(Some(key.clone()));
+        }
+        let wrapped: Option<Option<Vec<u8>>> =
+            sqlx::query_scalar("SELECT wrapped FROM data_keys WHERE owner = $1")
+                .bind(owner.to_string())
+                .fetch_optional(&self.pool)
+                .await?;
+        let Some(Some(wrapped)) = wrapped else { return Ok(None) };
+        let key = self.encryption.unwrap(&wrapped, &owner.to_string()).await?;
+        let key = Arc::new(DataKey::new(&key)?);
+        let mut keys = self.keys.write().expect("no holder panics");
+        if keys.len() >= CACHED_KEYS {
+            keys.clear();
+        }
+        keys.insert(owner, key.clone());
+        Ok(Some(key))
+    }
+
+    /// The key of `owner`; made when there was never one. Of two that make it at once, one wins.
+    async fn make(&self, owner: KeyOwner, now: DateTime<Utc>) -> Result<Arc<DataKey>, VaultError> {
+        if let Some(key) = self.find(owner).await? {
+            return Ok(key);
+        }
+        let wrapped = self.encryption.wrap(&random::<32>(), &owner.to_string()).await?;
+        sqlx::query(
+            "INSERT INTO data_keys (owner, provider, wrapped, created_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (owner) DO NOTHING",
+        )
+        .bind(owner.to_string())
+        .bind(self.encryption.name())
+        .bind(wrapped)
+        .bind(now)
+        .execute(&self.pool)
+        .await?;
+        self.find(owner).await?.ok_or(VaultError::Erased)
+    }
+}
+
+impl DataKey {
+    fn new(key: &Secret) -> Result<Self, VaultError> {
+        let cipher = Aes256Gcm::new_from_slice(key.expose()).map_err(|_| VaultError::Damaged)?;
+        let mut mac = mac(key.expose());
+        mac.update(b"mastra-admin mark key");
+        Ok(Self { cipher, mark: Secret::new(mac.finalize().into_bytes().to_vec()) })
+    }
+
+    fn encrypt(&self, aad: &str, plain: &[u8]) -> String {
+        let nonce = random::<NONCE_BYTES>();
+        let payload = Payload { msg: plain, aad: aad.as_bytes() };
+        let nonce_ref = Nonce::try_from(nonce.expose()).expect("twelve bytes");
+        let sealed = self.cipher.encrypt(&nonce_ref, payload).expect("AES-GCM takes up to 64 GiB");
+        let mut data = vec![VERSION];
+        data.extend_from_slice(nonce.expose());
+        data.extend_from_slice(&sealed);
+        BASE64.encode(data)
+    }
+
+    fn decrypt(&self, aad: &str, data: &str) -> Result<Secret, VaultError> {
+        let data = BASE64.decode(data).map_err(|_| VaultError::Damaged)?;
+        let (&VERSION, rest) = data.split_first().ok_or(VaultError::Damaged)? else {
+            return Err(VaultError::Damaged);
+        };
+        let (nonce, sealed) = rest.split_at_checked(NONCE_BYTES).ok_or(VaultError::Damaged)?;
+        let nonce = Nonce::try_from(nonce).expect("twelve bytes");
+        let payload = Payload { msg: sealed, aad: aad.as_bytes() };
+        self.cipher.decrypt(&nonce, payload).map(Secret::new).map_err(|_| VaultError::Damaged)
+    }
+
+    /// The first 16 bytes of the keyed hash, in hex.
+    fn mark(&self, plain: &[u8]) -> String {
+        hex::encode(&self.hmac(&[b"mark\0", plain])[..16])
+    }
+
+    fn hmac(&self, parts: &[&[u8]]) -> Vec<u8> {
+        let mut mac = mac(self.mark.expose());
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().to_vec()
+    }
+}
+
+fn aad(owner: KeyOwner, purpose: &str, id: SecretId) -> String {
+    format!("{owner}|{purpose}|{id}")
+}
+
+fn mac(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+/// Random bytes of the operating system.
+fn random<const N: usize>() -> Secret {
+    let mut bytes = vec![0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    Secret::new(bytes)
+}

@@ -1,0 +1,78 @@
+//! `team.member_invited` → a mail with the invite's secret.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::fact::{Fact, Recorded};
+use domain::ids::InviteId;
+use domain::ports::email::Mail;
+use domain::sealed::{Sealed, purpose};
+use domain::team::TeamEvent;
+use serde::{Deserialize, Serialize};
+
+use crate::{Job, JobError, Process, Work, World, chain};
+
+/// Sends invites.
+pub(crate) struct DeliverInvite;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Payload {
+    invite_id: InviteId,
+    team_id: domain::ids::TeamId,
+    email: Sealed,
+    token: Sealed,
+}
+
+#[async_trait]
+impl Process for DeliverInvite {
+    fn name(&self) -> &'static str {
+        "deliver_invite"
+    }
+
+    fn concurrency(&self) -> usize {
+        2
+    }
+
+    fn on(&self, recorded: &Recorded) -> Option<Job> {
+        let Fact::Team(team_id, TeamEvent::TeamMemberInvited { invite_id, email, token, .. }) = &recorded.fact else {
+            return None;
+        };
+        let (email, token) = (email.clone(), token.clone());
+        let payload = Payload { invite_id: *invite_id, team_id: *team_id, email, token };
+        Some(Job {
+            key: invite_id.to_string(),
+            lane: format!("deliver_invite:{invite_id}"),
+            payload: serde_json::to_value(payload).expect("it serialises"),
+            delay: Duration::ZERO,
+        })
+    }
+
+    async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
+        let Payload { invite_id, team_id, email, token } = work.payload()?;
+        world.caught_up(work).await?;
+        let Some(team) = projections::teams::find(&world.pool, team_id).await? else {
+            return Err(JobError::Lost("the team is gone".to_owned()));
+        };
+        let vault = world.commands.vault();
+        let to = vault.open_text(&email, purpose::INVITE_EMAIL).await?;
+        let token = vault.open_text(&token, purpose::INVITE_TOKEN).await?;
+        let mail = Mail {
+            message_id: format!("invite-{invite_id}@mastra-admin"),
+            to,
+            subject: format!("You are invited to the team {}", team.name),
+            text: format!(
+                "You are invited to the team {name} on {url}.\n\nYour invite: {token}\n\n\
+                 Signed in, accept it with POST {url}/api/v1/invites/accept and the body {{\"token\": \"…\"}};\n\
+                 without an account, make one with POST {url}/api/v1/auth/register.\n\
+                 If you did not expect this, do nothing: the invite expires by itself.\n",
+                name = team.name,
+                url = world.public_url,
+            ),
+        };
+        world.email.send(&mail).await.map_err(|error| JobError::Retry(chain(&error)))
+    }
+
+    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
+        Err(JobError::Retry(why.to_owned()))
+    }
+}

@@ -1,0 +1,79 @@
+//! `project.deleted`, `project.environment_deleted` or `team.deleted` → its builds end, its servers stop.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use commands::CommandError;
+use domain::build::{BuildCommand, BuildError};
+use domain::deployment::DeploymentCommand;
+use domain::fact::{Fact, Recorded};
+use domain::ids::{EnvironmentId, ProjectId, TeamId};
+use domain::project::ProjectEvent;
+use domain::team::TeamEvent;
+use projections::deployments::Of;
+use serde::{Deserialize, Serialize};
+
+use crate::{Job, JobError, Process, Work, World};
+
+/// Leaves nothing running of what was deleted.
+pub(crate) struct LeaveNothing;
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Payload {
+    Team(TeamId),
+    Project(ProjectId),
+    Environment(EnvironmentId),
+}
+
+#[async_trait]
+impl Process for LeaveNothing {
+    fn name(&self) -> &'static str {
+        "leave_nothing"
+    }
+
+    fn concurrency(&self) -> usize {
+        2
+    }
+
+    fn on(&self, recorded: &Recorded) -> Option<Job> {
+        let (key, payload) = match &recorded.fact {
+            Fact::Team(id, TeamEvent::TeamDeleted { .. }) => (id.to_string(), Payload::Team(*id)),
+            Fact::Project(id, ProjectEvent::ProjectDeleted { .. }) => (id.to_string(), Payload::Project(*id)),
+            Fact::Project(_, ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. }) => {
+                (environment_id.to_string(), Payload::Environment(*environment_id))
+            }
+            _ => return None,
+        };
+        Some(Job {
+            lane: format!("leave_nothing:{key}"),
+            key,
+            payload: serde_json::to_value(payload).expect("it serialises"),
+            delay: Duration::ZERO,
+        })
+    }
+
+    async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
+        world.caught_up(work).await?;
+        let of = match work.payload()? {
+            Payload::Team(id) => Of::Team(id),
+            Payload::Project(id) => Of::Project(id),
+            Payload::Environment(id) => Of::Environment(id),
+        };
+        for (build, team) in projections::builds::open(&world.pool, of).await? {
+            let context = world.context(work, Some(team)).once(&build.to_string());
+            match world.commands.build(build, BuildCommand::CancelBuild, &context).await {
+                Ok(_) | Err(CommandError::Refused(BuildError::AlreadyFinished)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for (deployment, team) in projections::deployments::open(&world.pool, of).await? {
+            let context = world.context(work, Some(team)).once(&deployment.to_string());
+            world.commands.deployment(deployment, DeploymentCommand::StopDeployment, &context).await?;
+        }
+        Ok(())
+    }
+
+    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
+        Err(JobError::Retry(why.to_owned()))
+    }
+}

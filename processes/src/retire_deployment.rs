@@ -1,0 +1,69 @@
+//! `deployment.superseded`, `deployment.stopped` or `deployment.failed` → its server gets no more requests,
+//! finishes those under way, and is ended.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::deployment::DeploymentEvent;
+use domain::fact::{Fact, Recorded};
+use domain::ids::DeploymentId;
+use serde::{Deserialize, Serialize};
+
+use crate::{Job, JobError, Process, Work, World};
+
+/// How long requests under way may take.
+const DRAIN: Duration = Duration::from_secs(30);
+/// From SIGTERM to SIGKILL. Mastra's own worst case is twice its drain time-out of 5 s plus 5 s.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Ends servers.
+pub(crate) struct RetireDeployment;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Payload {
+    deployment_id: DeploymentId,
+    /// Whether requests may be under way.
+    drain: bool,
+}
+
+#[async_trait]
+impl Process for RetireDeployment {
+    fn name(&self) -> &'static str {
+        "retire_deployment"
+    }
+
+    fn concurrency(&self) -> usize {
+        8
+    }
+
+    fn on(&self, recorded: &Recorded) -> Option<Job> {
+        let Fact::Deployment(id, event) = &recorded.fact else { return None };
+        let drain = match event {
+            DeploymentEvent::DeploymentSuperseded { .. } | DeploymentEvent::DeploymentStopped {} => true,
+            DeploymentEvent::DeploymentFailed { .. } => false,
+            _ => return None,
+        };
+        Some(Job {
+            key: id.to_string(),
+            lane: format!("retire:{id}"),
+            payload: serde_json::to_value(Payload { deployment_id: *id, drain }).expect("it serialises"),
+            delay: Duration::ZERO,
+        })
+    }
+
+    async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
+        let Payload { deployment_id, drain } = work.payload()?;
+        if drain {
+            tokio::select! {
+                () = world.traffic.drained(deployment_id, work.claimed.cause_position, DRAIN) => {}
+                () = work.lost.cancelled() => return Err(JobError::Retry("the worker was stopped".to_owned())),
+            }
+        }
+        let grace = if drain { GRACE } else { Duration::ZERO };
+        Ok(world.runner.stop(deployment_id, grace).await?)
+    }
+
+    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
+        Err(JobError::Retry(why.to_owned()))
+    }
+}

@@ -1,0 +1,134 @@
+//! Starts a deployment's server and watches over it.
+
+use std::time::{Duration, Instant};
+
+use commands::{CommandError, Context};
+use domain::build::FailureCode;
+use domain::deployment::{Deployment, DeploymentCommand, DeploymentError};
+use domain::ids::DeploymentId;
+use domain::ports::logs::{LogOrigin, LogSource, say};
+use domain::ports::runner::{ExitReport, StartPlan, Started};
+use domain::project::Project;
+use domain::values::Resources;
+use projections::deployments::DeploymentRow;
+use tokio::sync::oneshot;
+
+use crate::secrets;
+use crate::{JobError, Work, World};
+
+/// A server that ends so soon after it became ready has never worked.
+pub(crate) const PROBATION: Duration = Duration::from_secs(5);
+
+/// Starts the server, reports it active, and from then on reports when it ends by itself.
+pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Result<(), JobError> {
+    let id = row.id;
+    let context = || world.context(work, Some(row.team_id));
+    let fence = work.claimed.fence;
+    let first_time = world.commands.load::<Deployment>(id).await?.aggregate.crashes() == 0;
+    let runner = world.runner.name().to_owned();
+    let start = DeploymentCommand::StartDeployment { fence, runner };
+    world.commands.deployment(id, start, &context()).await?;
+
+    let project = world.commands.load::<Project>(row.project_id).await?.aggregate;
+    let Some((_, settings)) = project.living() else {
+        return Err(JobError::Lost("the project was deleted".to_owned()));
+    };
+    let vars = secrets::open(world, row.project_id, &row.env_vars).await?;
+    let origin =
+        LogOrigin { source: LogSource::Deployment(id), project: row.project_id, team: row.team_id };
+    let output = world.logs.open(origin, secrets::masked(&vars)).await?;
+    let plan = StartPlan {
+        deployment_id: id,
+        project_id: row.project_id,
+        team_id: row.team_id,
+        artifact: row.artifact.clone(),
+        node_version: row.node_version.clone(),
+        env: secrets::env(vars),
+        limits: settings.resources.runner.unwrap_or_default().or(Resources::SERVER),
+        start_deadline: world.start_deadline,
+    };
+    let started = tokio::select! {
+        started = world.runner.start(plan, output.clone()) => started,
+        () = unwanted(world, id) => {
+            world.runner.stop(id, Duration::ZERO).await?;
+            return Err(JobError::Lost("the deployment was stopped while it started".to_owned()));
+        }
+        () = work.lost.cancelled() => {
+            world.runner.stop(id, Duration::ZERO).await?;
+            return Err(JobError::Retry("the worker was stopped".to_owned()));
+        }
+    };
+    match started {
+        Ok(Started { address, exited }) => {
+            let active = DeploymentCommand::ActivateDeployment { fence, address };
+            if let Err(error) = world.commands.deployment(id, active, &context()).await {
+                world.runner.stop(id, Duration::ZERO).await?;
+                return Err(error.into());
+            }
+            tokio::spawn(watch(world.clone(), context(), id, fence, first_time, exited));
+            Ok(())
+        }
+        Err(failure) if failure.retry => Err(JobError::Retry(failure.message)),
+        Err(failure) => {
+            say(&*output, &failure.message);
+            output.flush().await;
+            let (code, message, exit_code) = (failure.code, failure.message, failure.exit_code);
+            let failed = DeploymentCommand::FailDeployment { fence, code, message, exit_code };
+            world.commands.deployment(id, failed, &context()).await?;
+            Ok(())
+        }
+    }
+}
+
+/// Returns when the deployment is over while it still starts.
+async fn unwanted(world: &World, id: DeploymentId) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if world.commands.load::<Deployment>(id).await.is_ok_and(|loaded| loaded.aggregate.is_over()) {
+            return;
+        }
+    }
+}
+
+/// Waits for a server's end and reports it, for as long as the log cannot be reached.
+async fn watch(
+    world: World,
+    context: Context,
+    id: DeploymentId,
+    fence: i64,
+    first_time: bool,
+    exited: oneshot::Receiver<ExitReport>,
+) {
+    let since = Instant::now();
+    let Ok(report) = exited.await else { return };
+    let up = since.elapsed();
+    let message = describe(&report);
+    let command = if first_time && up < PROBATION {
+        let message = format!("the server became ready and ended {:.1} s later: {message}", up.as_secs_f32());
+        let code = FailureCode::CrashedAfterStart;
+        DeploymentCommand::FailDeployment { fence, code, message, exit_code: report.exit_code }
+    } else {
+        let exit_code = report.exit_code;
+        DeploymentCommand::ReportCrash { fence, exit_code, message, up_seconds: up.as_secs() }
+    };
+    loop {
+        let context = Context { at: (world.now)(), ..context.clone() };
+        match world.commands.deployment(id, command.clone(), &context).await {
+            Ok(_) => return,
+            Err(CommandError::Refused(DeploymentError::AlreadyOver | DeploymentError::StaleFence)) => return,
+            Err(error) => {
+                tracing::warn!(deployment.id = %id, %error, "the end of deployment {id} was not recorded yet");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+fn describe(report: &ExitReport) -> String {
+    match (report.out_of_memory, report.exit_code, report.signal) {
+        (true, ..) => "it used more memory than its limit and was ended".to_owned(),
+        (false, Some(code), _) => format!("it exited with code {code}"),
+        (false, None, Some(signal)) => format!("it was ended by signal {signal}"),
+        (false, None, None) => "it ended".to_owned(),
+    }
+}

@@ -1,0 +1,155 @@
+//! Takes rows of work, does them, keeps their leases.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use projections::work::{self, Claimed};
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::{JobError, Process, World};
+
+/// How long a worker may be silent before another takes its work.
+const LEASE: Duration = Duration::from_secs(15);
+/// How often a worker says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long to wait for a call before looking by oneself.
+const POLL: Duration = Duration::from_millis(500);
+/// After so many tries the work is given up.
+const MAX_ATTEMPTS: i32 = 8;
+
+/// A piece of work in hand.
+pub struct Work {
+    /// Its row.
+    pub claimed: Claimed,
+    /// Cancelled when another worker has taken it over, or the server shuts down.
+    pub lost: CancellationToken,
+}
+
+impl Work {
+    /// What `on` has put into it.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<T, JobError> {
+        serde_json::from_value(self.claimed.payload.clone())
+            .map_err(|error| JobError::Lost(format!("the work does not read: {error}")))
+    }
+}
+
+/// The workers of this server process.
+pub struct Workers {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Workers {
+    /// Starts the workers of all processes.
+    pub fn start(processes: Vec<Arc<dyn Process>>, world: World, name: String) -> Self {
+        let workers = Self { tasks: TaskTracker::new(), stop: CancellationToken::new() };
+        for process in processes {
+            let (world, name, stop) = (world.clone(), name.clone(), workers.stop.clone());
+            let tasks = workers.tasks.clone();
+            workers.tasks.spawn(take_work(process, world, name, tasks, stop));
+        }
+        workers
+    }
+
+    /// Takes no more work, and waits until what is in hand has ended or given its lease back.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+async fn take_work(
+    process: Arc<dyn Process>,
+    world: World,
+    worker: String,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let slots = Arc::new(Semaphore::new(process.concurrency()));
+    let mut moved = world.feed.moved(process.name());
+    let freed = Arc::new(tokio::sync::Notify::new());
+    loop {
+        let slot = tokio::select! {
+            () = stop.cancelled() => return,
+            slot = slots.clone().acquire_owned() => slot.expect("nobody closes it"),
+        };
+        moved.mark_unchanged();
+        match work::claim(&world.pool, process.name(), &worker, (world.now)(), LEASE).await {
+            Ok(Some(claimed)) => {
+                let (process, world, stop) = (process.clone(), world.clone(), stop.clone());
+                let freed = freed.clone();
+                tasks.spawn(async move {
+                    do_work(process, world, claimed, &stop).await;
+                    drop(slot);
+                    freed.notify_one();
+                });
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(process.name = process.name(), %error, "no work could be taken");
+            }
+        }
+        drop(slot);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = moved.changed() => {}
+            () = freed.notified() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+async fn do_work(process: Arc<dyn Process>, world: World, claimed: Claimed, stop: &CancellationToken) {
+    let work = Work { claimed, lost: stop.child_token() };
+    let (id, fence, attempts) = (work.claimed.id, work.claimed.fence, work.claimed.attempts);
+    let name = process.name();
+    let heart = tokio::spawn(beat(world.clone(), id, fence, work.lost.clone()));
+    let result = if attempts > MAX_ATTEMPTS {
+        let why = work.claimed.last_error.clone().unwrap_or_else(|| "the worker was lost".to_owned());
+        process.give_up(&work, &world, &why).await
+    } else {
+        process.run(&work, &world).await
+    };
+    heart.abort();
+    let settled = match result {
+        Ok(()) => work::finish(&world.pool, id, fence, (world.now)()).await,
+        Err(JobError::Lost(why)) => {
+            tracing::info!(process.name = name, work.id = %id, why, "work {id} of {name} is not wanted any more");
+            work::finish(&world.pool, id, fence, (world.now)()).await
+        }
+        Err(JobError::Retry(why)) if attempts > MAX_ATTEMPTS => {
+            tracing::error!(process.name = name, work.id = %id, why, "work {id} of {name} is given up");
+            work::give_up(&world.pool, id, fence, (world.now)(), &why).await
+        }
+        Err(JobError::Retry(why)) => {
+            let wait = if stop.is_cancelled() { Duration::ZERO } else { backoff(attempts) };
+            tracing::warn!(process.name = name, work.id = %id, attempts, why, "work {id} of {name} is tried again");
+            work::retry(&world.pool, id, fence, (world.now)() + wait, &why).await
+        }
+    };
+    if let Err(error) = settled {
+        tracing::warn!(process.name = name, work.id = %id, %error, "work {id} ended but its row was not reached");
+    }
+}
+
+/// Says that the worker lives; when its lease is another's, tells the work.
+async fn beat(world: World, id: domain::ids::WorkId, fence: i64, lost: CancellationToken) {
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        match work::heartbeat(&world.pool, id, fence, (world.now)() + LEASE).await {
+            Ok(true) => {}
+            Ok(false) => return lost.cancel(),
+            Err(error) => tracing::warn!(work.id = %id, %error, "a heartbeat was not heard"),
+        }
+    }
+}
+
+/// 1, 2, 4 … 60 seconds.
+fn backoff(attempts: i32) -> Duration {
+    Duration::from_secs((1_u64 << attempts.clamp(1, 7) >> 1).min(60))
+}

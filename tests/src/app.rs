@@ -1,0 +1,207 @@
+//! The whole platform: the real program on a database of its own, driven over HTTP.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::client::Client;
+use crate::postgres::{Template, TestDb};
+
+static MIGRATED: Template = Template::new("app");
+
+/// Address of the first user.
+pub const OWNER: &str = "owner@example.org";
+/// Password of the first user and of everybody whom tests make.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A running platform. Dropping it kills it.
+pub struct TestApp {
+    /// Its database.
+    pub db: TestDb,
+    /// Its data and repositories.
+    pub dir: TempDir,
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub url: String,
+    child: Child,
+    extra: Vec<(String, String)>,
+}
+
+impl TestApp {
+    /// Starts it with a first user.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts it with more environment variables.
+    pub async fn start_with(extra: &[(&str, &str)]) -> Self {
+        let db =
+            TestDb::create(&MIGRATED, async |pool| commands::migrate(pool).await.expect("migrations apply"))
+                .await;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let extra: Vec<_> = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (child, url) = spawn(&db, dir.path(), &extra).await;
+        Self { db, dir, url, child, extra }
+    }
+
+    /// Kills it as a power cut would, and starts it again on the same database and data.
+    pub async fn kill_and_restart(&mut self) {
+        self.kill().await;
+        (self.child, self.url) = spawn(&self.db, self.dir.path(), &self.extra).await;
+    }
+
+    /// Kills it as a power cut would.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// Process id of the server.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// What the server has written to its log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+    }
+
+    /// Somebody who is not signed in.
+    pub fn nobody(&self) -> Client {
+        Client::new(&self.url)
+    }
+
+    /// The first user, signed in.
+    pub async fn owner(&self) -> Client {
+        self.sign_in(OWNER).await
+    }
+
+    /// A user, signed in.
+    pub async fn sign_in(&self, email: &str) -> Client {
+        let nobody = self.nobody();
+        let answer = nobody.post("/auth/login", json!({ "email": email, "password": PASSWORD })).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        nobody.with_token(answer.body["token"].as_str().expect("a token"))
+    }
+
+    /// A git repository below the allowed root, with the files of a fixture; answers its URL.
+    pub fn repository(&self, fixture: &str, name: &str) -> String {
+        let path = self.repositories().join(name);
+        crate::repository::create(fixture, &path);
+        format!("file://{}", path.display())
+    }
+
+    /// The root that the operator allows for `file://` repositories.
+    pub fn repositories(&self) -> PathBuf {
+        self.dir.path().join("repositories")
+    }
+
+    /// Waits until the query tables, processes and due work have nothing more to do.
+    pub async fn settle(&self) {
+        let settled =
+            "SELECT NOT EXISTS (SELECT FROM consumers WHERE position < (SELECT position FROM log_head))
+                          AND NOT EXISTS (SELECT FROM work WHERE state = 'running'
+                                              OR (state = 'ready' AND run_at <= now()))";
+        self.wait_until("everything has settled", Duration::from_secs(300), async || {
+            sqlx::query_scalar(settled).fetch_one(self.db.pool()).await.expect("the database answers")
+        })
+        .await;
+    }
+
+    /// Waits for a condition.
+    pub async fn wait_until(&self, what: &str, patience: Duration, mut met: impl AsyncFnMut() -> bool) {
+        let start = Instant::now();
+        while !met().await {
+            assert!(
+                start.elapsed() < patience,
+                "waited {patience:?} until {what}; the server says:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Polls a resource until its status is one of these; answers it.
+    pub async fn until_status(&self, client: &Client, path: &str, statuses: &[&str]) -> Value {
+        let start = Instant::now();
+        loop {
+            let answer = client.get(path).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+            if statuses.contains(&answer.body["status"].as_str().unwrap_or_default()) {
+                return answer.body;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(600),
+                "{path} never became {statuses:?}: {}; the server says:\n{}",
+                answer.body,
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        // SIGKILL: what the server started dies with it.
+        let _ = self.child.start_kill();
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "what a failed test needs to be understood")]
+            {
+                eprintln!("--- the server's log\n{}", self.log());
+            }
+        }
+    }
+}
+
+async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, String) {
+    let repositories = dir.join("repositories");
+    std::fs::create_dir_all(&repositories).expect("it can be made");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("server.log"))
+        .expect("the log can be opened");
+    let mut child = Command::new(program())
+        .arg("serve")
+        .args(["--listen", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(dir.join("data"))
+        .env("DATABASE_URL", db.url())
+        .env("MASTRA_ADMIN_ALLOW_LOCAL_REPOS", &repositories)
+        .env("MASTRA_ADMIN_OWNER_EMAIL", OWNER)
+        .env("MASTRA_ADMIN_OWNER_PASSWORD", PASSWORD)
+        .env("MASTRA_ADMIN_MAIL_OUTBOX", dir.join("mail"))
+        .envs(extra.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the server starts; `cargo build --bins` makes it");
+    let stdout = child.stdout.take().expect("it was asked for");
+    let mut lines = BufReader::new(stdout).lines();
+    let url = loop {
+        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
+        let Ok(Ok(Some(line))) = line else {
+            let said = std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
+            panic!("the server did not come up:\n{said}");
+        };
+        if let Some(url) = line.strip_prefix("listening on ") {
+            break url.to_owned();
+        }
+    };
+    // Nobody reads on; a full pipe would stop the server.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (child, url)
+}
+
+/// The program, beside the tests in the target directory.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test is a file");
+    let target = test.parent().and_then(Path::parent).expect("tests are in deps/");
+    target.join("mastra-admin")
+}
