@@ -1,0 +1,24 @@
+//! Connections on which tables are named without their schema: query tables first, then the log.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// How long to wait for a free connection.
+const ACQUIRE: Duration = Duration::from_secs(10);
+
+/// Opens a pool. `max_connections` includes one that listens for the feed. Nothing is connected to yet when
+/// the server cannot be reached: the error comes with the first query.
+pub async fn connect(url: &str, max_connections: u32) -> sqlx::Result<PgPool> {
+    let options = PgConnectOptions::from_str(url)?.application_name("mastra-admin").options([
+        ("search_path", "read,public"),
+        ("timezone", "UTC"),
+        // No request waits so long; rebuilds lift it.
+        ("statement_timeout", "60s"),
+        // A process that is stopped in the middle must not hold what others wait for.
+        ("idle_in_transaction_session_timeout", "30s"),
+    ]);
+    PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE).connect_with(options).await
+}
