@@ -15,12 +15,15 @@ pub mod log;
 pub mod page;
 pub mod pool;
 pub mod projects;
+pub mod rebuild;
 pub mod roles;
 pub mod routes;
 mod row;
+mod shadow;
 pub mod teams;
 pub mod tokens;
 pub mod users;
+pub mod verify;
 pub mod work;
 
 pub use page::{Cursor, InvalidCursor, Listed, Page};

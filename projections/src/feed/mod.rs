@@ -1,7 +1,40 @@
-//! feed
+//! The feed: every consumer reads the log in order, from its checkpoint, as soon as something is appended.
+//!
+//! Invariants: rows and checkpoint of a consumer move in one transaction. Whoever has lost the lease moves neither:
+//! the checkpoint names the fence of the lease. No event is ever left out: one that cannot be taken in stops its
+//! consumer there, in sight of the operator.
+
+mod bell;
+mod lease;
+mod seat;
+mod setup;
+mod source;
+mod status;
+mod watermark;
+
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use domain::fact::Recorded;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use self::bell::Bell;
+use self::seat::Seat;
+use self::source::Source;
+use self::watermark::Watermark;
+use crate::rebuild::RebuildError;
+
+pub(crate) use setup::create;
+pub(crate) use source::Batch;
+pub use status::{Checkpoint, ConsumerStatus, Stall, checkpoints, is_settled};
+
+/// Events in one transaction of a consumer.
+pub(crate) const BATCH: usize = 500;
 
 /// Reads the log in order: a read model with tables of its own, or a process, which has none.
 #[async_trait]
@@ -21,4 +54,117 @@ pub trait Consumer: Send + Sync {
     /// Takes one event in. Runs in the transaction that moves the checkpoint. Depends on the event and on its own
     /// tables alone: no clock, no random, so that a rebuild gives the same bytes.
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()>;
+}
+
+/// How patient a feed is.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedOptions {
+    /// How long a consumer that is not heard of keeps its lease.
+    pub lease: Duration,
+    /// How often to look by oneself: at the log, and at leases that others hold.
+    pub poll: Duration,
+}
+
+impl Default for FeedOptions {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(10), poll: Duration::from_secs(1) }
+    }
+}
+
+/// The running feed of this server process. Cheap to clone.
+#[derive(Clone)]
+pub struct Feed {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: PgPool,
+    bell: Bell,
+    watermark: Watermark,
+    seats: Vec<Arc<Seat>>,
+    tasks: TaskTracker,
+    /// For who asks about a consumer that is not here: never moves.
+    nowhere: watch::Sender<i64>,
+}
+
+impl Feed {
+    /// Makes what tables are missing, builds anew what another version of the software has built, and starts
+    /// reading. Ends when `shutdown` is cancelled; the leases are then given back.
+    pub async fn start(
+        pool: PgPool,
+        consumers: Vec<Arc<dyn Consumer>>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, RebuildError> {
+        Self::start_with(pool, consumers, shutdown, FeedOptions::default()).await
+    }
+
+    /// As `start`, with another patience.
+    pub async fn start_with(
+        pool: PgPool,
+        consumers: Vec<Arc<dyn Consumer>>,
+        shutdown: CancellationToken,
+        options: FeedOptions,
+    ) -> Result<Self, RebuildError> {
+        for consumer in &consumers {
+            setup::prepare(&pool, consumer.as_ref()).await?;
+        }
+        let bell = Bell::new();
+        let source = Arc::new(Source::new(pool.clone(), bell.clone()));
+        let owner = Uuid::now_v7().to_string();
+        let seats: Vec<_> = consumers
+            .into_iter()
+            .map(|consumer| {
+                Arc::new(Seat::new(consumer, pool.clone(), source.clone(), owner.clone(), options))
+            })
+            .collect();
+        let tasks = TaskTracker::new();
+        for seat in &seats {
+            tasks.spawn(seat.clone().run(shutdown.clone()));
+        }
+        tasks.spawn(bell::listen(pool.clone(), source.clone(), options.poll, shutdown.clone()));
+        tasks.spawn(bell::look(pool.clone(), source, options.poll, shutdown));
+        tasks.close();
+        let watermark = Watermark::new(pool.clone(), &seats);
+        let nowhere = watch::Sender::new(0);
+        Ok(Self { shared: Arc::new(Shared { pool, bell, watermark, seats, tasks, nowhere }) })
+    }
+
+    /// Something was appended. Called by the appender, and by whoever changed what consumers read.
+    pub fn wake(&self) {
+        self.shared.bell.ring();
+    }
+
+    /// Waits until every read model has taken in the event at `position`, wherever it runs. False when they have
+    /// not after `timeout`.
+    pub async fn wait_for(&self, position: i64, timeout: Duration) -> bool {
+        self.shared.watermark.wait_for(position, timeout).await
+    }
+
+    /// The checkpoint of a consumer as it moves while its lease is held here. One that this feed does not know
+    /// never moves.
+    pub fn moved(&self, name: &str) -> watch::Receiver<i64> {
+        let seat = self.shared.seats.iter().find(|seat| seat.name() == name);
+        seat.map_or_else(|| self.shared.nowhere.subscribe(), |seat| seat.known())
+    }
+
+    /// How every consumer of this feed stands.
+    pub async fn status(&self) -> sqlx::Result<Vec<ConsumerStatus>> {
+        status::of_seats(&self.shared.pool, &self.shared.seats).await
+    }
+
+    /// Waits until every consumer is at the head of the log and no work is due or under way. False when that is
+    /// not so after `timeout`. For tests.
+    pub async fn settle(&self, timeout: Duration) -> bool {
+        let settled = async {
+            while !is_settled(&self.shared.pool).await.unwrap_or(false) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(timeout, settled).await.is_ok()
+    }
+
+    /// Waits, after `shutdown`, until everything has ended and the leases are given back.
+    pub async fn stopped(&self) {
+        self.shared.tasks.wait().await;
+    }
 }

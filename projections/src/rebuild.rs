@@ -1,0 +1,84 @@
+//! Builds a read model anew beside the live one and swaps it in. Readers never see an empty table.
+
+use serde::Serialize;
+use sqlx::{Connection, PgPool};
+use thiserror::Error;
+
+use crate::feed::{self, Consumer};
+use crate::log;
+use crate::shadow::{Shadow, take_in};
+
+/// A finished rebuild.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rebuilt {
+    /// The read model.
+    pub name: &'static str,
+    /// The last event it has taken in.
+    pub position: i64,
+}
+
+/// Why a read model could not be built.
+#[derive(Debug, Error)]
+pub enum RebuildError {
+    /// The database could not be reached, or refused.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The read model refuses an event.
+    #[error("the event at position {position} cannot be taken in")]
+    Refused {
+        /// Position of the event.
+        position: i64,
+        /// What the database says.
+        source: sqlx::Error,
+    },
+    /// An event is missing or cannot be read.
+    #[error("the event at position {position} cannot be read: {why}")]
+    Unreadable {
+        /// Position of the event.
+        position: i64,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Builds the tables anew up to the head of the log, then swaps them with the live ones in one transaction. Who
+/// reads for the consumer meanwhile loses the lease and goes on from the new checkpoint.
+pub async fn rebuild(pool: &PgPool, consumer: &dyn Consumer) -> Result<Rebuilt, RebuildError> {
+    feed::create(pool, consumer).await?;
+    let mut shadow = Shadow::create(pool, "rebuild", consumer).await?;
+    let built = build_and_swap(pool, &mut shadow, consumer).await;
+    shadow.remove().await;
+    built.map(|position| Rebuilt { name: consumer.name(), position })
+}
+
+async fn build_and_swap(
+    pool: &PgPool,
+    shadow: &mut Shadow,
+    consumer: &dyn Consumer,
+) -> Result<i64, RebuildError> {
+    // All but the last few events before anybody has to wait for us.
+    shadow.catch_up(consumer, log::head(pool).await?).await?;
+    let (name, schema, mut position) = (consumer.name(), shadow.schema.clone(), shadow.position);
+    let mut tx = shadow.db.begin().await?;
+    // The checkpoint stands still from here on; what is taken in under the old fence is rolled back.
+    sqlx::query("SELECT name FROM consumers WHERE name = $1 FOR UPDATE").bind(name).execute(&mut *tx).await?;
+    let head = log::head(&mut *tx).await?;
+    while position < head {
+        position = take_in(&mut tx, consumer, position, head).await?;
+    }
+    for table in consumer.table_names() {
+        let swap = format!("DROP TABLE IF EXISTS read.{table}; ALTER TABLE {schema}.{table} SET SCHEMA read");
+        sqlx::raw_sql(&swap).execute(&mut *tx).await?;
+    }
+    sqlx::query(
+        "UPDATE consumers SET version = $2, position = $3, fence = fence + 1, lease_owner = NULL, lease_until = NULL
+          WHERE name = $1",
+    )
+    .bind(name)
+    .bind(consumer.version())
+    .bind(position)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(position)
+}
