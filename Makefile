@@ -37,7 +37,8 @@ fmt: ## formats everything
 	$(CARGO) fmt --all
 
 bench: ## measures, prints ratios, writes bench-results.json
-	$(CARGO) bench --package tests
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) bench --package tests --bench bench
 
 faults: ## kills the server at every step and looks what is left
 	$(CARGO) test --package tests --test faults

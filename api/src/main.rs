@@ -1,2 +1,81 @@
-//! mastra-admin
-fn main() {}
+//! `mastra-admin`: the program. It wires every crate together, and is the only place that knows them all.
+
+mod program;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use program::config::{Config, Settings};
+
+/// A self-hosted platform on which teams deploy and run Mastra servers.
+#[derive(Parser)]
+#[command(name = "mastra-admin", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    #[command(after_help = SECRETS)]
+    Serve(Common),
+    /// Bring the database to the present schema, and end
+    #[command(after_help = SECRETS)]
+    Migrate(Common),
+    /// Look whether everything that `serve` needs is there, and end
+    #[command(after_help = SECRETS)]
+    Check(Common),
+}
+
+/// What every command understands.
+#[derive(clap::Args)]
+struct Common {
+    /// Settings file [default: mastra-admin.toml, when it is there]
+    #[arg(long, env = "MASTRA_ADMIN_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const SECRETS: &str = "\
+Each option can be given as a flag, in the environment, or in the settings file (with underscores: data_dir), in \
+this order of strength.
+
+Secrets come from the environment alone:
+  DATABASE_URL                  PostgreSQL to use instead of the embedded one
+  MASTRA_ADMIN_MASTER_KEY       32 bytes in base64 or hex [default: master.key in the data directory, made once]
+  MASTRA_ADMIN_OWNER_EMAIL and MASTRA_ADMIN_OWNER_PASSWORD
+                                the first user of an empty system [default: a setup link is printed]";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (Command::Serve(common) | Command::Migrate(common) | Command::Check(common)) = &arguments.command;
+    let config = match Config::read(common.settings.clone(), common.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    program::logging::start(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let done = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve(_) => program::serve::serve(config).await,
+            Command::Migrate(_) => program::serve::migrate(config).await,
+            Command::Check(_) => program::check::check(config).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a program that cannot go on")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("mastra-admin: {error:#}");
+    ExitCode::FAILURE
+}

@@ -3,8 +3,11 @@
 //! [`Commands`] has one method per aggregate. Each loads the aggregate, lets it decide, and appends its events
 //! with the names they take and the caller's idempotency key in one transaction.
 
+pub mod answers;
 mod context;
+pub mod credentials;
 mod outcome;
+pub mod sessions;
 mod store;
 mod vault;
 

@@ -35,7 +35,8 @@ impl Process for BuildDeployment {
     }
 
     fn on(&self, recorded: &Recorded) -> Option<Job> {
-        let Fact::Build(build_id, BuildEvent::BuildSucceeded { artifact, node_version, .. }) = &recorded.fact else {
+        let Fact::Build(build_id, BuildEvent::BuildSucceeded { artifact, node_version, .. }) = &recorded.fact
+        else {
             return None;
         };
         let (artifact, node_version) = (artifact.clone(), node_version.clone());

@@ -34,7 +34,9 @@ impl Process for DeliverInvite {
     }
 
     fn on(&self, recorded: &Recorded) -> Option<Job> {
-        let Fact::Team(team_id, TeamEvent::TeamMemberInvited { invite_id, email, token, .. }) = &recorded.fact else {
+        let Fact::Team(team_id, TeamEvent::TeamMemberInvited { invite_id, email, token, .. }) =
+            &recorded.fact
+        else {
             return None;
         };
         let (email, token) = (email.clone(), token.clone());

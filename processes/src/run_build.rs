@@ -77,7 +77,9 @@ impl Process for RunBuild {
         match attempt(&payload, work, world, &report).await {
             Ok(built) => {
                 let Built { artifact, node_version, warnings, env_refs } = built;
-                report.say(BuildCommand::SucceedBuild { fence, artifact, node_version, warnings, env_refs }).await
+                report
+                    .say(BuildCommand::SucceedBuild { fence, artifact, node_version, warnings, env_refs })
+                    .await
             }
             Err(Ended::Failed(failure)) => report.say(BuildCommand::FailBuild { fence, failure }).await,
             Err(Ended::Cancelled) => report.say(BuildCommand::ConfirmBuildCancelled { fence }).await,
@@ -92,8 +94,12 @@ impl Process for RunBuild {
         let report = Report { world, work, id: payload.build_id, team: payload.team_id };
         report.say(BuildCommand::StartBuild { fence, runner }).await?;
         let message = format!("the platform could not run this build: {why}");
-        let failure =
-            BuildFailure { code: FailureCode::PlatformError, phase: Phase::Cloning, message, exit_code: None };
+        let failure = BuildFailure {
+            code: FailureCode::PlatformError,
+            phase: Phase::Cloning,
+            message,
+            exit_code: None,
+        };
         report.say(BuildCommand::FailBuild { fence, failure }).await
     }
 }

@@ -16,7 +16,11 @@ pub(crate) struct OpenVar {
 }
 
 /// The values of these variables, byte for byte as they were set.
-pub(crate) async fn open(world: &World, project: ProjectId, vars: &[EnvVar]) -> Result<Vec<OpenVar>, JobError> {
+pub(crate) async fn open(
+    world: &World,
+    project: ProjectId,
+    vars: &[EnvVar],
+) -> Result<Vec<OpenVar>, JobError> {
     let ids: Vec<_> = vars.iter().map(|var| var.value_id).collect();
     let sealed = projections::env_vars::sealed_values(&world.pool, project, &ids).await?;
     let mut open = Vec::with_capacity(vars.len());

@@ -34,8 +34,7 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
         return Err(JobError::Lost("the project was deleted".to_owned()));
     };
     let vars = secrets::open(world, row.project_id, &row.env_vars).await?;
-    let origin =
-        LogOrigin { source: LogSource::Deployment(id), project: row.project_id, team: row.team_id };
+    let origin = LogOrigin { source: LogSource::Deployment(id), project: row.project_id, team: row.team_id };
     let output = world.logs.open(origin, secrets::masked(&vars)).await?;
     let plan = StartPlan {
         deployment_id: id,

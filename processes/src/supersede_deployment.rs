@@ -49,7 +49,9 @@ impl Process for SupersedeDeployment {
         let Some(row) = projections::deployments::find(&world.pool, deployment_id).await? else {
             return Err(JobError::Lost("the deployment is unknown".to_owned()));
         };
-        for older in projections::deployments::older_than(&world.pool, row.environment_id, deployment_id).await? {
+        for older in
+            projections::deployments::older_than(&world.pool, row.environment_id, deployment_id).await?
+        {
             let context = world.context(work, Some(row.team_id)).once(&older.to_string());
             let command = DeploymentCommand::SupersedeDeployment { by: deployment_id };
             world.commands.deployment(older, command, &context).await?;

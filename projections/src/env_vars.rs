@@ -1,194 +1,128 @@
-//! Environment variables: what holds now, and every value there ever was, sealed, so that a deployment's frozen
-//! set can be resolved long after.
+//! Environment variables as they are now, and every value that was ever set, sealed.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::envelope::Actor;
 use domain::fact::{Fact, Recorded};
-use domain::ids::{EnvironmentId, EventId, ProjectId, SecretId};
-use domain::project::{EnvVar, ProjectEvent};
+use domain::ids::{EnvironmentId, ProjectId, SecretId};
+use domain::project::{Availability, ProjectEvent};
 use domain::sealed::Sealed;
 use domain::values::EnvKey;
-use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection, PgExecutor, Row};
 use uuid::Uuid;
 
 use crate::feed::Consumer;
-use crate::page::{Listed, Page};
 use crate::row::{Columns, stored};
 
-/// A variable as it holds now, without its value.
+/// A variable as it is now.
 #[derive(Clone, Debug)]
 pub struct EnvVarRow {
-    /// Its project.
-    pub project_id: ProjectId,
-    /// What it is; its value is found by `var.value_id`.
-    pub var: EnvVar,
-    /// Who set it.
-    pub set_by: Actor,
-    /// When it was set.
+    /// Its name.
+    pub key: EnvKey,
+    /// The one environment it is for; all of the project when absent.
+    pub environment_id: Option<EnvironmentId>,
+    /// Its value.
+    pub value: Sealed,
+    /// Whether people may no longer see it.
+    pub sensitive: bool,
+    /// Who sees it.
+    pub availability: Availability,
+    /// When it was first set.
+    pub created_at: DateTime<Utc>,
+    /// When it was last set.
     pub updated_at: DateTime<Utc>,
-    /// Position of the event that set it: its place in lists.
-    pub position: i64,
 }
 
-/// A change of a variable, without its value.
+/// One change of a variable.
 #[derive(Clone, Debug)]
-pub struct EnvVarChangeRow {
-    /// The event.
-    pub event_id: EventId,
-    /// What happened.
-    pub change: EnvVarChange,
-    /// The variable from then on; when it was deleted, until then.
-    pub var: EnvVar,
+pub struct EnvVarChange {
+    /// Position of the event.
+    pub position: i64,
+    /// Its name.
+    pub key: EnvKey,
+    /// The one environment it is for.
+    pub environment_id: Option<EnvironmentId>,
+    /// `set` or `deleted`.
+    pub act: String,
+    /// Keyed hash of the new value; absent when it was deleted.
+    pub mark: Option<String>,
     /// Who did it.
-    pub actor: Actor,
+    pub actor: String,
     /// When.
     pub at: DateTime<Utc>,
-    /// Position of the event: its place in lists.
-    pub position: i64,
-}
-
-/// What happened to a variable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EnvVarChange {
-    /// It got this value.
-    Set,
-    /// It is gone.
-    Deleted,
-}
-
-const SELECT: &str = "SELECT project_id, environment_id, key, value_id, mark, sensitive, availability, set_by, \
-    updated_at, position FROM env_vars";
-
-fn var(row: &PgRow) -> sqlx::Result<EnvVar> {
-    Ok(EnvVar {
-        key: row.text("key")?,
-        environment_id: row.maybe_id("environment_id")?,
-        value_id: row.id("value_id")?,
-        mark: row.try_get("mark")?,
-        sensitive: row.try_get("sensitive")?,
-        availability: row.text("availability")?,
-    })
 }
 
 impl FromRow<'_, PgRow> for EnvVarRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         Ok(Self {
-            project_id: row.id("project_id")?,
-            var: var(row)?,
-            set_by: row.text("set_by")?,
+            key: row.text("key")?,
+            environment_id: row.maybe_id("environment_id")?,
+            value: row.json("value")?,
+            sensitive: row.try_get("sensitive")?,
+            availability: row.text("availability")?,
+            created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
-            position: row.try_get("position")?,
         })
     }
 }
 
-impl FromRow<'_, PgRow> for EnvVarChangeRow {
+impl FromRow<'_, PgRow> for EnvVarChange {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         Ok(Self {
-            event_id: row.id("event_id")?,
-            change: row.text("change")?,
-            var: var(row)?,
-            actor: row.text("actor")?,
-            at: row.try_get("at")?,
             position: row.try_get("position")?,
+            key: row.text("key")?,
+            environment_id: row.maybe_id("environment_id")?,
+            act: row.try_get("act")?,
+            mark: row.try_get("mark")?,
+            actor: row.try_get("actor")?,
+            at: row.try_get("at")?,
         })
     }
 }
 
-/// The variables of a project, of all its environments.
-pub async fn of_project(
-    db: impl PgExecutor<'_>,
-    project: ProjectId,
-    page: Page,
-) -> sqlx::Result<Listed<EnvVarRow>> {
-    let query = format!("{SELECT} WHERE project_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3");
-    let items =
-        sqlx::query_as(&query).bind(project.0).bind(page.before()).bind(page.read()).fetch_all(db).await?;
-    Ok(Listed::cut(items, page, |row: &EnvVarRow| row.position))
+/// The variables of a project, by name.
+pub async fn of_project(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Result<Vec<EnvVarRow>> {
+    sqlx::query_as(
+        "SELECT key, environment_id, value, sensitive, availability, created_at, updated_at FROM env_vars
+          WHERE project_id = $1 ORDER BY key, environment_id NULLS FIRST",
+    )
+    .bind(project.0)
+    .fetch_all(db)
+    .await
 }
 
-/// The variables that hold in an environment: its own before those of the whole project.
-pub async fn of_environment(
-    db: impl PgExecutor<'_>,
-    project: ProjectId,
-    environment: EnvironmentId,
-    page: Page,
-) -> sqlx::Result<Listed<EnvVarRow>> {
-    let query = format!(
-        "{SELECT} v WHERE project_id = $1 AND position < $3 AND (environment_id = $2 OR environment_id IS NULL
-            AND NOT EXISTS (SELECT FROM env_vars o
-                             WHERE o.project_id = $1 AND o.environment_id = $2 AND o.key = v.key))
-          ORDER BY position DESC LIMIT $4"
-    );
-    let items = sqlx::query_as(&query)
-        .bind(project.0)
-        .bind(environment.0)
-        .bind(page.before())
-        .bind(page.read())
-        .fetch_all(db)
-        .await?;
-    Ok(Listed::cut(items, page, |row: &EnvVarRow| row.position))
-}
-
-/// One variable: of one environment, or of the whole project.
-pub async fn find(
-    db: impl PgExecutor<'_>,
-    project: ProjectId,
-    environment: Option<EnvironmentId>,
-    key: &EnvKey,
-) -> sqlx::Result<Option<EnvVarRow>> {
-    let query = format!("{SELECT} WHERE project_id = $1 AND place = $2 AND key = $3");
-    sqlx::query_as(&query)
-        .bind(project.0)
-        .bind(place(environment))
-        .bind(key.as_str())
-        .fetch_optional(db)
-        .await
-}
-
-/// The values with these ids, in no order; only values of this project, whenever they were set.
+/// The sealed values with these ids, in no order.
 pub async fn sealed_values(
     db: impl PgExecutor<'_>,
     project: ProjectId,
     ids: &[SecretId],
 ) -> sqlx::Result<Vec<Sealed>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    sqlx::query(
-        "SELECT value FROM env_var_history WHERE project_id = $1 AND value_id = ANY($2) AND change = 'set'",
-    )
-    .bind(project.0)
-    .bind(ids)
-    .try_map(|row: PgRow| row.json("value"))
-    .fetch_all(db)
-    .await
+    sqlx::query("SELECT value FROM env_var_values WHERE project_id = $1 AND id = ANY($2)")
+        .bind(project.0)
+        .bind(ids)
+        .try_map(|row: PgRow| row.json("value"))
+        .fetch_all(db)
+        .await
 }
 
-/// What happened to the variables of a project.
+/// The changes of a project's variables, newest first, before the position `before`.
 pub async fn history(
     db: impl PgExecutor<'_>,
     project: ProjectId,
-    page: Page,
-) -> sqlx::Result<Listed<EnvVarChangeRow>> {
-    let items = sqlx::query_as(
-        "SELECT event_id, change, environment_id, key, value_id, mark, sensitive, availability, actor, at, position
-           FROM env_var_history WHERE project_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3",
+    before: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<EnvVarChange>> {
+    sqlx::query_as(
+        "SELECT position, key, environment_id, act, mark, actor, at FROM env_var_changes
+          WHERE project_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3",
     )
     .bind(project.0)
-    .bind(page.before())
-    .bind(page.read())
+    .bind(before)
+    .bind(limit)
     .fetch_all(db)
-    .await?;
-    Ok(Listed::cut(items, page, |row: &EnvVarChangeRow| row.position))
-}
-
-/// The environment as a part of the key, which cannot be null.
-fn place(environment: Option<EnvironmentId>) -> String {
-    environment.map_or_else(|| "all".to_owned(), |id| id.to_string())
+    .await
 }
 
 /// The read model.
@@ -201,84 +135,76 @@ impl Consumer for EnvVars {
     }
 
     fn version(&self) -> i32 {
-        1
+        2
     }
 
     fn tables(&self) -> &'static str {
         "CREATE TABLE env_vars (
             project_id     uuid        NOT NULL,
-            place          text        NOT NULL,
             key            text        NOT NULL,
             environment_id uuid,
-            value_id       uuid        NOT NULL,
-            mark           text        NOT NULL,
+            -- The environment as a part of the key, which cannot be null.
+            place          text        GENERATED ALWAYS AS (coalesce(environment_id::text, 'all')) STORED,
+            value          jsonb       NOT NULL,
             sensitive      boolean     NOT NULL,
             availability   text        NOT NULL,
-            set_by         text        NOT NULL,
+            created_at     timestamptz NOT NULL,
             updated_at     timestamptz NOT NULL,
-            position       bigint      NOT NULL,
-            PRIMARY KEY (project_id, place, key)
+            PRIMARY KEY (project_id, key, place)
         );
-        CREATE INDEX env_vars_project ON env_vars (project_id, position);
-        CREATE TABLE env_var_history (
+        CREATE TABLE env_var_values (
+            id         uuid  PRIMARY KEY,
+            project_id uuid  NOT NULL,
+            value      jsonb NOT NULL
+        );
+        CREATE TABLE env_var_changes (
             position       bigint      PRIMARY KEY,
-            event_id       uuid        NOT NULL,
             project_id     uuid        NOT NULL,
-            change         text        NOT NULL,
-            environment_id uuid,
             key            text        NOT NULL,
-            value_id       uuid        NOT NULL,
-            mark           text        NOT NULL,
-            sensitive      boolean     NOT NULL,
-            availability   text        NOT NULL,
-            value          jsonb,
+            environment_id uuid,
+            act            text        NOT NULL,
+            mark           text,
             actor          text        NOT NULL,
             at             timestamptz NOT NULL
         );
-        CREATE INDEX env_var_history_project ON env_var_history (project_id, position);
-        CREATE INDEX env_var_history_value ON env_var_history (value_id);"
+        CREATE INDEX ON env_var_changes (project_id, position);"
     }
 
     fn table_names(&self) -> &'static [&'static str] {
-        &["env_vars", "env_var_history"]
+        &["env_vars", "env_var_values", "env_var_changes"]
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        let Fact::Project(project, event) = &recorded.fact else { return Ok(()) };
+        let Fact::Project(id, event) = &recorded.fact else { return Ok(()) };
         match event {
             ProjectEvent::ProjectEnvVarSet {
                 key, environment_id, value, sensitive, availability, ..
             } => {
-                let var = EnvVar {
-                    key: key.clone(),
-                    environment_id: *environment_id,
-                    value_id: value.id,
-                    mark: value.mark.clone(),
-                    sensitive: *sensitive,
-                    availability: *availability,
-                };
-                set(db, *project, &var, recorded).await?;
-                note(db, *project, EnvVarChange::Set, &var, Some(value), recorded).await
+                let variable = (key, *environment_id);
+                set(db, *id, variable, value, (*sensitive, *availability), recorded).await?;
+                note(db, *id, variable, Some(&value.mark), recorded).await
             }
             ProjectEvent::ProjectEnvVarDeleted { old } => {
-                sqlx::query("DELETE FROM env_vars WHERE project_id = $1 AND place = $2 AND key = $3")
-                    .bind(project.0)
-                    .bind(place(old.environment_id))
-                    .bind(old.key.as_str())
-                    .execute(&mut *db)
-                    .await?;
-                note(db, *project, EnvVarChange::Deleted, old, None, recorded).await
+                sqlx::query(
+                    "DELETE FROM env_vars
+                      WHERE project_id = $1 AND key = $2 AND environment_id IS NOT DISTINCT FROM $3",
+                )
+                .bind(id.0)
+                .bind(old.key.as_str())
+                .bind(old.environment_id.map(|id| id.0))
+                .execute(&mut *db)
+                .await?;
+                note(db, *id, (&old.key, old.environment_id), None, recorded).await
             }
             ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. } => {
-                sqlx::query("DELETE FROM env_vars WHERE project_id = $1 AND place = $2")
-                    .bind(project.0)
-                    .bind(place(Some(*environment_id)))
+                sqlx::query("DELETE FROM env_vars WHERE environment_id = $1")
+                    .bind(environment_id.0)
                     .execute(db)
                     .await
                     .map(drop)
             }
             ProjectEvent::ProjectDeleted { .. } => sqlx::query("DELETE FROM env_vars WHERE project_id = $1")
-                .bind(project.0)
+                .bind(id.0)
                 .execute(db)
                 .await
                 .map(drop),
@@ -290,58 +216,53 @@ impl Consumer for EnvVars {
 async fn set(
     db: &mut PgConnection,
     project: ProjectId,
-    var: &EnvVar,
+    (key, environment): (&EnvKey, Option<EnvironmentId>),
+    value: &Sealed,
+    (sensitive, availability): (bool, Availability),
     recorded: &Recorded,
 ) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO env_vars (project_id, place, key, environment_id, value_id, mark, sensitive, availability,
-                               set_by, updated_at, position)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-         ON CONFLICT (project_id, place, key) DO UPDATE
-            SET value_id = excluded.value_id, mark = excluded.mark, sensitive = excluded.sensitive,
-                availability = excluded.availability, set_by = excluded.set_by,
-                updated_at = excluded.updated_at, position = excluded.position",
+        "INSERT INTO env_vars (project_id, key, environment_id, value, sensitive, availability, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+         ON CONFLICT (project_id, key, place) DO UPDATE
+            SET value = excluded.value, sensitive = excluded.sensitive, availability = excluded.availability,
+                updated_at = excluded.updated_at",
     )
     .bind(project.0)
-    .bind(place(var.environment_id))
-    .bind(var.key.as_str())
-    .bind(var.environment_id.map(|id| id.0))
-    .bind(var.value_id.0)
-    .bind(&var.mark)
-    .bind(var.sensitive)
-    .bind(stored(&var.availability))
-    .bind(recorded.envelope.actor.to_string())
+    .bind(key.as_str())
+    .bind(environment.map(|id| id.0))
+    .bind(Json(value))
+    .bind(sensitive)
+    .bind(stored(&availability))
     .bind(recorded.at)
-    .bind(recorded.position)
-    .execute(db)
-    .await
-    .map(drop)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("INSERT INTO env_var_values (id, project_id, value) VALUES ($1, $2, $3)")
+        .bind(value.id.0)
+        .bind(project.0)
+        .bind(Json(value))
+        .execute(db)
+        .await
+        .map(drop)
 }
 
 async fn note(
     db: &mut PgConnection,
     project: ProjectId,
-    change: EnvVarChange,
-    var: &EnvVar,
-    value: Option<&Sealed>,
+    (key, environment): (&EnvKey, Option<EnvironmentId>),
+    mark: Option<&str>,
     recorded: &Recorded,
 ) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO env_var_history (position, event_id, project_id, change, environment_id, key, value_id, mark,
-                                      sensitive, availability, value, actor, at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        "INSERT INTO env_var_changes (position, project_id, key, environment_id, act, mark, actor, at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(recorded.position)
-    .bind(recorded.event_id.0)
     .bind(project.0)
-    .bind(stored(&change))
-    .bind(var.environment_id.map(|id| id.0))
-    .bind(var.key.as_str())
-    .bind(var.value_id.0)
-    .bind(&var.mark)
-    .bind(var.sensitive)
-    .bind(stored(&var.availability))
-    .bind(value.map(Json))
+    .bind(key.as_str())
+    .bind(environment.map(|id| id.0))
+    .bind(if mark.is_some() { "set" } else { "deleted" })
+    .bind(mark)
     .bind(recorded.envelope.actor.to_string())
     .bind(recorded.at)
     .execute(db)

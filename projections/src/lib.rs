@@ -1,10 +1,7 @@
-//! The read side: the feed that reads the log, and the query tables made of it.
+//! The read side: tables that can be thrown away and made again from the log.
 //!
-//! Begin with [`feed`]; then a read model, say [`teams`]: its tables, its `apply` and its queries stand together.
-
-use std::sync::Arc;
-
-use feed::Consumer;
+//! A read model is a module: its rows, its queries, its tables and its `apply`. [`read_models`] lists them all;
+//! [`feed`] brings them the events, [`rebuild`] makes them anew, [`verify`] proves that they are right.
 
 pub mod audit_trail;
 pub mod builds;
@@ -12,7 +9,6 @@ pub mod deployments;
 pub mod env_vars;
 pub mod feed;
 pub mod log;
-pub mod page;
 pub mod pool;
 pub mod projects;
 pub mod rebuild;
@@ -26,21 +22,22 @@ pub mod users;
 pub mod verify;
 pub mod work;
 
-pub use page::{Cursor, InvalidCursor, Listed, Page};
-pub use pool::connect;
+use std::sync::Arc;
 
-/// Every read model of the product.
+use feed::Consumer;
+
+/// Every read model.
 pub fn read_models() -> Vec<Arc<dyn Consumer>> {
     vec![
         Arc::new(users::Users),
         Arc::new(tokens::Tokens),
         Arc::new(teams::Teams),
+        Arc::new(roles::Roles),
         Arc::new(projects::Projects),
         Arc::new(env_vars::EnvVars),
         Arc::new(builds::Builds),
         Arc::new(deployments::Deployments),
         Arc::new(routes::Routes),
-        Arc::new(roles::Roles),
         Arc::new(audit_trail::AuditTrail),
     ]
 }

@@ -1,111 +1,65 @@
-//! Where the router sends requests: names in URLs to addresses of running servers.
-
-use std::net::SocketAddr;
+//! What the router needs: which servers stand behind a path.
 
 use async_trait::async_trait;
 use domain::deployment::DeploymentEvent;
 use domain::fact::{Fact, Recorded};
-use domain::ids::{DeploymentId, EnvironmentId, ProjectId, TeamId};
-use domain::project::{EnvironmentType, ProjectEvent};
+use domain::ids::{DeploymentId, EnvironmentId};
+use domain::project::ProjectEvent;
 use domain::team::TeamEvent;
-use domain::values::Slug;
-use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgPool, Row};
 
 use crate::feed::Consumer;
-use crate::row::{Columns, stored};
+use crate::row::Columns;
 
-/// One environment and what serves it.
-#[derive(Clone, Debug)]
+/// One environment and the servers that run for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteRow {
-    /// The team.
-    pub team_id: TeamId,
-    /// The project.
-    pub project_id: ProjectId,
-    /// The environment.
+    /// Slug of its team.
+    pub team: String,
+    /// Slug of its project.
+    pub project: String,
+    /// Its own slug.
+    pub environment: String,
+    /// Its id.
     pub environment_id: EnvironmentId,
-    /// The team's name in URLs.
-    pub team_slug: Slug,
-    /// The project's name in URLs.
-    pub project_slug: Slug,
-    /// The environment's name in URLs.
-    pub environment_slug: Slug,
-    /// What the environment is for; production is reached without its name.
-    pub kind: EnvironmentType,
-    /// What serves it: the running deployment that was wanted last. None, when nothing runs.
-    pub active: Option<Target>,
-    /// The one before, while it still runs: where requests go when the active one fails.
-    pub previous: Option<Target>,
+    /// The running deployments with their addresses, newest first.
+    pub servers: Vec<(DeploymentId, String)>,
 }
 
-/// A running server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
-    /// The deployment.
-    pub deployment_id: DeploymentId,
-    /// Where it listens.
-    pub address: SocketAddr,
-}
-
-const SELECT: &str = "SELECT t.team_id, p.project_id, e.environment_id, t.slug AS team_slug, \
-        p.slug AS project_slug, e.slug AS environment_slug, e.kind, r.targets \
-    FROM route_environments e \
-    JOIN route_projects p ON p.project_id = e.project_id \
-    JOIN route_teams t ON t.team_id = p.team_id \
-    CROSS JOIN LATERAL ( \
-        SELECT coalesce(jsonb_agg(jsonb_build_object('deployment_id', d.deployment_id, 'address', d.address) \
-                                  ORDER BY d.position DESC), '[]') AS targets \
-          FROM (SELECT deployment_id, address, position FROM route_deployments \
-                 WHERE environment_id = e.environment_id AND address IS NOT NULL \
-                 ORDER BY position DESC LIMIT 2) d \
-    ) r";
-
-impl FromRow<'_, PgRow> for RouteRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let targets: Vec<Target> = row.json("targets")?;
-        Ok(Self {
-            team_id: row.id("team_id")?,
-            project_id: row.id("project_id")?,
-            environment_id: row.id("environment_id")?,
-            team_slug: row.text("team_slug")?,
-            project_slug: row.text("project_slug")?,
-            environment_slug: row.text("environment_slug")?,
-            kind: row.text("kind")?,
-            active: targets.first().copied(),
-            previous: targets.get(1).copied(),
+/// Every environment, and the position of the log that this is true for.
+pub async fn load_all(pool: &PgPool) -> sqlx::Result<(i64, Vec<RouteRow>)> {
+    let mut db = pool.begin().await?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *db).await?;
+    let position: i64 = sqlx::query_scalar("SELECT position FROM consumers WHERE name = 'routes'")
+        .fetch_optional(&mut *db)
+        .await?
+        .unwrap_or(0);
+    let rows = sqlx::query(
+        "SELECT t.slug AS team, p.slug AS project, e.slug AS environment, e.id,
+                array_agg(s.deployment_id ORDER BY s.requested DESC) FILTER (WHERE s.address IS NOT NULL) AS ids,
+                array_agg(s.address ORDER BY s.requested DESC) FILTER (WHERE s.address IS NOT NULL) AS addresses
+           FROM route_environments e
+           JOIN route_projects p ON p.id = e.project_id
+           JOIN route_teams t ON t.id = p.team_id
+           LEFT JOIN route_servers s ON s.environment_id = e.id
+          GROUP BY t.slug, p.slug, e.slug, e.id",
+    )
+    .try_map(|row: PgRow| {
+        let ids: Vec<uuid::Uuid> = row.try_get::<Option<_>, _>("ids")?.unwrap_or_default();
+        let addresses: Vec<String> = row.try_get::<Option<_>, _>("addresses")?.unwrap_or_default();
+        Ok(RouteRow {
+            team: row.try_get("team")?,
+            project: row.try_get("project")?,
+            environment: row.try_get("environment")?,
+            environment_id: row.id("id")?,
+            servers: ids.into_iter().map(DeploymentId).zip(addresses).collect(),
         })
-    }
-}
-
-/// What serves `/p/{team}/{project}/{environment}`; without an environment it is production.
-pub async fn find(
-    db: impl PgExecutor<'_>,
-    team: &str,
-    project: &str,
-    environment: Option<&str>,
-) -> sqlx::Result<Option<RouteRow>> {
-    let query = format!(
-        "{SELECT} WHERE t.slug = $1 AND p.slug = $2
-            AND (e.slug = $3 OR $3 IS NULL AND e.kind = 'production')"
-    );
-    sqlx::query_as(&query).bind(team).bind(project).bind(environment).fetch_optional(db).await
-}
-
-/// What serves one environment.
-pub async fn find_by_environment(
-    db: impl PgExecutor<'_>,
-    environment: EnvironmentId,
-) -> sqlx::Result<Option<RouteRow>> {
-    sqlx::query_as(&format!("{SELECT} WHERE e.environment_id = $1"))
-        .bind(environment.0)
-        .fetch_optional(db)
-        .await
-}
-
-/// Every route, for a cache.
-pub async fn all(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<RouteRow>> {
-    sqlx::query_as(SELECT).fetch_all(db).await
+    })
+    .fetch_all(&mut *db)
+    .await?;
+    db.commit().await?;
+    Ok((position, rows))
 }
 
 /// The read model.
@@ -122,140 +76,89 @@ impl Consumer for Routes {
     }
 
     fn tables(&self) -> &'static str {
-        "CREATE TABLE route_teams (
-            team_id uuid PRIMARY KEY,
-            slug    text NOT NULL UNIQUE
-        );
-        CREATE TABLE route_projects (
-            project_id uuid PRIMARY KEY,
-            team_id    uuid NOT NULL,
-            slug       text NOT NULL,
-            UNIQUE (team_id, slug)
-        );
-        CREATE TABLE route_environments (
-            environment_id uuid PRIMARY KEY,
-            project_id     uuid NOT NULL,
-            slug           text NOT NULL,
-            kind           text NOT NULL,
-            UNIQUE (project_id, slug)
-        );
-        CREATE TABLE route_deployments (
+        "CREATE TABLE route_teams (id uuid PRIMARY KEY, slug text NOT NULL);
+        CREATE TABLE route_projects (id uuid PRIMARY KEY, team_id uuid NOT NULL, slug text NOT NULL);
+        CREATE TABLE route_environments (id uuid PRIMARY KEY, project_id uuid NOT NULL, slug text NOT NULL);
+        CREATE TABLE route_servers (
             deployment_id  uuid   PRIMARY KEY,
             environment_id uuid   NOT NULL,
-            project_id     uuid   NOT NULL,
-            -- While it runs.
-            address        text,
-            -- When it was wanted: of two that run, the later serves.
-            position       bigint NOT NULL
+            requested      bigint NOT NULL,
+            address        text
         );
-        CREATE INDEX route_deployments_environment ON route_deployments (environment_id, position);
-        CREATE INDEX route_deployments_project ON route_deployments (project_id);"
+        CREATE INDEX ON route_servers (environment_id);"
     }
 
     fn table_names(&self) -> &'static [&'static str] {
-        &["route_teams", "route_projects", "route_environments", "route_deployments"]
+        &["route_teams", "route_projects", "route_environments", "route_servers"]
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        match &recorded.fact {
-            Fact::Team(id, event) => team(db, *id, event).await,
-            Fact::Project(id, event) => project(db, *id, event).await,
-            Fact::Deployment(id, event) => deployment(db, *id, event, recorded.position).await,
-            _ => Ok(()),
-        }
+        let query = match &recorded.fact {
+            Fact::Team(id, TeamEvent::TeamCreated { slug, .. } | TeamEvent::TeamRenamed { slug, .. }) => {
+                sqlx::query(
+                    "INSERT INTO route_teams (id, slug) VALUES ($1, $2)
+                 ON CONFLICT (id) DO UPDATE SET slug = excluded.slug",
+                )
+                .bind(id.0)
+                .bind(slug.as_str())
+            }
+            Fact::Team(id, TeamEvent::TeamDeleted { .. }) => {
+                sqlx::query("DELETE FROM route_teams WHERE id = $1").bind(id.0)
+            }
+            Fact::Project(
+                id,
+                ProjectEvent::ProjectCreated { team_id, settings }
+                | ProjectEvent::ProjectSettingsChanged { team_id, settings, .. },
+            ) => sqlx::query(
+                "INSERT INTO route_projects (id, team_id, slug) VALUES ($1, $2, $3)
+                 ON CONFLICT (id) DO UPDATE SET slug = excluded.slug",
+            )
+            .bind(id.0)
+            .bind(team_id.0)
+            .bind(settings.slug.as_str()),
+            Fact::Project(id, ProjectEvent::ProjectDeleted { .. }) => {
+                sqlx::query("DELETE FROM route_projects WHERE id = $1").bind(id.0)
+            }
+            Fact::Project(id, ProjectEvent::ProjectEnvironmentCreated { environment }) => {
+                sqlx::query("INSERT INTO route_environments (id, project_id, slug) VALUES ($1, $2, $3)")
+                    .bind(environment.id.0)
+                    .bind(id.0)
+                    .bind(environment.slug.as_str())
+            }
+            Fact::Project(_, ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. }) => {
+                sqlx::query("DELETE FROM route_environments WHERE id = $1").bind(environment_id.0)
+            }
+            Fact::Deployment(id, event) => return server(db, *id, event, recorded.position).await,
+            _ => return Ok(()),
+        };
+        query.execute(db).await.map(drop)
     }
 }
 
-async fn team(db: &mut PgConnection, id: TeamId, event: &TeamEvent) -> sqlx::Result<()> {
-    let query = match event {
-        TeamEvent::TeamCreated { slug, .. } => {
-            sqlx::query("INSERT INTO route_teams (team_id, slug) VALUES ($1, $2)")
-                .bind(id.0)
-                .bind(slug.as_str())
-        }
-        TeamEvent::TeamRenamed { slug, .. } => {
-            sqlx::query("UPDATE route_teams SET slug = $2 WHERE team_id = $1").bind(id.0).bind(slug.as_str())
-        }
-        TeamEvent::TeamDeleted { .. } => sqlx::query("DELETE FROM route_teams WHERE team_id = $1").bind(id.0),
-        _ => return Ok(()),
-    };
-    query.execute(db).await.map(drop)
-}
-
-async fn project(db: &mut PgConnection, id: ProjectId, event: &ProjectEvent) -> sqlx::Result<()> {
-    let query = match event {
-        ProjectEvent::ProjectCreated { team_id, settings } => {
-            sqlx::query("INSERT INTO route_projects (project_id, team_id, slug) VALUES ($1, $2, $3)")
-                .bind(id.0)
-                .bind(team_id.0)
-                .bind(settings.slug.as_str())
-        }
-        ProjectEvent::ProjectSettingsChanged { settings, .. } => {
-            sqlx::query("UPDATE route_projects SET slug = $2 WHERE project_id = $1")
-                .bind(id.0)
-                .bind(settings.slug.as_str())
-        }
-        ProjectEvent::ProjectDeleted { .. } => {
-            for statement in [
-                "DELETE FROM route_deployments WHERE project_id = $1",
-                "DELETE FROM route_environments WHERE project_id = $1",
-            ] {
-                sqlx::query(statement).bind(id.0).execute(&mut *db).await?;
-            }
-            sqlx::query("DELETE FROM route_projects WHERE project_id = $1").bind(id.0)
-        }
-        ProjectEvent::ProjectEnvironmentCreated { environment } => sqlx::query(
-            "INSERT INTO route_environments (environment_id, project_id, slug, kind) VALUES ($1, $2, $3, $4)",
-        )
-        .bind(environment.id.0)
-        .bind(id.0)
-        .bind(environment.slug.as_str())
-        .bind(stored(&environment.kind)),
-        ProjectEvent::ProjectEnvironmentChanged { environment, .. } => {
-            sqlx::query("UPDATE route_environments SET slug = $2 WHERE environment_id = $1")
-                .bind(environment.id.0)
-                .bind(environment.slug.as_str())
-        }
-        ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. } => {
-            sqlx::query("DELETE FROM route_deployments WHERE environment_id = $1")
-                .bind(environment_id.0)
-                .execute(&mut *db)
-                .await?;
-            sqlx::query("DELETE FROM route_environments WHERE environment_id = $1").bind(environment_id.0)
-        }
-        _ => return Ok(()),
-    };
-    query.execute(db).await.map(drop)
-}
-
-async fn deployment(
+async fn server(
     db: &mut PgConnection,
     id: DeploymentId,
     event: &DeploymentEvent,
     position: i64,
 ) -> sqlx::Result<()> {
+    use DeploymentEvent::*;
     let query = match event {
-        DeploymentEvent::DeploymentRequested { project_id, environment_id, .. } => sqlx::query(
-            "INSERT INTO route_deployments (deployment_id, environment_id, project_id, position)
-             VALUES ($1, $2, $3, $4)",
+        DeploymentRequested { environment_id, .. } => sqlx::query(
+            "INSERT INTO route_servers (deployment_id, environment_id, requested) VALUES ($1, $2, $3)",
         )
         .bind(id.0)
         .bind(environment_id.0)
-        .bind(project_id.0)
         .bind(position),
-        DeploymentEvent::DeploymentStarting { .. } => return Ok(()),
-        DeploymentEvent::DeploymentActivated { address } => {
-            sqlx::query("UPDATE route_deployments SET address = $2 WHERE deployment_id = $1")
+        DeploymentActivated { address } => {
+            sqlx::query("UPDATE route_servers SET address = $2 WHERE deployment_id = $1")
                 .bind(id.0)
                 .bind(address.to_string())
         }
-        DeploymentEvent::DeploymentCrashed { .. } => {
-            sqlx::query("UPDATE route_deployments SET address = NULL WHERE deployment_id = $1").bind(id.0)
+        DeploymentStarting { .. } | DeploymentCrashed { .. } => {
+            sqlx::query("UPDATE route_servers SET address = NULL WHERE deployment_id = $1").bind(id.0)
         }
-        DeploymentEvent::DeploymentFailed { .. }
-        | DeploymentEvent::DeploymentSuperseded { .. }
-        | DeploymentEvent::DeploymentStopped {} => {
-            sqlx::query("DELETE FROM route_deployments WHERE deployment_id = $1").bind(id.0)
+        DeploymentFailed { .. } | DeploymentSuperseded { .. } | DeploymentStopped {} => {
+            sqlx::query("DELETE FROM route_servers WHERE deployment_id = $1").bind(id.0)
         }
     };
     query.execute(db).await.map(drop)

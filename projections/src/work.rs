@@ -1,7 +1,7 @@
-//! Work rows: what processes have to do. Stored with the checkpoint that led to them; done at least once.
+//! Rows of work: what processes have to do, who does it, and how often it was tried.
 //!
-//! Invariants: a piece of work is held by one worker at a time, and a lane has one piece running at a time.
-//! Whoever has lost the lease changes nothing any more: every change names the fence it was given.
+//! Invariants: a row is held by one worker at a time, and rows of one lane never run at the same time. Whoever
+//! holds a row carries its fence; with an older fence than the row's nothing about it can be said any more.
 
 use std::time::Duration;
 
@@ -9,96 +9,74 @@ use chrono::{DateTime, Utc};
 use domain::ids::{EventId, WorkId};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, PgExecutor, PgPool, Row};
+use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 
 use crate::row::Columns;
 
-/// A piece of work to be stored.
+/// Work to be stored. The same process and key is the same work.
 #[derive(Clone, Debug)]
 pub struct NewWork {
-    /// Its id, derived from process and event, so that it is the same when the event is read again.
+    /// Its id, derived from what caused it.
     pub id: WorkId,
-    /// Which process does it.
+    /// Whose work it is.
     pub process: String,
-    /// What it is about: the same key is the same work.
+    /// What it is about.
     pub key: String,
-    /// Only one piece of work of a lane runs at a time.
+    /// Only one row of a lane runs at a time.
     pub lane: String,
     /// What the process needs to know.
     pub payload: Value,
     /// Not before.
     pub run_at: DateTime<Utc>,
-    /// The event that led here.
+    /// The event that caused it.
     pub cause_event: EventId,
-    /// Its position.
+    /// That event's position.
     pub cause_position: i64,
-    /// The first cause.
+    /// The first cause of the chain.
     pub correlation: String,
 }
 
-/// A piece of work in the hands of a worker.
+/// Work in hand.
 #[derive(Clone, Debug)]
 pub struct Claimed {
     /// Its id.
     pub id: WorkId,
-    /// Which process does it.
+    /// Whose work it is.
     pub process: String,
     /// What it is about.
     pub key: String,
-    /// Its lane.
-    pub lane: String,
     /// What the process needs to know.
     pub payload: Value,
-    /// Which try this is, from 1.
+    /// How often it was taken, this time included.
     pub attempts: i32,
-    /// What went wrong the last time.
-    pub last_error: Option<String>,
-    /// Fencing token: higher than that of any earlier try.
+    /// Fencing token: later takers have higher ones.
     pub fence: i64,
-    /// The event that led here.
+    /// The event that caused it.
     pub cause_event: EventId,
-    /// Its position.
+    /// That event's position.
     pub cause_position: i64,
-    /// The first cause.
+    /// The first cause of the chain.
     pub correlation: String,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
 }
 
-/// How much work of a process is in a state.
+/// How many rows of a process are in a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkCount {
-    /// The process.
+pub struct Count {
+    /// Whose work it is.
     pub process: String,
     /// `ready`, `running`, `done` or `dead`.
     pub state: String,
-    /// How many rows.
-    pub count: i64,
+    /// How many.
+    pub rows: i64,
 }
 
-impl FromRow<'_, PgRow> for Claimed {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.id("id")?,
-            process: row.try_get("process")?,
-            key: row.try_get("key")?,
-            lane: row.try_get("lane")?,
-            payload: row.try_get("payload")?,
-            attempts: row.try_get("attempts")?,
-            last_error: row.try_get("last_error")?,
-            fence: row.try_get("fence")?,
-            cause_event: row.id("cause_event")?,
-            cause_position: row.try_get("cause_position")?,
-            correlation: row.try_get("correlation")?,
-        })
-    }
-}
-
-/// Stores a piece of work, unless the process has one of this key already.
+/// Stores work, once.
 pub async fn enqueue(db: &mut PgConnection, work: &NewWork) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO work (id, process, key, lane, payload, run_at, cause_event, cause_position, correlation,
-                           created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now())
-         ON CONFLICT (process, key) DO NOTHING",
+        "INSERT INTO work (id, process, key, lane, payload, run_at, cause_event, cause_position, correlation, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $6) ON CONFLICT DO NOTHING",
     )
     .bind(work.id.0)
     .bind(&work.process)
@@ -114,10 +92,11 @@ pub async fn enqueue(db: &mut PgConnection, work: &NewWork) -> sqlx::Result<()> 
     .map(drop)
 }
 
-/// Takes the piece of work that is due longest: never taken, or left by a worker whose lease has run out.
+/// Takes the work of a process whose time has come first, if there is any whose lane is free. Work whose holder
+/// has been silent past its lease is taken over, before anything else of its lane.
 ///
-/// Two workers may look at two pieces of one lane at the same time, and neither sees that the other takes his.
-/// So the lane is locked for the rest of the transaction before the last look, which then sees all.
+/// Two workers may look at two rows of one lane at once, and neither sees that the other takes his. So the lane is
+/// locked for the rest of the transaction before the last look, which then sees all.
 pub async fn claim(
     pool: &PgPool,
     process: &str,
@@ -126,7 +105,7 @@ pub async fn claim(
     lease: Duration,
 ) -> sqlx::Result<Option<Claimed>> {
     loop {
-        let mut tx = pool.begin().await?;
+        let mut db = pool.begin().await?;
         let candidate = sqlx::query(
             "SELECT w.id, w.lane FROM work w
               WHERE w.process = $1
@@ -136,103 +115,137 @@ pub async fn claim(
         )
         .bind(process)
         .bind(now)
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut *db)
         .await?;
         let Some(candidate) = candidate else { return Ok(None) };
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('lane/' || $1, 0))")
             .bind(candidate.try_get::<&str, _>("lane")?)
-            .execute(&mut *tx)
+            .execute(&mut *db)
             .await?;
-        let claimed = sqlx::query_as(
-            "UPDATE work w SET state = 'running', attempts = attempts + 1, lease_owner = $2, lease_until = $3,
-                               fence = nextval('work_fence')
-              WHERE w.id = $1
-                AND NOT EXISTS (SELECT FROM work o WHERE o.lane = w.lane AND o.state = 'running' AND o.id <> w.id)
-             RETURNING id, process, key, lane, payload, attempts, last_error, fence, cause_event, cause_position,
-                       correlation",
-        )
-        .bind(candidate.try_get::<uuid::Uuid, _>("id")?)
-        .bind(worker)
-        .bind(now + lease)
-        .fetch_optional(&mut *tx)
-        .await?;
-        if let Some(claimed) = claimed {
-            tx.commit().await?;
+        let id: WorkId = candidate.id("id")?;
+        if let Some(claimed) = take(&mut db, id, worker, now + lease).await? {
+            db.commit().await?;
             return Ok(Some(claimed));
         }
         // Another worker was faster in this lane; the next look does not see the lane any more.
-        tx.rollback().await?;
+        db.rollback().await?;
     }
 }
 
-/// Says that the worker lives. False when the work is another's now.
+async fn take(
+    db: &mut PgConnection,
+    id: WorkId,
+    worker: &str,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<Claimed>> {
+    sqlx::query(
+        "UPDATE work w SET state = 'running', attempts = attempts + 1, lease_owner = $2, lease_until = $3,
+                           fence = nextval('work_fence')
+          WHERE w.id = $1
+            AND NOT EXISTS (SELECT FROM work o WHERE o.lane = w.lane AND o.state = 'running' AND o.id <> w.id)
+        RETURNING id, process, key, payload, attempts, fence, cause_event, cause_position, correlation, last_error",
+    )
+    .bind(id.0)
+    .bind(worker)
+    .bind(until)
+    .try_map(|row: PgRow| {
+        Ok(Claimed {
+            id: row.id("id")?,
+            process: row.try_get("process")?,
+            key: row.try_get("key")?,
+            payload: row.try_get("payload")?,
+            attempts: row.try_get("attempts")?,
+            fence: row.try_get("fence")?,
+            cause_event: row.id("cause_event")?,
+            cause_position: row.try_get("cause_position")?,
+            correlation: row.try_get("correlation")?,
+            last_error: row.try_get("last_error")?,
+        })
+    })
+    .fetch_optional(db)
+    .await
+}
+
+/// Keeps work; `false` when another has it.
 pub async fn heartbeat(pool: &PgPool, id: WorkId, fence: i64, until: DateTime<Utc>) -> sqlx::Result<bool> {
-    let query = "UPDATE work SET lease_until = $3 WHERE id = $1 AND fence = $2 AND state = 'running'";
-    changed(sqlx::query(query).bind(id.0).bind(fence).bind(until).execute(pool).await)
+    let kept =
+        sqlx::query("UPDATE work SET lease_until = $3 WHERE id = $1 AND fence = $2 AND state = 'running'")
+            .bind(id.0)
+            .bind(fence)
+            .bind(until)
+            .execute(pool)
+            .await?;
+    Ok(kept.rows_affected() == 1)
 }
 
-/// The work is done. False when it is another's now.
-pub async fn finish(pool: &PgPool, id: WorkId, fence: i64, now: DateTime<Utc>) -> sqlx::Result<bool> {
-    let query = "UPDATE work SET state = 'done', finished_at = $3, lease_owner = NULL, lease_until = NULL,
-                                 last_error = NULL
-                  WHERE id = $1 AND fence = $2 AND state = 'running'";
-    changed(sqlx::query(query).bind(id.0).bind(fence).bind(now).execute(pool).await)
+/// It is done.
+pub async fn finish(pool: &PgPool, id: WorkId, fence: i64, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE work SET state = 'done', finished_at = $3, lease_owner = NULL, lease_until = NULL
+          WHERE id = $1 AND fence = $2 AND state = 'running'",
+    )
+    .bind(id.0)
+    .bind(fence)
+    .bind(now)
+    .execute(pool)
+    .await
+    .map(drop)
 }
 
-/// The work failed and is to be tried again, not before `run_at`. False when it is another's now.
+/// It is tried again, not before `run_at`.
 pub async fn retry(
     pool: &PgPool,
     id: WorkId,
     fence: i64,
     run_at: DateTime<Utc>,
     error: &str,
-) -> sqlx::Result<bool> {
-    let query = "UPDATE work SET state = 'ready', run_at = $3, last_error = $4, lease_owner = NULL,
-                                 lease_until = NULL
-                  WHERE id = $1 AND fence = $2 AND state = 'running'";
-    changed(sqlx::query(query).bind(id.0).bind(fence).bind(run_at).bind(error).execute(pool).await)
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE work SET state = 'ready', run_at = $3, last_error = $4, lease_owner = NULL, lease_until = NULL
+          WHERE id = $1 AND fence = $2 AND state = 'running'",
+    )
+    .bind(id.0)
+    .bind(fence)
+    .bind(run_at)
+    .bind(error)
+    .execute(pool)
+    .await
+    .map(drop)
 }
 
-/// The work failed for good. False when it is another's now.
+/// It is not tried any more; somebody has to look.
 pub async fn give_up(
     pool: &PgPool,
     id: WorkId,
     fence: i64,
     now: DateTime<Utc>,
     error: &str,
-) -> sqlx::Result<bool> {
-    let query = "UPDATE work SET state = 'dead', finished_at = $3, last_error = $4, lease_owner = NULL,
-                                 lease_until = NULL
-                  WHERE id = $1 AND fence = $2 AND state = 'running'";
-    changed(sqlx::query(query).bind(id.0).bind(fence).bind(now).bind(error).execute(pool).await)
-}
-
-/// When the next piece of work of a process is due; none when nothing waits.
-pub async fn next_due(db: impl PgExecutor<'_>, process: &str) -> sqlx::Result<Option<DateTime<Utc>>> {
-    sqlx::query_scalar("SELECT min(run_at) FROM work WHERE process = $1 AND state = 'ready'")
-        .bind(process)
-        .fetch_one(db)
-        .await
-}
-
-/// How much work waits or runs, timers among it.
-pub async fn open_count(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar("SELECT count(*) FROM work WHERE state IN ('ready', 'running')").fetch_one(db).await
-}
-
-/// How much work there is by process and state, for metrics.
-pub async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<WorkCount>> {
+) -> sqlx::Result<()> {
     sqlx::query(
-        "SELECT process, state, count(*) AS count FROM work GROUP BY process, state ORDER BY process, state",
+        "UPDATE work SET state = 'dead', finished_at = $3, last_error = $4, lease_owner = NULL, lease_until = NULL
+          WHERE id = $1 AND fence = $2 AND state = 'running'",
     )
-    .try_map(|row: PgRow| {
-        let (process, state) = (row.try_get("process")?, row.try_get("state")?);
-        Ok(WorkCount { process, state, count: row.try_get("count")? })
+    .bind(id.0)
+    .bind(fence)
+    .bind(now)
+    .bind(error)
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// How many rows are in each state.
+pub async fn counts(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Count>> {
+    sqlx::query(
+        "SELECT process, state, count(*) AS rows FROM work GROUP BY process, state ORDER BY process, state",
+    )
+    .try_map(|row: sqlx::postgres::PgRow| {
+        Ok(Count {
+            process: row.try_get("process")?,
+            state: row.try_get("state")?,
+            rows: row.try_get("rows")?,
+        })
     })
     .fetch_all(db)
     .await
-}
-
-fn changed(done: sqlx::Result<sqlx::postgres::PgQueryResult>) -> sqlx::Result<bool> {
-    Ok(done?.rows_affected() == 1)
 }

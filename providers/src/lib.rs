@@ -1,9 +1,11 @@
 //! Adapters behind the ports of `domain`: `src/<port>/<provider>.rs`.
 
 pub mod artifacts;
+mod child;
 pub mod database;
 pub mod email;
 pub mod encryption;
 pub mod git;
+mod links;
 pub mod observability;
 pub mod runner;

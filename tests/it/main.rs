@@ -1,5 +1,11 @@
 //! Everything that needs a database: one binary, one file an area.
 
+mod architecture;
+mod bad_input;
+mod deployments;
+mod env_vars;
 mod log;
+mod logs;
+mod mastra;
 mod stock_postgres_es;
 mod vault;

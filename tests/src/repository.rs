@@ -21,6 +21,19 @@ pub fn change(path: &Path, files: &[(&str, &str)]) -> String {
     commit(path, "change")
 }
 
+/// Puts the files of a fixture back, without a commit.
+pub fn restore(path: &Path, fixture: &str) {
+    for layer in layers(fixture) {
+        copy(&layer, path);
+    }
+}
+
+/// Lays a variant of `single` over a repository of it and commits that; answers the commit.
+pub fn overlay(path: &Path, variant: &str) -> String {
+    restore(path, variant);
+    commit(path, variant)
+}
+
 /// Commits everything; answers the commit.
 fn commit(path: &Path, message: &str) -> String {
     git(path, &["add", "-A"]);

@@ -135,7 +135,11 @@ impl Secrets {
             (None, None) => None,
             _ => anyhow::bail!("MASTRA_ADMIN_OWNER_EMAIL and MASTRA_ADMIN_OWNER_PASSWORD go together"),
         };
-        Ok(Self { database_url: secret("DATABASE_URL"), master_key: secret("MASTRA_ADMIN_MASTER_KEY"), owner })
+        Ok(Self {
+            database_url: secret("DATABASE_URL"),
+            master_key: secret("MASTRA_ADMIN_MASTER_KEY"),
+            owner,
+        })
     }
 }
 

@@ -31,7 +31,7 @@ use crate::rebuild::RebuildError;
 
 pub(crate) use setup::create;
 pub(crate) use source::Batch;
-pub use status::{Checkpoint, ConsumerStatus, Stall, checkpoints, is_settled};
+pub use status::{Checkpoint, Progress, Stall, checkpoints, is_settled};
 
 /// Events in one transaction of a consumer.
 pub(crate) const BATCH: usize = 500;
@@ -48,7 +48,7 @@ pub trait Consumer: Send + Sync {
     /// The statements that make its tables. Their names are unqualified: run where they are to belong.
     fn tables(&self) -> &'static str;
 
-    /// The names of its tables.
+    /// The names of its tables. Each has a primary key, by which a rebuild is compared with it.
     fn table_names(&self) -> &'static [&'static str];
 
     /// Takes one event in. Runs in the transaction that moves the checkpoint. Depends on the event and on its own
@@ -83,26 +83,22 @@ struct Shared {
     watermark: Watermark,
     seats: Vec<Arc<Seat>>,
     tasks: TaskTracker,
+    stop: CancellationToken,
     /// For who asks about a consumer that is not here: never moves.
     nowhere: watch::Sender<i64>,
 }
 
 impl Feed {
     /// Makes what tables are missing, builds anew what another version of the software has built, and starts
-    /// reading. Ends when `shutdown` is cancelled; the leases are then given back.
-    pub async fn start(
-        pool: PgPool,
-        consumers: Vec<Arc<dyn Consumer>>,
-        shutdown: CancellationToken,
-    ) -> Result<Self, RebuildError> {
-        Self::start_with(pool, consumers, shutdown, FeedOptions::default()).await
+    /// reading.
+    pub async fn start(pool: PgPool, consumers: Vec<Arc<dyn Consumer>>) -> Result<Self, RebuildError> {
+        Self::start_with(pool, consumers, FeedOptions::default()).await
     }
 
     /// As `start`, with another patience.
     pub async fn start_with(
         pool: PgPool,
         consumers: Vec<Arc<dyn Consumer>>,
-        shutdown: CancellationToken,
         options: FeedOptions,
     ) -> Result<Self, RebuildError> {
         for consumer in &consumers {
@@ -117,16 +113,16 @@ impl Feed {
                 Arc::new(Seat::new(consumer, pool.clone(), source.clone(), owner.clone(), options))
             })
             .collect();
-        let tasks = TaskTracker::new();
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         for seat in &seats {
-            tasks.spawn(seat.clone().run(shutdown.clone()));
+            tasks.spawn(seat.clone().run(stop.clone()));
         }
-        tasks.spawn(bell::listen(pool.clone(), source.clone(), options.poll, shutdown.clone()));
-        tasks.spawn(bell::look(pool.clone(), source, options.poll, shutdown));
+        tasks.spawn(bell::listen(pool.clone(), source.clone(), options.poll, stop.clone()));
+        tasks.spawn(bell::look(pool.clone(), source, options.poll, stop.clone()));
         tasks.close();
         let watermark = Watermark::new(pool.clone(), &seats);
         let nowhere = watch::Sender::new(0);
-        Ok(Self { shared: Arc::new(Shared { pool, bell, watermark, seats, tasks, nowhere }) })
+        Ok(Self { shared: Arc::new(Shared { pool, bell, watermark, seats, tasks, stop, nowhere }) })
     }
 
     /// Something was appended. Called by the appender, and by whoever changed what consumers read.
@@ -148,23 +144,13 @@ impl Feed {
     }
 
     /// How every consumer of this feed stands.
-    pub async fn status(&self) -> sqlx::Result<Vec<ConsumerStatus>> {
+    pub async fn progress(&self) -> sqlx::Result<Vec<Progress>> {
         status::of_seats(&self.shared.pool, &self.shared.seats).await
     }
 
-    /// Waits until every consumer is at the head of the log and no work is due or under way. False when that is
-    /// not so after `timeout`. For tests.
-    pub async fn settle(&self, timeout: Duration) -> bool {
-        let settled = async {
-            while !is_settled(&self.shared.pool).await.unwrap_or(false) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(timeout, settled).await.is_ok()
-    }
-
-    /// Waits, after `shutdown`, until everything has ended and the leases are given back.
-    pub async fn stopped(&self) {
+    /// Stops reading: a batch that is under way is rolled back, the leases are given back.
+    pub async fn stop(&self) {
+        self.shared.stop.cancel();
         self.shared.tasks.wait().await;
     }
 }

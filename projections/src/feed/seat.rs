@@ -181,8 +181,6 @@ impl Seat {
                 self.known.send_replace(position);
                 metrics::counter!("mastra_admin_consumer_events_total", "consumer" => name)
                     .increment(events.len() as u64);
-                metrics::gauge!("mastra_admin_consumer_lag_events", "consumer" => name)
-                    .set((self.source.seen() - position) as f64);
                 Applied::To(position)
             }
             Ok(None) => Applied::Lost,

@@ -122,14 +122,9 @@ impl Source {
 
     /// Somebody says how far the log goes: rings when that is news.
     pub(super) fn head_is(&self, head: i64) {
-        if head > self.seen() {
+        if head > self.seen.load(Ordering::Relaxed) {
             self.bell.ring();
         }
-    }
-
-    /// How far the log was read.
-    pub(super) fn seen(&self) -> i64 {
-        self.seen.load(Ordering::Relaxed)
     }
 
     /// Waits until there may be more than when this batch was read.

@@ -27,9 +27,9 @@ pub struct Checkpoint {
     pub fence: i64,
 }
 
-/// How a consumer stands.
+/// Where a consumer is.
 #[derive(Clone, Debug, Serialize)]
-pub struct ConsumerStatus {
+pub struct Progress {
     /// Its name.
     pub name: String,
     /// Whether it is a read model; a process otherwise.
@@ -43,7 +43,7 @@ pub struct ConsumerStatus {
     /// How many events it is behind.
     pub lag: i64,
     /// Why it does not go on, if it does not. Known where it is read only.
-    pub stall: Option<Stall>,
+    pub stalled: Option<Stall>,
 }
 
 /// Why a consumer does not go on.
@@ -88,7 +88,7 @@ pub async fn is_settled(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     .await
 }
 
-pub(super) async fn of_seats(pool: &PgPool, seats: &[Arc<Seat>]) -> sqlx::Result<Vec<ConsumerStatus>> {
+pub(super) async fn of_seats(pool: &PgPool, seats: &[Arc<Seat>]) -> sqlx::Result<Vec<Progress>> {
     let checkpoints = checkpoints(pool).await?;
     let head = log::head(pool).await?;
     Ok(seats
@@ -96,14 +96,14 @@ pub(super) async fn of_seats(pool: &PgPool, seats: &[Arc<Seat>]) -> sqlx::Result
         .map(|seat| {
             let found = checkpoints.iter().find(|found| found.name == seat.name());
             let position = found.map_or(0, |found| found.position);
-            ConsumerStatus {
+            Progress {
                 name: seat.name().to_owned(),
                 is_read_model: seat.is_read_model(),
                 is_here: seat.is_here(),
                 position,
                 head,
                 lag: (head - position).max(0),
-                stall: seat.stall(),
+                stalled: seat.stall(),
             }
         })
         .collect())

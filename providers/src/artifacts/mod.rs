@@ -1,1 +1,3 @@
 //! Where packed builds are kept.
+
+pub mod folder;

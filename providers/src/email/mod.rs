@@ -1,1 +1,3 @@
 //! How the platform writes to people.
+
+pub mod console;

@@ -1,1 +1,5 @@
 //! Where output and telemetry are kept.
+
+mod lines;
+mod mask;
+pub mod postgres;

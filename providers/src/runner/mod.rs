@@ -1,1 +1,4 @@
 //! Where builds and servers run.
+
+pub mod app;
+pub mod local;

@@ -1,0 +1,49 @@
+//! `POST /auth/password` — sets another password; every other session ends.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use domain::user::UserCommand;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::auth::password;
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::gate::{Caller, Principal};
+use crate::platform::Platform;
+use crate::reply::Done;
+
+/// The present and the new password.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangePassword {
+    current: String,
+    new: String,
+}
+
+pub(crate) async fn handler(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+    Body(ChangePassword { current, new }): Body<ChangePassword>,
+) -> Result<Done, ApiError> {
+    let Principal::Session { user, session } = caller.principal else {
+        return Err(ApiError::forbidden("A password is changed by who is signed in, not by a token."));
+    };
+    password::check("new", &new)?;
+    platform.throttle.check(caller.ip, &user.to_string(), caller.at())?;
+    let stored = commands::credentials::password(&platform.pool, user).await?;
+    if !password::matches(current, stored).await? {
+        platform.throttle.failed(caller.ip, &user.to_string(), caller.at());
+        return Err(ApiError::field("current", "wrong_password", "is not the present password"));
+    }
+    let hash = password::hash(new).await?;
+    let receipt = platform.commands.user(user, UserCommand::ChangePassword, &caller.context(None)).await?;
+    commands::credentials::set_password(&platform.pool, user, &hash, caller.at()).await?;
+    for session_id in platform.sessions.end_others(user, Some(session)).await? {
+        let out = UserCommand::SignOut { session_id };
+        platform.commands.user(user, out, &caller.further(None)).await?;
+    }
+    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "changed": true }))).await
+}

@@ -1,0 +1,94 @@
+//! `POST /auth/login` — begins a session with e-mail and password.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use commands::sessions::NewSession;
+use domain::ids::{SessionId, UserId};
+use domain::sealed::purpose;
+use domain::user::UserCommand;
+use domain::values::Email;
+use http::{StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::auth::password;
+use crate::auth::token::{NewToken, random};
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::gate::{Caller, cookie_name};
+use crate::me::show;
+use crate::platform::Platform;
+
+/// E-mail and password.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Login {
+    email: String,
+    password: String,
+}
+
+pub(crate) async fn handler(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+    Body(Login { email, password }): Body<Login>,
+) -> Result<Response, ApiError> {
+    let wrong =
+        || ApiError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "E-mail or password is wrong.");
+    // What is no address cannot be an account's, but takes the same way.
+    let account = email.parse::<Email>().map_or_else(|_| email.to_lowercase(), |email| email.comparable());
+    platform.throttle.check(caller.ip, &account, caller.at())?;
+    let hash = platform.commands.vault().fingerprint(purpose::EMAIL_HASH, &account).await?;
+    let user = projections::users::find_by_email_hash(&platform.pool, &hash).await?;
+    let stored = match &user {
+        Some(user) => commands::credentials::password(&platform.pool, user.id).await?,
+        None => None,
+    };
+    let good = password::matches(password, stored).await?;
+    let Some(user) = user.filter(|_| good) else {
+        platform.throttle.failed(caller.ip, &account, caller.at());
+        return Err(wrong());
+    };
+    begin(&platform, &caller, user.id, StatusCode::OK).await
+}
+
+/// Begins a session and answers with its token, as a cookie too.
+pub(crate) async fn begin(
+    platform: &Platform,
+    caller: &Caller,
+    user: UserId,
+    status: StatusCode,
+) -> Result<Response, ApiError> {
+    let (token, csrf_token) = (NewToken::session(), random());
+    let id: SessionId = platform.new_id();
+    let provider = "local".to_owned();
+    let command = UserCommand::SignIn { session_id: id, provider: provider.clone() };
+    let context = commands::Context { key: None, ..caller.context_as(user) };
+    let receipt = platform.commands.user(user, command, &context).await?;
+    let new = NewSession {
+        id,
+        token_hash: token.hash.clone(),
+        csrf_token: csrf_token.clone(),
+        user_id: user,
+        provider,
+    };
+    let expires_at = platform.sessions.begin(&new, caller.at()).await?;
+    platform.caught_up(&receipt).await;
+    let name = cookie_name(platform.is_https());
+    let secure = if platform.is_https() { "; Secure" } else { "" };
+    let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}", token.plain);
+    let body = json!({
+        "token": token.plain,
+        "expiresAt": expires_at,
+        "csrfToken": csrf_token,
+        "user": show::view(platform, user).await?,
+    });
+    let position = receipt.position.to_string();
+    Ok((
+        status,
+        [(header::SET_COOKIE, cookie), (header::HeaderName::from_static("x-event-position"), position)],
+        axum::Json(body),
+    )
+        .into_response())
+}

@@ -1,0 +1,70 @@
+//! `POST /auth/register` — somebody who was invited and has no account makes one, and joins.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use domain::ids::UserId;
+use domain::sealed::purpose;
+use domain::values::{Email, PersonName};
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::auth::setup::{NewUser, register};
+use crate::auth::token::sha256;
+use crate::auth::{login, password};
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::gate::Caller;
+use crate::platform::Platform;
+use crate::teams::invites::accept;
+
+/// A new account of somebody who was invited.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Register {
+    invite_token: String,
+    #[schema(value_type = String)]
+    email: Email,
+    password: String,
+    #[schema(value_type = String)]
+    first_name: PersonName,
+    #[schema(value_type = String)]
+    last_name: PersonName,
+}
+
+pub(crate) async fn handler(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+    Body(body): Body<Register>,
+) -> Result<Response, ApiError> {
+    password::check("password", &body.password)?;
+    platform.throttle.check(caller.ip, "register", caller.at())?;
+    let token_hash = hex::encode(sha256(&body.invite_token));
+    let invite = projections::teams::find_invite(&platform.pool, &token_hash).await?;
+    let hash = platform.commands.vault().fingerprint(purpose::EMAIL_HASH, &body.email.comparable()).await?;
+    let open = |invite: &projections::teams::InviteRow| {
+        invite.email_hash == hash && invite.status == "pending" && invite.expires_at > caller.at()
+    };
+    let Some(invite) = invite.filter(open) else {
+        platform.throttle.failed(caller.ip, "register", caller.at());
+        return Err(ApiError::new(
+            StatusCode::GONE,
+            "invite_over",
+            "This invite is not valid for this address.",
+        ));
+    };
+    let id: UserId = platform.new_id();
+    let new = NewUser {
+        email: body.email,
+        password: body.password,
+        first_name: body.first_name,
+        last_name: body.last_name,
+    };
+    let receipt = register(&platform, id, new, &caller.context_as(id)).await?;
+    platform.caught_up(&receipt).await;
+    let id = receipt.aggregate_id.parse().unwrap_or(id);
+    let context = commands::Context { key: None, team_id: Some(invite.team_id), ..caller.context_as(id) };
+    accept::join(&platform, &invite, id, hash, &context).await?;
+    login::begin(&platform, &caller, id, StatusCode::CREATED).await
+}

@@ -1,0 +1,112 @@
+//! `POST /auth/setup` — the first user of an empty installation. Once.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use commands::{Context, Receipt};
+use domain::ids::{SecretId, UserId};
+use domain::sealed::{KeyOwner, purpose};
+use domain::user::UserCommand;
+use domain::values::{Email, PersonName};
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::auth::token::{NewToken, sha256};
+use crate::auth::{login, password};
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::gate::Caller;
+use crate::platform::Platform;
+
+/// The first user.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Setup {
+    setup_token: String,
+    #[schema(value_type = String)]
+    email: Email,
+    password: String,
+    #[schema(value_type = String)]
+    first_name: PersonName,
+    #[schema(value_type = String)]
+    last_name: PersonName,
+}
+
+pub(crate) async fn handler(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+    Body(setup): Body<Setup>,
+) -> Result<Response, ApiError> {
+    let wrong =
+        || ApiError::new(StatusCode::FORBIDDEN, "setup_closed", "The setup token is wrong or was used.");
+    password::check("password", &setup.password)?;
+    platform.throttle.check(caller.ip, "setup", caller.at())?;
+    let hash = sha256(&setup.setup_token);
+    if !commands::credentials::is_setup_token(&platform.pool, &hash).await? {
+        platform.throttle.failed(caller.ip, "setup", caller.at());
+        return Err(wrong());
+    }
+    let id: UserId = platform.new_id();
+    let new = NewUser {
+        email: setup.email,
+        password: setup.password,
+        first_name: setup.first_name,
+        last_name: setup.last_name,
+    };
+    if !caller.is_dry_run() && !commands::credentials::use_setup_token(&platform.pool, &hash).await? {
+        return Err(wrong());
+    }
+    let receipt = register(&platform, id, new, &caller.context_as(id)).await?;
+    platform.caught_up(&receipt).await;
+    login::begin(&platform, &caller, id, StatusCode::CREATED).await
+}
+
+/// Somebody who signs in with e-mail and password.
+pub struct NewUser {
+    /// Address.
+    pub email: Email,
+    /// Password in clear.
+    pub password: String,
+    /// First name.
+    pub first_name: PersonName,
+    /// Last name.
+    pub last_name: PersonName,
+}
+
+/// Makes a user with a password.
+pub async fn register(
+    platform: &Platform,
+    id: UserId,
+    new: NewUser,
+    context: &Context,
+) -> Result<Receipt, ApiError> {
+    let vault = platform.commands.vault();
+    let owner = KeyOwner::User(id);
+    let seal = async |purpose: &str, text: &str| {
+        let sealing: SecretId = platform.new_id();
+        vault.seal(owner, purpose, sealing, text.as_bytes(), context.at).await
+    };
+    let command = UserCommand::RegisterUser {
+        provider: "local".to_owned(),
+        subject: id.to_string(),
+        email_hash: vault.fingerprint(purpose::EMAIL_HASH, &new.email.comparable()).await?,
+        email: seal(purpose::USER_EMAIL, new.email.as_str()).await?,
+        first_name: seal(purpose::USER_FIRST_NAME, new.first_name.as_str()).await?,
+        last_name: seal(purpose::USER_LAST_NAME, new.last_name.as_str()).await?,
+    };
+    let hash = password::hash(new.password).await?;
+    let receipt = platform.commands.user(id, command, context).await?;
+    commands::credentials::set_password(&platform.pool, id, &hash, context.at).await?;
+    Ok(receipt)
+}
+
+/// Makes a new setup token when there is no user yet; answers it in clear, once.
+pub async fn offer(platform: &Platform) -> Result<Option<String>, ApiError> {
+    if projections::users::any(&platform.pool).await? {
+        return Ok(None);
+    }
+    let token = NewToken::secret();
+    commands::credentials::set_setup_token(&platform.pool, &token.hash, (platform.now)()).await?;
+    Ok(Some(token.plain))
+}

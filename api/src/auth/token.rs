@@ -1,0 +1,103 @@
+//! Secrets that prove who asks: session tokens, API tokens, invites, the setup token.
+//!
+//! 256 random bits each; only their SHA-256 is stored. An API token ends with a checksum, so that a mistyped or
+//! made-up one is refused without a look into the database.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use sha2::{Digest, Sha256};
+
+const SESSION: &str = "mas_";
+const API: &str = "ma_";
+const CHECKSUM_DIGITS: usize = 6;
+/// Characters of an API token that lists show.
+const SHOWN: usize = 10;
+
+/// A new secret with the hash that is stored.
+pub struct NewToken {
+    /// The secret; shown once.
+    pub plain: String,
+    /// Its SHA-256.
+    pub hash: Vec<u8>,
+}
+
+impl NewToken {
+    /// A session's token.
+    pub fn session() -> Self {
+        Self::of(format!("{SESSION}{}", random()))
+    }
+
+    /// A personal or project API token.
+    pub fn api() -> Self {
+        let body = random();
+        let sum = checksum(&body);
+        Self::of(format!("{API}{body}{sum}"))
+    }
+
+    /// The secret of an invite or of the setup.
+    pub fn secret() -> Self {
+        Self::of(random())
+    }
+
+    /// The hash as the log keeps it.
+    pub fn hex(&self) -> String {
+        hex::encode(&self.hash)
+    }
+
+    /// The first characters, for lists.
+    pub fn prefix(&self) -> String {
+        self.plain.chars().take(SHOWN).collect()
+    }
+
+    fn of(plain: String) -> Self {
+        let hash = sha256(&plain);
+        Self { plain, hash }
+    }
+}
+
+/// SHA-256 of a secret.
+pub fn sha256(secret: &str) -> Vec<u8> {
+    Sha256::digest(secret.as_bytes()).to_vec()
+}
+
+/// The stored hash of what looks like a session token.
+pub(crate) fn hash_of_session(secret: &str) -> Option<Vec<u8>> {
+    secret.starts_with(SESSION).then(|| sha256(secret))
+}
+
+/// The stored hash of what is an API token by its form and checksum.
+pub(crate) fn hash_of_api_token(secret: &str) -> Option<String> {
+    let rest = secret.strip_prefix(API)?;
+    let (body, sum) = rest.split_at_checked(rest.len().checked_sub(CHECKSUM_DIGITS)?)?;
+    (checksum(body) == sum).then(|| hex::encode(sha256(secret)))
+}
+
+fn checksum(body: &str) -> String {
+    hex::encode(&sha256(body)[..CHECKSUM_DIGITS / 2])
+}
+
+/// 256 random bits as text.
+pub(crate) fn random() -> String {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    BASE64.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_token_proves_its_form_without_a_query() {
+        let token = NewToken::api();
+        assert_eq!(hash_of_api_token(&token.plain), Some(token.hex()));
+        let mut wrong = token.plain.clone();
+        let last = if wrong.ends_with('0') { "1" } else { "0" };
+        wrong.replace_range(wrong.len() - 1.., last);
+        assert_eq!(hash_of_api_token(&wrong), None);
+        for odd in ["", "ma_", "ma_x", "mas_abc", "Bearer", "ma_日本語日本語"] {
+            assert_eq!(hash_of_api_token(odd), None, "{odd}");
+        }
+        assert_ne!(NewToken::session().plain, NewToken::session().plain);
+    }
+}

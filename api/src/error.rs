@@ -1,0 +1,374 @@
+//! Errors as people and programs get them: RFC 9457 problems. The one place that maps errors to statuses.
+
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use commands::{CommandError, Preview, StoreError, VaultError};
+use domain::build::BuildError;
+use domain::claim::ClaimScope;
+use domain::deployment::DeploymentError;
+use domain::project::ProjectError;
+use domain::role::RoleError;
+use domain::role_assignment::RoleAssignmentError;
+use domain::team::TeamError;
+use domain::user::UserError;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+/// An answer that is not what was asked for.
+#[derive(Debug)]
+pub enum ApiError {
+    /// A problem.
+    Problem(Box<Problem>),
+    /// A dry run: the events that would have been appended.
+    DryRun(Vec<Preview>),
+}
+
+/// An RFC 9457 problem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    fields: Vec<Field>,
+    retry_after: Option<u64>,
+}
+
+/// A field of the request that is not accepted.
+#[derive(Clone, Debug, PartialEq)]
+struct Field {
+    field: String,
+    code: &'static str,
+    message: String,
+}
+
+impl ApiError {
+    /// A problem with this status and stable code.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self::Problem(Box::new(Problem { status, code, detail, fields: vec![], retry_after: None }))
+    }
+
+    /// 422 for one field.
+    pub fn field(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "validation_failed",
+            "The request has fields that are not accepted.",
+        )
+        .with_field(field, code, message)
+    }
+
+    /// What does not exist, or not for this caller: both are told the same.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such resource, or you may not see it.")
+    }
+
+    /// No credentials, or none that are valid.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Sign in, or send a valid token.")
+    }
+
+    /// The caller may see it, but not do this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// Something of ours failed. The cause is logged here, once, and told to nobody.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut chain = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            chain.push_str(": ");
+            chain.push_str(&error.to_string());
+            cause = error.source();
+        }
+        tracing::error!(error = %chain, "a request failed: {chain}");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "Something went wrong on our side; it was logged.",
+        )
+    }
+
+    /// The database is away or busy: worth another try.
+    pub fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "A part of the platform is away; try again soon.",
+        )
+        .with_retry_after(2)
+    }
+
+    /// The same with a field.
+    pub fn with_field(
+        mut self,
+        field: impl Into<String>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        if let Self::Problem(problem) = &mut self {
+            problem.fields.push(Field { field: field.into(), code, message: message.into() });
+        }
+        self
+    }
+
+    /// The same with `Retry-After`, in seconds.
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        if let Self::Problem(problem) = &mut self {
+            problem.retry_after = Some(seconds);
+        }
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = match self {
+            Self::DryRun(events) => return dry_run(events),
+            Self::Problem(problem) => problem,
+        };
+        // The gate adds the request's id when the answer passes it.
+        let mut body = json!({
+            "type": format!("urn:mastra-admin:problem:{}", problem.code),
+            "title": problem.status.canonical_reason().unwrap_or("Error"),
+            "status": problem.status.as_u16(),
+            "detail": problem.detail,
+            "code": problem.code,
+        });
+        if !problem.fields.is_empty() {
+            let field = |f: &Field| json!({ "field": f.field, "code": f.code, "message": f.message });
+            body["errors"] = problem.fields.iter().map(field).collect();
+        }
+        let mut response = (problem.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = problem.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if problem.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(ProblemBody(body));
+        response
+    }
+}
+
+/// The body of a problem, for who adds the request's id.
+#[derive(Clone, Debug)]
+pub(crate) struct ProblemBody(pub(crate) Value);
+
+fn dry_run(events: Vec<Preview>) -> Response {
+    let shown = |event: Preview| {
+        let payload = hide(event.payload);
+        json!({ "aggregateType": event.aggregate_type, "type": event.event_type, "payload": payload })
+    };
+    let events: Vec<Value> = events.into_iter().map(shown).collect();
+    axum::Json(json!({ "events": events })).into_response()
+}
+
+/// Sealed values by their marks alone.
+fn hide(value: Value) -> Value {
+    match value {
+        Value::Object(fields) if fields.contains_key("mark") && fields.contains_key("data") => {
+            json!({ "sealed": fields["mark"] })
+        }
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, hide(value))).collect(),
+        Value::Array(values) => values.into_iter().map(hide).collect(),
+        other => other,
+    }
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
+                tracing::warn!(%error, "the database is away: {error}");
+                Self::unavailable()
+            }
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(error) => error.into(),
+            StoreError::ShuttingDown => Self::unavailable(),
+            StoreError::TooLarge { .. } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "This is more than one event can hold (64 KiB).",
+            ),
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<VaultError> for ApiError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Database(error) => error.into(),
+            VaultError::Erased => Self::new(StatusCode::GONE, "erased", "This was erased."),
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<domain::ports::logs::LogError> for ApiError {
+    fn from(error: domain::ports::logs::LogError) -> Self {
+        tracing::warn!(%error, "the log store failed: {error}");
+        Self::unavailable()
+    }
+}
+
+impl<E: Refusal> From<CommandError<E>> for ApiError {
+    fn from(error: CommandError<E>) -> Self {
+        match error {
+            CommandError::Refused(refusal) => {
+                let (status, code, field) = refusal.problem();
+                let detail = sentence(&refusal.to_string());
+                let problem = Self::new(status, code, detail.clone());
+                if field.is_empty() { problem } else { problem.with_field(field, code, detail) }
+            }
+            CommandError::Conflict { expected, actual } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version_mismatch",
+                format!("The resource has version {actual}, not {expected}: read it again."),
+            ),
+            CommandError::NameTaken { scope, .. } => name_taken(scope),
+            CommandError::KeyReused => Self::key_reused(),
+            CommandError::DryRun(events) => Self::DryRun(events),
+            CommandError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl ApiError {
+    /// An idempotency key with another request than the first.
+    pub fn key_reused() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "This idempotency key was used for another request.",
+        )
+    }
+}
+
+fn name_taken(scope: ClaimScope) -> ApiError {
+    let (code, field, detail) = match scope {
+        ClaimScope::TeamSlug => ("slug_taken", "slug", "Another team has this slug."),
+        ClaimScope::ProjectSlug => ("slug_taken", "slug", "Another project of the team has this slug."),
+        ClaimScope::TeamInvite => ("already_invited", "email", "This address has an open invite already."),
+        ClaimScope::UserEmail | ClaimScope::UserIdentity => {
+            ("email_taken", "email", "There is an account already.")
+        }
+    };
+    ApiError::new(StatusCode::CONFLICT, code, detail).with_field(field, code, detail)
+}
+
+/// The text with a capital and a full stop.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default();
+    format!("{first}{}.", chars.as_str().trim_end_matches('.'))
+}
+
+/// A refusal of an aggregate: its status, its stable code, and the field it is about (or none).
+trait Refusal: std::error::Error + 'static {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str);
+}
+
+const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
+const CONFLICT: StatusCode = StatusCode::CONFLICT;
+const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+
+impl Refusal for UserError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unknown | Self::UnknownSession | Self::UnknownToken => (NOT_FOUND, "not_found", ""),
+            Self::OtherIdentity => (CONFLICT, "other_identity", ""),
+        }
+    }
+}
+
+impl Refusal for TeamError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unknown | Self::UnknownMember | Self::UnknownInvite | Self::UnknownInstallation => {
+                (NOT_FOUND, "not_found", "")
+            }
+            Self::Exists => (CONFLICT, "exists", ""),
+            Self::AlreadyMember => (CONFLICT, "already_member", "email"),
+            Self::AlreadyInvited => (CONFLICT, "already_invited", "email"),
+            Self::LastOwner => (CONFLICT, "last_owner", ""),
+            Self::OwnersOnly => (StatusCode::FORBIDDEN, "owners_only", "role"),
+            Self::InviteOver => (StatusCode::GONE, "invite_over", ""),
+            Self::InviterLostRight => (StatusCode::GONE, "inviter_lost_right", ""),
+            Self::InviteStillOpen => (CONFLICT, "invite_still_open", ""),
+        }
+    }
+}
+
+impl Refusal for ProjectError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unknown | Self::UnknownEnvVar | Self::UnknownToken => (NOT_FOUND, "not_found", ""),
+            Self::UnknownEnvironment => (UNPROCESSABLE, "unknown_environment", "environment"),
+            Self::Exists => (CONFLICT, "exists", ""),
+            Self::EnvironmentNameTaken => (CONFLICT, "name_taken", "name"),
+            Self::ProductionIsFixed => (CONFLICT, "production_is_fixed", "type"),
+            Self::ReservedEnvVar(_) => (UNPROCESSABLE, "reserved", "key"),
+            Self::TooManyEnvVars => (UNPROCESSABLE, "too_many", "key"),
+        }
+    }
+}
+
+impl Refusal for BuildError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unknown => (NOT_FOUND, "not_found", ""),
+            Self::Exists => (CONFLICT, "exists", ""),
+            Self::AlreadyFinished => (CONFLICT, "already_finished", ""),
+            Self::StaleFence | Self::NotStarted => (CONFLICT, "wrong_state", ""),
+        }
+    }
+}
+
+impl Refusal for DeploymentError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unknown => (NOT_FOUND, "not_found", ""),
+            Self::Exists => (CONFLICT, "exists", ""),
+            Self::AlreadyOver => (CONFLICT, "already_over", ""),
+            Self::StaleFence | Self::NotStarted => (CONFLICT, "wrong_state", ""),
+        }
+    }
+}
+
+impl Refusal for RoleError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unknown => (NOT_FOUND, "not_found", ""),
+            Self::Exists => (CONFLICT, "exists", ""),
+        }
+    }
+}
+
+impl Refusal for RoleAssignmentError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unknown => (NOT_FOUND, "not_found", ""),
+            Self::Exists => (CONFLICT, "exists", ""),
+        }
+    }
+}
+
+/// Refuses an expiry that lies in the past.
+pub(crate) fn in_future(field: &str, at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), ApiError> {
+    match at {
+        Some(at) if at <= now => Err(ApiError::field(field, "in_the_past", "must lie in the future")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,81 @@
+//! Who asks: a session (bearer or cookie), a personal token, a project token, or nobody.
+
+use axum::http::request::Parts;
+use commands::sessions::Session;
+use http::{HeaderMap, header};
+use subtle::ConstantTimeEq;
+
+use super::{Principal, header as text, is_unsafe};
+use crate::auth::token;
+use crate::error::ApiError;
+use crate::platform::Platform;
+
+/// The cookie's name; with TLS it is bound to the host.
+pub(crate) fn cookie_name(https: bool) -> &'static str {
+    if https { "__Host-mastra_session" } else { "mastra_session" }
+}
+
+/// Wrong credentials are refused; none are nobody.
+pub(super) async fn identify(platform: &Platform, parts: &Parts) -> Result<Principal, ApiError> {
+    if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+        let value = value.to_str().map_err(|_| ApiError::unauthorized())?;
+        let Some(bearer) = value.strip_prefix("Bearer ").or(value.strip_prefix("bearer ")) else {
+            return Err(ApiError::unauthorized());
+        };
+        return by_bearer(platform, bearer.trim()).await;
+    }
+    let Some(cookie) = cookie(&parts.headers, cookie_name(platform.is_https())) else {
+        return Ok(Principal::Nobody);
+    };
+    // An old cookie of a browser is no reason to refuse a sign-in: it is nobody's.
+    let Some(session) = session(platform, cookie).await? else { return Ok(Principal::Nobody) };
+    if is_unsafe(&parts.method) {
+        check_origin(platform, &parts.headers, &session)?;
+    }
+    Ok(Principal::Session { user: session.user_id, session: session.id })
+}
+
+async fn by_bearer(platform: &Platform, bearer: &str) -> Result<Principal, ApiError> {
+    if let Some(hash) = token::hash_of_api_token(bearer) {
+        let found = projections::tokens::find_by_hash(&platform.pool, &hash).await?;
+        let found = found.filter(|row| row.expires_at.is_none_or(|at| at > (platform.now)()));
+        let row = found.ok_or_else(ApiError::unauthorized)?;
+        return match (row.user_id, row.project_id) {
+            (Some(user), _) => Ok(Principal::PersonalToken { token: row.id, user }),
+            (None, Some(project)) => {
+                Ok(Principal::ProjectToken { token: row.id, project, scopes: row.scopes })
+            }
+            (None, None) => Err(ApiError::unauthorized()),
+        };
+    }
+    let session = session(platform, bearer).await?.ok_or_else(ApiError::unauthorized)?;
+    Ok(Principal::Session { user: session.user_id, session: session.id })
+}
+
+async fn session(platform: &Platform, secret: &str) -> Result<Option<Session>, ApiError> {
+    let Some(hash) = token::hash_of_session(secret) else { return Ok(None) };
+    Ok(platform.sessions.find(&hash, (platform.now)()).await?)
+}
+
+/// A browser sends cookies wherever a page of anybody tells it to: only our own pages know the CSRF token.
+fn check_origin(platform: &Platform, headers: &HeaderMap, session: &Session) -> Result<(), ApiError> {
+    let foreign = || ApiError::forbidden("The request came from another site, or without its CSRF token.");
+    if text(headers, "sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
+        return Err(foreign());
+    }
+    if text(headers, "origin").is_some_and(|origin| origin != platform.settings.public_url) {
+        return Err(foreign());
+    }
+    let sent = text(headers, "x-csrf-token").unwrap_or_default();
+    if bool::from(sent.as_bytes().ct_eq(session.csrf_token.as_bytes())) { Ok(()) } else { Err(foreign()) }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value))
+}

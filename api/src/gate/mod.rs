@@ -1,0 +1,248 @@
+//! The gate: every request passes it. It finds out who asks, what about, and whether they may.
+//!
+//! Invariant: a handler gets a [`Scoped`] team, project, environment, build or deployment only from here, from a
+//! caller who may see it and do this to it.
+
+mod identify;
+mod once;
+mod scope;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use commands::{Context, IdempotencyKey, Mode};
+use domain::envelope::Actor;
+use domain::ids::{ProjectId, TeamId, TokenId, UserId};
+use domain::policy::{Action, Grant, Resource};
+use domain::project::TokenScope;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::error::{ApiError, ProblemBody};
+use crate::platform::Platform;
+
+pub(crate) use identify::cookie_name;
+pub(crate) use scope::Scoped;
+
+/// What a route needs from who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    Public,
+    /// A person, signed in or by a personal token.
+    SignedIn,
+    /// A right in the team named by `{team}`.
+    Team(Resource, Action),
+    /// A right in the project named by `{project}`.
+    Project(Resource, Action),
+    /// A right in the project of the environment named by `{environment}`.
+    Environment(Resource, Action),
+    /// A right in the project of the build named by `{build}`.
+    Build(Resource, Action),
+    /// A right in the project of the deployment named by `{deployment}`.
+    Deployment(Resource, Action),
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) enum Principal {
+    /// Nobody in particular.
+    Nobody,
+    /// A person with a session.
+    Session { user: UserId, session: domain::ids::SessionId },
+    /// A person's token.
+    PersonalToken { token: TokenId, user: UserId },
+    /// A project's token.
+    ProjectToken { token: TokenId, project: ProjectId, scopes: Vec<TokenScope> },
+}
+
+/// Who asks, from where, under which circumstances.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    pub(crate) ip: IpAddr,
+    request_id: String,
+    user_agent: Option<String>,
+    traceparent: Option<String>,
+    key: Option<IdempotencyKey>,
+    expected_version: Option<i64>,
+    mode: Mode,
+    at: chrono::DateTime<chrono::Utc>,
+}
+
+impl Caller {
+    /// The person who asks; only routes that need one call it.
+    pub(crate) fn user(&self) -> Result<UserId, ApiError> {
+        match &self.principal {
+            Principal::Session { user, .. } | Principal::PersonalToken { user, .. } => Ok(*user),
+            Principal::Nobody => Err(ApiError::unauthorized()),
+            Principal::ProjectToken { .. } => {
+                Err(ApiError::forbidden("This needs a person, not a project's token."))
+            }
+        }
+    }
+
+    /// The circumstances of a command.
+    pub(crate) fn context(&self, team_id: Option<TeamId>) -> Context {
+        let (actor, on_behalf_of) = match &self.principal {
+            Principal::Nobody => (Actor::System, None),
+            Principal::Session { user, .. } => (Actor::User(*user), None),
+            Principal::PersonalToken { token, user } => (Actor::Token(*token), Some(Actor::User(*user))),
+            Principal::ProjectToken { token, .. } => (Actor::Token(*token), None),
+        };
+        Context {
+            on_behalf_of,
+            team_id,
+            source_ip: Some(self.ip.to_string()),
+            user_agent: self.user_agent.clone(),
+            traceparent: self.traceparent.clone(),
+            key: self.key.clone(),
+            expected_version: self.expected_version,
+            mode: self.mode,
+            ..Context::bare(actor, self.request_id.clone(), self.at)
+        }
+    }
+
+    /// The circumstances of a command that a person sends about themselves before they are signed in.
+    pub(crate) fn context_as(&self, user: UserId) -> Context {
+        Context { actor: Actor::User(user), ..self.context(None) }
+    }
+
+    /// A further command of the same request, which has a key of its own or none.
+    pub(crate) fn further(&self, team_id: Option<TeamId>) -> Context {
+        Context { key: None, expected_version: None, ..self.context(team_id) }
+    }
+
+    /// When the request came.
+    pub(crate) fn at(&self) -> chrono::DateTime<chrono::Utc> {
+        self.at
+    }
+
+    /// Whether this is a dry run.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.mode == Mode::DryRun
+    }
+
+    /// What the caller holds.
+    pub(crate) async fn grants(&self, platform: &Platform) -> Result<Vec<Grant>, ApiError> {
+        scope::grants(platform, &self.principal).await
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // Every route is behind the gate; a request without a caller did not come through it.
+        parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::unauthorized)
+    }
+}
+
+/// Lets a request through or answers it.
+pub(crate) async fn gate(
+    State((platform, needs)): State<(Arc<Platform>, Needs)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let id = request_id(request.headers());
+    let response = match pass(&platform, needs, request, &id, next).await {
+        Ok(response) => response,
+        Err(error) => axum::response::IntoResponse::into_response(error),
+    };
+    finish(response, &id)
+}
+
+/// Adds what every answer has.
+pub(crate) fn finish(mut response: Response, request_id: &str) -> Response {
+    if let Some(ProblemBody(mut body)) = response.extensions_mut().remove::<ProblemBody>() {
+        body["requestId"] = request_id.into();
+        *response.body_mut() = axum::body::Body::from(body.to_string());
+        response.headers_mut().remove(http::header::CONTENT_LENGTH);
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.entry(http::header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn pass(
+    platform: &Arc<Platform>,
+    needs: Needs,
+    request: Request,
+    id: &str,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    if let Some(position) = header(&parts.headers, "x-min-position") {
+        let position = position
+            .parse()
+            .map_err(|_| ApiError::field("X-Min-Position", "invalid", "must be a position of the log"))?;
+        platform.feed.wait_for(position, std::time::Duration::from_secs(2)).await;
+    }
+    let principal = identify::identify(platform, &parts).await?;
+    let (body, hash) = once::hash_body(&parts, body).await?;
+    let mut caller = caller(platform, &parts, principal, id)?;
+    caller.key = once::key(&caller.principal, &parts.headers, hash)?;
+    scope::admit(platform, needs, &caller, &mut parts).await?;
+    let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
+    parts.extensions.insert(caller);
+    let request = Request::from_parts(parts, body);
+    match key {
+        Some(key) => once::answer(platform, key, request, next).await,
+        None => Ok(next.run(request).await),
+    }
+}
+
+fn caller(platform: &Platform, parts: &Parts, principal: Principal, id: &str) -> Result<Caller, ApiError> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let query = parts.uri.query().unwrap_or_default();
+    let dry = form_urlencoded::parse(query.as_bytes()).any(|(key, value)| key == "dryRun" && value == "true");
+    let unsafe_method = is_unsafe(&parts.method);
+    let expected_version = match header(&parts.headers, "if-match") {
+        Some("*") | None => None,
+        Some(_) if !unsafe_method => None,
+        Some(tag) => Some(version(tag)?),
+    };
+    Ok(Caller {
+        principal,
+        ip: peer.map_or(IpAddr::from([127, 0, 0, 1]), |ConnectInfo(peer)| peer.ip()),
+        request_id: id.to_owned(),
+        user_agent: header(&parts.headers, "user-agent").map(|text| text.chars().take(500).collect()),
+        traceparent: header(&parts.headers, "traceparent").filter(|text| text.len() == 55).map(str::to_owned),
+        key: None,
+        expected_version,
+        mode: if dry && unsafe_method { Mode::DryRun } else { Mode::Append },
+        at: (platform.now)(),
+    })
+}
+
+/// Methods that change something.
+pub(crate) fn is_unsafe(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `"7"` or `W/"7"`.
+fn version(tag: &str) -> Result<i64, ApiError> {
+    let digits = tag.trim_start_matches("W/").trim_matches('"');
+    digits
+        .parse()
+        .map_err(|_| ApiError::field("If-Match", "invalid", "must be the ETag of an earlier answer"))
+}
+
+/// The caller's own id of the request, when it is harmless; a new one otherwise.
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
+    let given = header(headers, "x-request-id").filter(|id| {
+        (8..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    });
+    given.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+}

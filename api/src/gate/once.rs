@@ -1,0 +1,117 @@
+//! `Idempotency-Key`: the same command twice is done once and answered the same.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use commands::IdempotencyKey;
+use commands::answers::{Answers, FirstAnswer};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use sha2::{Digest, Sha256};
+
+use super::{Principal, header, is_unsafe};
+use crate::error::ApiError;
+use crate::platform::Platform;
+
+/// The largest body of a request.
+const MAX_BODY: usize = 1024 * 1024;
+/// Headers that belong to an answer.
+const KEPT: [&str; 4] = ["content-type", "etag", "x-event-position", "location"];
+
+/// Reads the body of a command and hashes the request, so that another request under the same key is noticed.
+pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Body, String), ApiError> {
+    if !is_unsafe(&parts.method) {
+        return Ok((body, String::new()));
+    }
+    let too_large =
+        || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is larger than 1 MiB.");
+    let length = header(&parts.headers, "content-length").and_then(|length| length.parse::<usize>().ok());
+    if length.is_some_and(|length| length > MAX_BODY) {
+        return Err(too_large());
+    }
+    let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| too_large())?;
+    let mut hash = Sha256::new();
+    for part in [parts.method.as_str(), &parts.uri.to_string()] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.update(&bytes);
+    Ok((Body::from(bytes), hex::encode(hash.finalize())))
+}
+
+/// The caller's key, in the caller's own scope.
+pub(super) fn key(
+    principal: &Principal,
+    headers: &HeaderMap,
+    request_hash: String,
+) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(key) = headers.get("idempotency-key").filter(|_| !request_hash.is_empty()) else {
+        return Ok(None);
+    };
+    let good = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+    let Some(key) = good else {
+        return Err(ApiError::field(
+            "Idempotency-Key",
+            "invalid",
+            "must be 1 to 255 visible ASCII characters",
+        ));
+    };
+    let scope = match principal {
+        Principal::Nobody => "nobody".to_owned(),
+        Principal::Session { user, .. } | Principal::PersonalToken { user, .. } => format!("user:{user}"),
+        Principal::ProjectToken { token, .. } => format!("token:{token}"),
+    };
+    Ok(Some(IdempotencyKey { scope, key: key.to_owned(), request_hash }))
+}
+
+/// Answers as the first time, or lets the request through and remembers the answer.
+///
+/// Two requests at once both go through: the log settles which of them does it, and both show its result.
+pub(super) async fn answer(
+    platform: &Platform,
+    key: IdempotencyKey,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let answers = Answers::new(platform.pool.clone(), platform.commands.vault());
+    if let Some(first) = answers.find(&key).await? {
+        if first.request_hash != key.request_hash {
+            return Err(ApiError::key_reused());
+        }
+        return Ok(again(first));
+    }
+    let response = next.run(request).await;
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, MAX_BODY).await.map_err(|_| ApiError::unavailable())?;
+    let headers = KEPT.iter().filter_map(|name| {
+        let value = parts.headers.get(*name)?.to_str().ok()?;
+        Some(((*name).to_owned(), value.to_owned()))
+    });
+    let first = FirstAnswer {
+        request_hash: key.request_hash.clone(),
+        status: parts.status.as_u16(),
+        headers: headers.collect(),
+        body: body.to_vec(),
+    };
+    if let Err(error) = answers.remember(&key, &first, (platform.now)()).await {
+        // The command is done; a repeat is answered from its receipt.
+        tracing::warn!(%error, "an answer could not be remembered");
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+fn again(first: FirstAnswer) -> Response {
+    let status = StatusCode::from_u16(first.status).unwrap_or(StatusCode::OK);
+    let mut response = (status, first.body).into_response();
+    for (name, value) in &first.headers {
+        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+    response
+}

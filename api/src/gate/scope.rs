@@ -1,0 +1,167 @@
+//! What a request is about, and whether the caller may.
+
+use axum::RequestPartsExt;
+use axum::extract::FromRequestParts;
+use commands::Context;
+use domain::ids::{ProjectId, TeamId};
+use domain::policy::{self, Action, Grant, Resource, Scope};
+use http::request::Parts;
+use projections::builds::BuildRow;
+use projections::deployments::DeploymentRow;
+use projections::projects::{EnvironmentRow, ProjectRow};
+use projections::teams::TeamRow;
+
+use super::{Caller, Needs, Principal};
+use crate::body::Params;
+use crate::error::ApiError;
+use crate::platform::Platform;
+
+/// Something of a tenant, from a caller who may see it and do what the route does.
+#[derive(Clone, Debug)]
+pub(crate) struct Scoped<T> {
+    /// It.
+    pub(crate) it: T,
+    /// Its team.
+    pub(crate) team_id: TeamId,
+    caller: Caller,
+    /// Only the gate makes one.
+    _gate: (),
+}
+
+impl<T> Scoped<T> {
+    /// The circumstances of a command about it.
+    pub(crate) fn context(&self) -> Context {
+        self.caller.context(Some(self.team_id))
+    }
+
+    /// Who asks.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl<S: Send + Sync, T: Clone + Send + Sync + 'static> FromRequestParts<S> for Scoped<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::not_found)
+    }
+}
+
+/// Everything that a caller holds.
+pub(super) async fn grants(platform: &Platform, principal: &Principal) -> Result<Vec<Grant>, ApiError> {
+    match principal {
+        Principal::Nobody => Ok(vec![]),
+        Principal::Session { user, .. } | Principal::PersonalToken { user, .. } => {
+            Ok(projections::roles::grants_of(&platform.pool, *user).await?)
+        }
+        Principal::ProjectToken { project, scopes, .. } => {
+            let permissions = scopes.iter().flat_map(|scope| scope.permissions()).collect();
+            Ok(vec![Grant { scope: Scope::Project { project_id: *project }, permissions }])
+        }
+    }
+}
+
+/// Finds what the route is about and puts it into the request, or refuses.
+pub(super) async fn admit(
+    platform: &Platform,
+    needs: Needs,
+    caller: &Caller,
+    parts: &mut Parts,
+) -> Result<(), ApiError> {
+    let (resource, action) = match needs {
+        Needs::Public => return Ok(()),
+        Needs::SignedIn => return caller.user().map(drop),
+        Needs::Team(resource, action)
+        | Needs::Project(resource, action)
+        | Needs::Environment(resource, action)
+        | Needs::Build(resource, action)
+        | Needs::Deployment(resource, action) => (resource, action),
+    };
+    if matches!(caller.principal, Principal::Nobody) {
+        return Err(ApiError::unauthorized());
+    }
+    let params: Params = parts.extract().await?;
+    let grants = grants(platform, &caller.principal).await?;
+    let ask = Question { grants: &grants, resource, action, caller };
+    match needs {
+        Needs::Public | Needs::SignedIn => {}
+        Needs::Team(..) => {
+            let team = find_team(platform, params.text("team")).await?;
+            parts.extensions.insert(ask.scoped(team.id, None, team)?);
+        }
+        Needs::Project(..) => {
+            let project = find_project(platform, params.id("project")?).await?;
+            parts.extensions.insert(ask.scoped(project.team_id, Some(project.id), project)?);
+        }
+        Needs::Environment(..) => {
+            let id = params.id("environment")?;
+            let it = projections::projects::find_environment(&platform.pool, id).await?;
+            let it: EnvironmentRow = it.ok_or_else(ApiError::not_found)?;
+            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+        }
+        Needs::Build(..) => {
+            let it: Option<BuildRow> = projections::builds::find(&platform.pool, params.id("build")?).await?;
+            let it = it.ok_or_else(ApiError::not_found)?;
+            find_project(platform, it.project_id).await?;
+            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+        }
+        Needs::Deployment(..) => {
+            let id = params.id("deployment")?;
+            let it: Option<DeploymentRow> = projections::deployments::find(&platform.pool, id).await?;
+            let it = it.ok_or_else(ApiError::not_found)?;
+            find_project(platform, it.project_id).await?;
+            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a caller may do something to something.
+struct Question<'a> {
+    grants: &'a [Grant],
+    resource: Resource,
+    action: Action,
+    caller: &'a Caller,
+}
+
+impl Question<'_> {
+    /// 404 for whom it does not exist, 403 for who may see it but not do this.
+    fn scoped<T>(
+        &self,
+        team_id: TeamId,
+        project_id: Option<ProjectId>,
+        it: T,
+    ) -> Result<Scoped<T>, ApiError> {
+        let context = policy::Context {
+            team_id: Some(team_id),
+            project_id,
+            user_id: self.caller.user().ok(),
+            ip: Some(self.caller.ip),
+            ..policy::Context::default()
+        };
+        if !policy::allows(self.grants, self.resource, self.action, &context) {
+            let what = if project_id.is_some() { Resource::Project } else { Resource::Team };
+            let sees = policy::allows(self.grants, what, Action::Read, &context);
+            let detail = format!("This needs the right to {} {}.", self.action, self.resource);
+            return Err(if sees { ApiError::forbidden(detail) } else { ApiError::not_found() });
+        }
+        Ok(Scoped { it, team_id, caller: self.caller.clone(), _gate: () })
+    }
+}
+
+/// By id or slug.
+async fn find_team(platform: &Platform, name: &str) -> Result<TeamRow, ApiError> {
+    let team = match name.parse() {
+        Ok(id) => projections::teams::find(&platform.pool, id).await?,
+        Err(_) if name.parse::<domain::values::Slug>().is_ok() => {
+            projections::teams::find_by_slug(&platform.pool, name).await?
+        }
+        Err(_) => None,
+    };
+    team.ok_or_else(ApiError::not_found)
+}
+
+async fn find_project(platform: &Platform, id: ProjectId) -> Result<ProjectRow, ApiError> {
+    projections::projects::find(&platform.pool, id).await?.ok_or_else(ApiError::not_found)
+}

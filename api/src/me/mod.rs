@@ -1,0 +1,5 @@
+//! The person who asks.
+
+pub(crate) mod show;
+pub(crate) mod tokens;
+pub(crate) mod update;

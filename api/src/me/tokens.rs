@@ -1,0 +1,86 @@
+//! `GET/POST /me/tokens`, `DELETE /me/tokens/{token}` — personal API tokens.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use domain::ids::TokenId;
+use domain::user::UserCommand;
+use domain::values::DisplayName;
+use http::StatusCode;
+use projections::tokens::TokenRow;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::auth::token::NewToken;
+use crate::body::{Body, Params};
+use crate::error::{ApiError, in_future};
+use crate::gate::Caller;
+use crate::platform::Platform;
+use crate::reply::{Done, items};
+
+/// A new personal token.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct CreateToken {
+    #[schema(value_type = String)]
+    name: DisplayName,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+pub(crate) async fn list(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let tokens = projections::tokens::of_user(&platform.pool, caller.user()?).await?;
+    Ok(items(tokens.iter().map(view).collect(), None))
+}
+
+pub(crate) async fn create(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+    Body(CreateToken { name, expires_at }): Body<CreateToken>,
+) -> Result<Done, ApiError> {
+    let user = caller.user()?;
+    in_future("expiresAt", expires_at, caller.at())?;
+    let (token, token_id) = (NewToken::api(), platform.new_id::<TokenId>());
+    let command = UserCommand::CreateUserToken {
+        token_id,
+        name,
+        hash: token.hex(),
+        prefix: token.prefix(),
+        expires_at,
+    };
+    let receipt = platform.commands.user(user, command, &caller.context(None)).await?;
+    Done::new(&platform, StatusCode::CREATED, receipt, async || {
+        let tokens = projections::tokens::of_user(&platform.pool, user).await?;
+        let row = tokens.iter().find(|row| row.id == token_id).ok_or_else(ApiError::not_found)?;
+        Ok(json!({ "token": view(row), "plainToken": token.plain }))
+    })
+    .await
+}
+
+pub(crate) async fn delete(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Done, ApiError> {
+    let token_id = params.id("token")?;
+    let command = UserCommand::RevokeUserToken { token_id };
+    let receipt = platform.commands.user(caller.user()?, command, &caller.context(None)).await?;
+    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": token_id, "revoked": true })))
+        .await
+}
+
+/// A token without its secret.
+pub(crate) fn view(row: &TokenRow) -> Value {
+    json!({
+        "id": row.id,
+        "name": row.name,
+        "prefix": row.prefix,
+        "scopes": row.scopes,
+        "expiresAt": row.expires_at,
+        "createdAt": row.created_at,
+    })
+}

@@ -1,0 +1,161 @@
+//! Output of builds and servers: whole, or live as server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use domain::ports::logs::{LogLine, LogSource};
+use futures_util::stream::{self, Stream, StreamExt};
+use http::{HeaderMap, header};
+use serde_json::json;
+
+use crate::error::ApiError;
+use crate::platform::Platform;
+
+/// Lines read at a time.
+const BATCH: i64 = 500;
+/// How often a live stream looks whether the build or deployment is over.
+const STATUS: Duration = Duration::from_millis(500);
+/// How long a browser waits before it comes back.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// All lines: text, or JSON lines for who accepts `application/x-ndjson`. Read and sent in batches.
+pub(crate) async fn whole(
+    platform: &Arc<Platform>,
+    source: LogSource,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let as_json = accept.contains("application/x-ndjson");
+    let first = platform.logs.read(source, 0, BATCH).await?;
+    let platform = platform.clone();
+    let batches = stream::unfold(Some(first), move |batch| {
+        let platform = platform.clone();
+        async move {
+            let lines = batch.filter(|lines| !lines.is_empty())?;
+            let last = lines.last().map_or(0, |line| line.seq);
+            let next = platform.logs.read(source, last, BATCH).await;
+            let text: String = lines.iter().map(|line| render(line, as_json)).collect();
+            // A store that goes away in the middle cuts the answer instead of pretending an end.
+            match next {
+                Ok(next) => Some((Ok(text), Some(next))),
+                Err(error) => Some((Err(error), None)),
+            }
+        }
+    });
+    let kind = if as_json { "application/x-ndjson" } else { "text/plain; charset=utf-8" };
+    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(batches)).into_response())
+}
+
+fn render(line: &LogLine, as_json: bool) -> String {
+    if as_json {
+        let mut text = serde_json::to_string(line).expect("a line serialises");
+        text.push('\n');
+        return text;
+    }
+    format!("{}\n", line.text)
+}
+
+/// Lines as they come, after `Last-Event-ID`; `status` when it changes; `end` when nothing follows.
+pub(crate) fn live(
+    platform: Arc<Platform>,
+    source: LogSource,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let after = match headers.get("last-event-id").and_then(|id| id.to_str().ok()) {
+        None => 0,
+        Some(id) => {
+            let number = id.parse().ok().filter(|number| *number >= 0);
+            number.ok_or_else(|| {
+                ApiError::field("Last-Event-ID", "invalid", "must be the id of an earlier event")
+            })?
+        }
+    };
+    let tail =
+        Tail { moved: platform.logs.follow(source), platform, source, after, status: None, ended: false };
+    let hello = stream::once(async { Ok(Event::default().retry(RETRY).comment("lines follow")) });
+    let events = hello.chain(tail.events());
+    Ok(Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping"))
+        .into_response())
+}
+
+/// Somebody who follows a source.
+struct Tail {
+    platform: Arc<Platform>,
+    source: LogSource,
+    moved: tokio::sync::watch::Receiver<i64>,
+    after: i64,
+    status: Option<String>,
+    ended: bool,
+}
+
+impl Tail {
+    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, |mut tail| async move {
+            if tail.ended {
+                return None;
+            }
+            let events = tail.next().await;
+            Some((stream::iter(events.into_iter().map(Ok)), tail))
+        })
+        .flatten()
+    }
+
+    /// Waits until there is something to say.
+    async fn next(&mut self) -> Vec<Event> {
+        loop {
+            // The status first: what is over now has written all its lines before.
+            let (status, over) = self.now().await;
+            self.moved.mark_unchanged();
+            let lines = self.platform.logs.read(self.source, self.after, BATCH).await.unwrap_or_default();
+            let mut events: Vec<Event> = lines.iter().map(line_event).collect();
+            if let Some(last) = lines.last() {
+                self.after = last.seq;
+            }
+            if self.status != status {
+                let data = json!({ "status": status }).to_string();
+                events.push(Event::default().event("status").data(data));
+                self.status = status.clone();
+            }
+            if over && lines.is_empty() {
+                events.push(Event::default().event("end").data(json!({ "status": status }).to_string()));
+                self.ended = true;
+            }
+            if !events.is_empty() {
+                return events;
+            }
+            let _ = tokio::time::timeout(STATUS, self.moved.changed()).await;
+        }
+    }
+
+    /// The status, and whether nothing more will be written.
+    async fn now(&self) -> (Option<String>, bool) {
+        let pool = &self.platform.pool;
+        let row = match self.source {
+            LogSource::Build(id) => projections::builds::find(pool, id)
+                .await
+                .ok()
+                .flatten()
+                .map(|row| (row.status, row.finished_at)),
+            LogSource::Deployment(id) => projections::deployments::find(pool, id)
+                .await
+                .ok()
+                .flatten()
+                .map(|row| (row.status, row.finished_at)),
+        };
+        match row {
+            Some((status, finished)) => (Some(status), finished.is_some()),
+            // A table that cannot be read is no end.
+            None => (self.status.clone(), false),
+        }
+    }
+}
+
+fn line_event(line: &LogLine) -> Event {
+    let data = serde_json::to_string(line).expect("a line serialises");
+    Event::default().event("log").id(line.seq.to_string()).data(data)
+}

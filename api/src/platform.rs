@@ -1,0 +1,77 @@
+//! What every handler needs, put together once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use commands::sessions::Sessions;
+use commands::{Commands, Receipt};
+use domain::ports::git::Git;
+use domain::ports::logs::Logs;
+use domain::ports::runner::Runner;
+use metrics_exporter_prometheus::PrometheusHandle;
+use projections::feed::Feed;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::auth::throttle::Throttle;
+use crate::router::Router;
+
+/// How long a command waits for the query tables.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The platform as handlers see it.
+pub struct Platform {
+    /// The database.
+    pub pool: PgPool,
+    /// The command bus.
+    pub commands: Commands,
+    /// The query tables' progress.
+    pub feed: Feed,
+    /// Output of builds and servers.
+    pub logs: Arc<dyn Logs>,
+    /// Answers for the health of servers.
+    pub runner: Arc<dyn Runner>,
+    /// Knows which repositories are allowed.
+    pub git: Arc<dyn Git>,
+    /// Sends requests to deployed servers.
+    pub router: Arc<Router>,
+    /// Sign-ins.
+    pub sessions: Sessions,
+    /// Slows down who guesses passwords.
+    pub throttle: Throttle,
+    /// Renders `/metrics`.
+    pub metrics: PrometheusHandle,
+    /// The clock.
+    pub now: fn() -> DateTime<Utc>,
+    /// What the operator has set.
+    pub settings: Settings,
+}
+
+/// What the operator has set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where people reach this server, without a slash at the end.
+    pub public_url: String,
+    /// Name of this installation.
+    pub environment: String,
+    /// Roots below which `file://` repositories may be read.
+    pub local_roots: Vec<std::path::PathBuf>,
+}
+
+impl Platform {
+    /// A new id; ids sort by the time they were made.
+    pub fn new_id<T: From<Uuid>>(&self) -> T {
+        Uuid::now_v7().into()
+    }
+
+    /// Waits until the query tables know what a command did; `false` when they lag.
+    pub async fn caught_up(&self, receipt: &Receipt) -> bool {
+        self.feed.wait_for(receipt.position, PATIENCE).await
+    }
+
+    /// Whether browsers reach the server over TLS.
+    pub fn is_https(&self) -> bool {
+        self.settings.public_url.starts_with("https:")
+    }
+}

@@ -1,0 +1,232 @@
+//! `mastra-admin serve`: everything wired, started in order, ended in reverse.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use api::auth::setup;
+use api::router::Router;
+use api::{Platform, Settings};
+use chrono::Utc;
+use commands::sessions::Sessions;
+use commands::{Appender, Commands, Context, Vault};
+use domain::envelope::Actor;
+use domain::ports::git::Git;
+use domain::ports::runner::Runner;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use processes::{Workers, World};
+use projections::feed::Feed;
+use providers::artifacts::folder::FolderArtifacts;
+use providers::email::console::ConsoleEmail;
+use providers::encryption::aes_256_gcm::Aes256Gcm;
+use providers::encryption::master_key::MasterKey;
+use providers::git::command::{GitCommand, GitConfig};
+use providers::observability::postgres::PostgresLogs;
+use providers::runner::app::toolchain::Toolchains;
+use providers::runner::local::{LocalRunner, LocalRunnerConfig};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::config::Config;
+use super::database::Database;
+
+/// First of the users that teams' sandboxes run as, when the server is root.
+const SANDBOX_USERS: u32 = 210_000;
+/// How long requests and work may take to end when the server stops.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// Brings the database to the present schema.
+pub(crate) async fn migrate(config: Config) -> anyhow::Result<()> {
+    Database::open(&config).await?.close().await;
+    Ok(())
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+    let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be kept")?;
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("the data directory {} cannot be made", config.data_dir.display()))?;
+    // The port first: who cannot listen should not touch anything.
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: is another server running there?", config.listen))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let database = Database::open(&config).await?;
+    let pool = database.pool.clone();
+
+    let encryption = Arc::new(Aes256Gcm::new(&MasterKey::from_env_or_file(
+        config.secrets.master_key.as_ref(),
+        &config.data_dir.join("master.key"),
+    )?));
+    let vault =
+        Vault::open(pool.clone(), encryption, Utc::now()).await.context("the key vault does not open")?;
+    let consumers = projections::read_models().into_iter().chain(processes::consumers()).collect();
+    let feed = Feed::start(pool.clone(), consumers).await.context("the query tables cannot be made")?;
+    let wake = feed.clone();
+    let appender = Appender::start(pool.clone(), Arc::new(move |_| wake.wake()));
+    let commands = Commands::new(pool.clone(), appender, Arc::new(vault));
+    let logs = PostgresLogs::start(pool.clone());
+    let git = Arc::new(git(&config)?);
+    let runner = Arc::new(runner(&config, git.clone()).await?);
+    // What an earlier life has left running is ended before anything new begins.
+    runner.sweep(&[]).await?;
+
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let is_https = public_url.starts_with("https:");
+    let router = Router::start(pool.clone(), &feed, is_https);
+    let platform = Arc::new(Platform {
+        pool: pool.clone(),
+        commands: commands.clone(),
+        feed: feed.clone(),
+        logs: logs.clone(),
+        runner: runner.clone(),
+        git: git.clone(),
+        router: router.clone(),
+        sessions: Sessions::new(pool.clone()),
+        throttle: Default::default(),
+        metrics,
+        now: Utc::now,
+        settings: Settings {
+            public_url: public_url.clone(),
+            environment: config.environment.clone(),
+            local_roots: config.allow_local_repos.clone(),
+        },
+    });
+    let world = World {
+        pool,
+        commands,
+        feed: feed.clone(),
+        runner: runner.clone(),
+        git,
+        logs,
+        traffic: router,
+        email: Arc::new(ConsoleEmail::new(config.mail_outbox.clone())),
+        now: Utc::now,
+        public_url: public_url.clone(),
+        start_deadline: config.start_deadline,
+    };
+    let boot = Uuid::now_v7();
+    let workers = Workers::start(processes::all(), world.clone(), boot.to_string());
+    let stop = CancellationToken::new();
+    let keeper = tokio::spawn(processes::keep_running(world, boot, stop.clone()));
+
+    first_user(&platform, &config, &public_url).await?;
+    announce(address);
+    let ended = listen(listener, platform, database.crashed(), stop.clone()).await;
+
+    stop.cancel();
+    // Every step is bounded: a server that was told to stop does.
+    let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
+    let _ = keeper.await;
+    if let Err(error) = runner.sweep(&[]).await {
+        tracing::warn!(%error, "a server may have been left: {error}");
+    }
+    let _ = tokio::time::timeout(SHUTDOWN, feed.stop()).await;
+    database.close().await;
+    ended
+}
+
+/// Answers requests until a signal comes or the database is gone.
+async fn listen(
+    listener: TcpListener,
+    platform: Arc<Platform>,
+    crashed: impl Future<Output = anyhow::Error>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let app = api::app(platform).into_make_service_with_connect_info::<SocketAddr>();
+    let stopped = stop.clone();
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await });
+    let server = tokio::spawn(server.into_future());
+    let ended = tokio::select! {
+        () = signal() => Ok(()),
+        error = crashed => Err(error),
+    };
+    stop.cancel();
+    // Streams that never end are cut.
+    let _ = tokio::time::timeout(Duration::from_secs(5), server).await;
+    ended
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    tracing::info!("stopping");
+}
+
+fn git(config: &Config) -> anyhow::Result<GitCommand> {
+    let git = program("git").context("git is missing: apt-get install git")?;
+    Ok(GitCommand::new(GitConfig {
+        git,
+        local_roots: config.allow_local_repos.clone(),
+        timeout: Duration::from_secs(300),
+        max_checkout_bytes: 2 << 30,
+    }))
+}
+
+async fn runner(config: &Config, git: Arc<dyn Git>) -> anyhow::Result<LocalRunner> {
+    let bwrap = program("bwrap").context("bubblewrap is missing: apt-get install bubblewrap")?;
+    let artifacts =
+        FolderArtifacts::open(config.data_dir.join("artifacts")).await.context("artifacts cannot be kept")?;
+    let runner = LocalRunner::open(LocalRunnerConfig {
+        data_dir: config.data_dir.clone(),
+        toolchains: Toolchains::new(config.data_dir.join("toolchains"), config.npm_registry.clone()),
+        git,
+        artifacts: Arc::new(artifacts),
+        bwrap,
+        uid_base: SANDBOX_USERS,
+    });
+    Ok(runner.await?)
+}
+
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| Path::new(&folder).join(name)).find(|file| file.is_file())
+}
+
+/// Makes the first user when the operator names one, or offers to make one.
+#[expect(clippy::print_stdout, reason = "the setup link is for who started the server")]
+async fn first_user(platform: &Platform, config: &Config, public_url: &str) -> anyhow::Result<()> {
+    let failed = |error: api::ApiError| anyhow!("the first user cannot be made: {error:?}");
+    let Some((email, password)) = &config.secrets.owner else {
+        if let Some(token) = setup::offer(platform).await.map_err(failed)? {
+            println!(
+                "setup: make the first user with\n  curl -X POST {public_url}/api/v1/auth/setup \
+                 -H 'content-type: application/json' \\\n    -d '{{\"setupToken\":\"{token}\",\
+                 \"email\":\"you@example.org\",\"password\":\"…\",\"firstName\":\"…\",\"lastName\":\"…\"}}'"
+            );
+        }
+        return Ok(());
+    };
+    platform.feed.wait_for(projections::log::head(&platform.pool).await?, Duration::from_secs(60)).await;
+    if projections::users::any(&platform.pool).await? {
+        return Ok(());
+    }
+    let password = password.expose_str().context("MASTRA_ADMIN_OWNER_PASSWORD is no text")?.to_owned();
+    api::auth::password::check("MASTRA_ADMIN_OWNER_PASSWORD", &password).map_err(failed)?;
+    let new = setup::NewUser {
+        email: email.parse().context("MASTRA_ADMIN_OWNER_EMAIL")?,
+        password,
+        first_name: "".parse().expect("a name may be empty"),
+        last_name: "".parse().expect("a name may be empty"),
+    };
+    let context = Context::bare(Actor::Operator("setup".to_owned()), Uuid::now_v7().to_string(), Utc::now());
+    let receipt = setup::register(platform, platform.new_id(), new, &context).await.map_err(failed)?;
+    platform.feed.wait_for(receipt.position, Duration::from_secs(10)).await;
+    Ok(())
+}
+
+/// Tells who waits for it that the server is ready.
+#[expect(clippy::print_stdout, reason = "the one line that scripts wait for")]
+fn announce(address: SocketAddr) {
+    println!("listening on http://{address}");
+}

@@ -1,0 +1,93 @@
+//! `PATCH /projects/{project}` — other settings.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use domain::ids::InstallationId;
+use domain::project::{ProjectCommand, ProjectSettings};
+use domain::values::{BranchName, CommandLine, DisplayName, RelativePath, RepoUrl, ResourcePlan, Slug};
+use http::StatusCode;
+use projections::projects::ProjectRow;
+use serde::Deserialize;
+
+use crate::body::{Body, nullable};
+use crate::error::ApiError;
+use crate::gate::Scoped;
+use crate::platform::Platform;
+use crate::projects::create::check;
+use crate::projects::show::view;
+use crate::reply::Done;
+
+/// What is absent stays; null takes away.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ChangeProject {
+    #[schema(value_type = Option<String>)]
+    name: Option<DisplayName>,
+    #[schema(value_type = Option<String>)]
+    slug: Option<Slug>,
+    #[schema(value_type = Option<String>)]
+    repo_url: Option<RepoUrl>,
+    #[schema(value_type = Option<String>)]
+    branch: Option<BranchName>,
+    #[schema(value_type = Option<String>)]
+    project_root: Option<RelativePath>,
+    #[schema(value_type = Option<String>)]
+    mastra_directory: Option<RelativePath>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    install_command: Option<Option<CommandLine>>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    build_command: Option<Option<CommandLine>>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u16>)]
+    port: Option<Option<u16>>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u8>)]
+    min_scale: Option<Option<u8>>,
+    #[schema(value_type = Option<Object>)]
+    resources: Option<ResourcePlan>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    installation_id: Option<Option<InstallationId>>,
+}
+
+pub(crate) async fn handler(
+    State(platform): State<Arc<Platform>>,
+    project: Scoped<ProjectRow>,
+    Body(change): Body<ChangeProject>,
+) -> Result<Done, ApiError> {
+    let id = project.it.id;
+    let settings = change.onto(project.it.settings.clone());
+    check(&platform, &settings, &project).await?;
+    let command = ProjectCommand::ChangeProjectSettings { settings: Box::new(settings) };
+    // Decided on what was read: somebody else's change in between must not be undone.
+    let mut context = project.context();
+    context.expected_version = context.expected_version.or(Some(project.it.version));
+    let receipt = platform.commands.project(id, command, &context).await?;
+    Done::new(&platform, StatusCode::OK, receipt, async || {
+        let project = projections::projects::find(&platform.pool, id).await?;
+        Ok(view(&project.ok_or_else(ApiError::not_found)?))
+    })
+    .await
+}
+
+impl ChangeProject {
+    fn onto(self, old: ProjectSettings) -> ProjectSettings {
+        ProjectSettings {
+            name: self.name.unwrap_or(old.name),
+            slug: self.slug.unwrap_or(old.slug),
+            repo_url: self.repo_url.unwrap_or(old.repo_url),
+            branch: self.branch.unwrap_or(old.branch),
+            project_root: self.project_root.unwrap_or(old.project_root),
+            mastra_directory: self.mastra_directory.unwrap_or(old.mastra_directory),
+            install_command: self.install_command.unwrap_or(old.install_command),
+            build_command: self.build_command.unwrap_or(old.build_command),
+            port: self.port.unwrap_or(old.port),
+            min_scale: self.min_scale.unwrap_or(old.min_scale),
+            resources: self.resources.unwrap_or(old.resources),
+            installation_id: self.installation_id.unwrap_or(old.installation_id),
+        }
+    }
+}

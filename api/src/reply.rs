@@ -1,0 +1,103 @@
+//! Answers to commands and lists.
+
+use axum::response::{IntoResponse, Response};
+use commands::Receipt;
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::ApiError;
+use crate::platform::Platform;
+
+/// The answer to a command: the resource, its version, its place in the log.
+pub(crate) struct Done {
+    status: StatusCode,
+    body: Value,
+    receipt: Receipt,
+    lags: bool,
+}
+
+impl Done {
+    /// Waits for the query tables, then shows the resource. `lags` says that they were not in time.
+    pub(crate) async fn new(
+        platform: &Platform,
+        status: StatusCode,
+        receipt: Receipt,
+        show: impl AsyncFnOnce() -> Result<Value, ApiError>,
+    ) -> Result<Self, ApiError> {
+        let lags = !platform.caught_up(&receipt).await;
+        let body = match show().await {
+            Ok(body) => body,
+            // It is done, and tables that lag must not turn it into an error.
+            Err(_) if lags => json!({ "id": receipt.aggregate_id }),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { status, body, receipt, lags })
+    }
+}
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(self.body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert("x-event-position", self.receipt.position.into());
+        headers.insert(header::ETAG, etag(self.receipt.version));
+        if self.lags {
+            headers.insert("x-projection-lag", HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// A resource with its version.
+pub(crate) fn resource(body: Value, version: i64) -> Response {
+    ([(header::ETAG, etag(version))], axum::Json(body)).into_response()
+}
+
+fn etag(version: i64) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{version}\"")).expect("digits and quotes")
+}
+
+/// The part of a list that is wanted. The cursor is the id (or position) that the page before ended with.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Page {
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+impl Page {
+    /// How many items, 1 to 200.
+    pub(crate) fn limit(&self) -> Result<i64, ApiError> {
+        let limit = self.limit.unwrap_or(50);
+        if !(1..=200).contains(&limit) {
+            return Err(ApiError::field("limit", "out_of_range", "must be 1 to 200"));
+        }
+        Ok(limit)
+    }
+
+    /// Where to go on.
+    pub(crate) fn cursor<T: std::str::FromStr>(&self) -> Result<Option<T>, ApiError> {
+        let parsed = self.cursor.as_deref().map(str::parse).transpose();
+        parsed.map_err(|_| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
+    }
+}
+
+/// Cuts what was read (one more than is shown) to a page.
+pub(crate) fn list<T>(
+    mut rows: Vec<T>,
+    limit: i64,
+    cursor: impl Fn(&T) -> String,
+) -> (Vec<T>, Option<String>) {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    if rows.len() <= limit {
+        return (rows, None);
+    }
+    rows.truncate(limit);
+    let next = rows.last().map(cursor);
+    (rows, next)
+}
+
+/// A list as the API shows it.
+pub(crate) fn items(items: Vec<Value>, next: Option<String>) -> axum::Json<Value> {
+    axum::Json(json!({ "items": items, "nextCursor": next }))
+}

@@ -1,0 +1,187 @@
+use std::time::Duration;
+
+use axum::Router as Axum;
+use axum::body::Body;
+use axum::routing::{any, get};
+use domain::ids::EnvironmentId;
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use uuid::Uuid;
+
+use super::*;
+
+fn deployment(n: u128) -> DeploymentId {
+    DeploymentId(Uuid::from_u128(n))
+}
+
+fn row(environment: &str, servers: Vec<(DeploymentId, SocketAddr)>) -> RouteRow {
+    RouteRow {
+        team: "acme".into(),
+        project: "agent".into(),
+        environment: environment.into(),
+        environment_id: EnvironmentId(Uuid::from_u128(1)),
+        servers: servers.into_iter().map(|(id, address)| (id, address.to_string())).collect(),
+    }
+}
+
+fn router(rows: Vec<RouteRow>) -> Arc<Router> {
+    let router = Router {
+        table: RwLock::default(),
+        position: watch::Sender::new(-1),
+        in_flight: InFlight::default(),
+        forwarder: Forwarder::new(false),
+    };
+    router.replace(7, rows);
+    Arc::new(router)
+}
+
+/// A server that answers with the path and query as it got them.
+async fn echo() -> SocketAddr {
+    serve(Axum::new().fallback(any(|request: Request| async move { request.uri().to_string() }))).await
+}
+
+async fn serve(app: Axum) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+async fn gone() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+async fn ask(router: &Router, uri: &str) -> (u16, String) {
+    let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+    let response = router.handle(request).await;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+#[tokio::test]
+async fn the_prefix_is_cut_and_the_rest_is_kept_byte_for_byte() {
+    let address = echo().await;
+    let router = router(vec![row("production", vec![(deployment(1), address)])]);
+    for (uri, seen) in [
+        ("/p/acme/agent", "/"),
+        ("/p/acme/agent/", "/"),
+        ("/p/acme/agent/api/agents", "/api/agents"),
+        ("/p/acme/agent/a%2Fb//c?x=%20&y", "/a%2Fb//c?x=%20&y"),
+        ("/p/acme/agent?x=1", "/?x=1"),
+        ("/p/acme/agent/../../api", "/../../api"),
+    ] {
+        assert_eq!(ask(&router, uri).await, (200, seen.to_owned()), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn an_environments_slug_wins_and_production_is_the_rest() {
+    let (production, staging) = (echo().await, echo().await);
+    let servers = |n, address| vec![(deployment(n), address)];
+    let router = router(vec![row("production", servers(1, production)), row("staging", servers(2, staging))]);
+    assert_eq!(router.target("/p/acme/agent/staging/x").unwrap().servers[0].1, staging);
+    assert_eq!(router.target("/p/acme/agent/stagings/x").unwrap().servers[0].1, production);
+    assert_eq!(ask(&router, "/p/acme/agent/staging/x").await.1, "/x");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found_and_what_does_not_run_is_unavailable() {
+    let router = router(vec![row("production", vec![])]);
+    assert_eq!(ask(&router, "/p/acme/other/x").await.0, 404);
+    assert_eq!(ask(&router, "/p/acme/agent/x").await.0, 503);
+}
+
+#[tokio::test]
+async fn the_server_before_takes_what_the_newest_does_not_accept() {
+    let (newest, before) = (gone().await, echo().await);
+    let router = router(vec![row("production", vec![(deployment(2), newest), (deployment(1), before)])]);
+    assert_eq!(ask(&router, "/p/acme/agent/x").await, (200, "/x".to_owned()));
+}
+
+#[tokio::test]
+async fn an_answer_streams_before_it_ends() {
+    let (send, receive) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(1);
+    let receive = std::sync::Mutex::new(Some(receive));
+    let app = Axum::new().fallback(get(move || {
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receive.lock().unwrap().take().unwrap());
+        async move { Body::from_stream(stream) }
+    }));
+    let router = router(vec![row("production", vec![(deployment(1), serve(app).await)])]);
+    let request = Request::builder().uri("/p/acme/agent/x").body(Body::empty()).unwrap();
+    let mut body = router.handle(request).await.into_body();
+    for word in ["one", "two"] {
+        send.send(Ok(word)).await.unwrap();
+        let frame = tokio::time::timeout(Duration::from_secs(5), body.frame()).await.unwrap();
+        assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), word);
+    }
+    drop(send);
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_what_is_under_way_and_no_longer() {
+    let (send, receive) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(1);
+    let receive = std::sync::Mutex::new(Some(receive));
+    let app = Axum::new().fallback(get(move || {
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receive.lock().unwrap().take().unwrap());
+        async move { Body::from_stream(stream) }
+    }));
+    let router = router(vec![row("production", vec![(deployment(1), serve(app).await)])]);
+    let long = Duration::from_secs(60);
+    tokio::time::timeout(Duration::from_secs(1), router.drained(deployment(1), 7, long)).await.unwrap();
+
+    let request = Request::builder().uri("/p/acme/agent/x").body(Body::empty()).unwrap();
+    let response = router.handle(request).await;
+    let drain = router.drained(deployment(1), 7, long);
+    tokio::pin!(drain);
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut drain).await.is_err());
+    drop(send);
+    response.into_body().collect().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), drain).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_tunnel() {
+    // A server that switches protocols and then sends back what it gets, in capitals.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut seen = vec![0; 4096];
+                let mut length = 0;
+                while !seen[..length].ends_with(b"\r\n\r\n") {
+                    match socket.read(&mut seen[length..]).await.unwrap_or(0) {
+                        0 => return,
+                        read => length += read,
+                    }
+                }
+                let answer =
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\n";
+                socket.write_all(answer.as_bytes()).await.unwrap();
+                while let Ok(read @ 1..) = socket.read(&mut seen).await {
+                    socket.write_all(&seen[..read].to_ascii_uppercase()).await.unwrap();
+                }
+            });
+        }
+    });
+    let router = router(vec![row("production", vec![(deployment(1), upstream)])]);
+    let front = serve(Axum::new().fallback(any(move |request: Request| {
+        let router = router.clone();
+        async move { router.handle(request).await }
+    })))
+    .await;
+    let mut socket = TcpStream::connect(front).await.unwrap();
+    let hello = "GET /p/acme/agent/ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\n";
+    socket.write_all(hello.as_bytes()).await.unwrap();
+    let mut seen = vec![0; 4096];
+    let read = socket.read(&mut seen).await.unwrap();
+    assert!(seen[..read].starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&seen[..read]));
+    socket.write_all(b"quiet").await.unwrap();
+    let mut answer = [0; 5];
+    tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"QUIET");
+}

@@ -1,0 +1,465 @@
+//! Every route of the API: who may call it, what it is for, and what answers it. The only place that makes one.
+
+use std::sync::Arc;
+
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use domain::policy::Action::{Create, Delete, Execute, Read, Update};
+use domain::policy::Resource as On;
+use http::Method;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::gate::Needs::{self, Build, Deployment, Environment, Project, Public, SignedIn, Team};
+use crate::platform::Platform;
+use crate::{
+    audit, auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system,
+    teams,
+};
+
+/// One route.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) needs: Needs,
+    pub(crate) summary: &'static str,
+    /// Name and schema of the body.
+    pub(crate) body: Option<(String, Value)>,
+    pub(crate) body_required: bool,
+    /// Query parameters.
+    pub(crate) query: &'static [&'static str],
+    /// Status of a good answer.
+    pub(crate) status: u16,
+    /// Media type of a good answer.
+    pub(crate) answers: &'static str,
+    pub(crate) service: MethodRouter<Arc<Platform>>,
+}
+
+const PAGE: &[&str] = &["limit", "cursor"];
+
+impl Route {
+    fn new<H, T>(method: Method, path: &'static str, needs: Needs, summary: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Arc<Platform>>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).expect("a usual method");
+        let service = on(filter, handler);
+        let (body, query) = (None, &[][..]);
+        let (status, answers, body_required) = (200, "application/json", false);
+        Self { method, path, needs, summary, body, body_required, query, status, answers, service }
+    }
+
+    fn body<B: ToSchema>(mut self) -> Self {
+        let schema = serde_json::to_value(B::schema()).expect("a schema serialises");
+        self.body_required = schema["required"].as_array().is_some_and(|required| !required.is_empty());
+        self.body = Some((B::name().into_owned(), schema));
+        self
+    }
+
+    fn query(self, query: &'static [&'static str]) -> Self {
+        Self { query, ..self }
+    }
+
+    fn status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    fn answers(self, answers: &'static str) -> Self {
+        Self { answers, ..self }
+    }
+
+    /// A name of its own: `post_teams_team_invites`.
+    pub(crate) fn name(&self) -> String {
+        let words =
+            self.path.trim_start_matches("/api/v1").replace(['{', '}', '.'], "").replace(['/', '-'], "_");
+        format!("{}{words}", self.method.as_str().to_lowercase())
+    }
+
+    /// The group it belongs to.
+    pub(crate) fn tag(&self) -> &'static str {
+        self.path.trim_start_matches("/api/v1").split('/').nth(1).unwrap_or("system")
+    }
+}
+
+fn get<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
+    Route::new(Method::GET, path, needs, what, h)
+}
+
+fn post<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
+    Route::new(Method::POST, path, needs, what, h)
+}
+
+fn put<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
+    Route::new(Method::PUT, path, needs, what, h)
+}
+
+fn patch<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
+    Route::new(Method::PATCH, path, needs, what, h)
+}
+
+fn delete<H: Handler<T, Arc<Platform>>, T: 'static>(
+    path: &'static str,
+    needs: Needs,
+    what: &'static str,
+    h: H,
+) -> Route {
+    Route::new(Method::DELETE, path, needs, what, h)
+}
+
+/// Every route.
+pub(crate) fn table() -> Vec<Route> {
+    [system_routes(), people_routes(), team_routes(), project_routes(), run_routes()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn system_routes() -> Vec<Route> {
+    vec![
+        get("/api/health", Public, "Whether the server and its database live", system::health),
+        get("/api/ready", Public, "Whether query tables and work keep up", system::ready),
+        get("/metrics", Public, "Metrics for Prometheus", system::metrics).answers("text/plain"),
+        get("/openapi.json", Public, "This document", system::openapi::handler),
+    ]
+}
+
+fn people_routes() -> Vec<Route> {
+    vec![
+        get("/api/v1/auth/providers", Public, "How one can sign in", auth::providers::handler),
+        post("/api/v1/auth/setup", Public, "Makes the first user, once", auth::setup::handler)
+            .body::<auth::setup::Setup>()
+            .status(201),
+        post(
+            "/api/v1/auth/register",
+            Public,
+            "Makes an account of somebody who was invited",
+            auth::register::handler,
+        )
+        .body::<auth::register::Register>()
+        .status(201),
+        post("/api/v1/auth/login", Public, "Begins a session", auth::login::handler)
+            .body::<auth::login::Login>(),
+        post("/api/v1/auth/logout", SignedIn, "Ends the session that asks", auth::logout::handler),
+        post("/api/v1/auth/password", SignedIn, "Sets another password", auth::change_password::handler)
+            .body::<auth::change_password::ChangePassword>(),
+        get("/api/v1/auth/sessions", SignedIn, "Where one is signed in", auth::sessions::list),
+        delete("/api/v1/auth/sessions/{session}", SignedIn, "Ends a session", auth::sessions::delete),
+        get("/api/v1/me", SignedIn, "Who asks", me::show::handler),
+        patch("/api/v1/me", SignedIn, "Changes name, picture, and where one looks", me::update::handler)
+            .body::<me::update::ChangeMe>(),
+        get("/api/v1/me/tokens", SignedIn, "Personal API tokens", me::tokens::list),
+        post("/api/v1/me/tokens", SignedIn, "Makes a personal API token", me::tokens::create)
+            .body::<me::tokens::CreateToken>()
+            .status(201),
+        delete("/api/v1/me/tokens/{token}", SignedIn, "Revokes a personal API token", me::tokens::delete),
+        get("/api/v1/roles", SignedIn, "The built-in roles", roles::builtin),
+        post("/api/v1/permissions/check", SignedIn, "Whether one may do something", roles::check)
+            .body::<roles::Check>(),
+        post(
+            "/api/v1/invites/accept",
+            SignedIn,
+            "Joins the team of an invite",
+            teams::invites::accept::handler,
+        )
+        .body::<teams::invites::accept::AcceptInvite>(),
+    ]
+}
+
+fn team_routes() -> Vec<Route> {
+    use teams::{invites, members};
+    vec![
+        get("/api/v1/teams", SignedIn, "The teams of who asks", teams::list::handler).query(PAGE),
+        post("/api/v1/teams", SignedIn, "Makes a team", teams::create::handler)
+            .body::<teams::create::CreateTeam>()
+            .status(201),
+        get("/api/v1/teams/{team}", Team(On::Team, Read), "One team", teams::show::handler),
+        patch("/api/v1/teams/{team}", Team(On::Team, Update), "Another name or slug", teams::update::handler)
+            .body::<teams::update::ChangeTeam>(),
+        delete("/api/v1/teams/{team}", Team(On::Team, Delete), "Closes a team", teams::delete::handler),
+        get(
+            "/api/v1/teams/{team}/members",
+            Team(On::TeamMembers, Read),
+            "Who belongs to a team",
+            members::list,
+        ),
+        patch(
+            "/api/v1/teams/{team}/members/{user}",
+            Team(On::TeamMembers, Update),
+            "Gives a member another role",
+            members::update,
+        )
+        .body::<members::ChangeRole>(),
+        delete(
+            "/api/v1/teams/{team}/members/{user}",
+            Team(On::TeamMembers, Delete),
+            "Ends a membership",
+            members::delete,
+        ),
+        get(
+            "/api/v1/teams/{team}/invites",
+            Team(On::TeamInvites, Read),
+            "Who was invited",
+            invites::list::handler,
+        ),
+        post(
+            "/api/v1/teams/{team}/invites",
+            Team(On::TeamInvites, Create),
+            "Invites an address",
+            invites::create::handler,
+        )
+        .body::<invites::create::CreateInvite>()
+        .status(201),
+        delete(
+            "/api/v1/teams/{team}/invites/{invite}",
+            Team(On::TeamInvites, Delete),
+            "Takes an invite back",
+            invites::revoke::handler,
+        ),
+        get(
+            "/api/v1/teams/{team}/roles",
+            Team(On::TeamMembers, Read),
+            "Custom roles of a team",
+            roles::of_team,
+        ),
+        get("/api/v1/teams/{team}/audit", Team(On::Audit, Read), "Who did what", audit::list).query(&[
+            "actor",
+            "resource",
+            "resourceId",
+            "action",
+            "from",
+            "to",
+            "q",
+            "limit",
+            "cursor",
+        ]),
+    ]
+}
+
+fn project_routes() -> Vec<Route> {
+    vec![
+        get(
+            "/api/v1/teams/{team}/projects",
+            Team(On::Project, Read),
+            "Projects of a team",
+            projects::list::handler,
+        )
+        .query(PAGE),
+        post(
+            "/api/v1/teams/{team}/projects",
+            Team(On::Project, Create),
+            "Makes a project",
+            projects::create::handler,
+        )
+        .body::<projects::create::CreateProject>()
+        .status(201),
+        get("/api/v1/projects/{project}", Project(On::Project, Read), "One project", projects::show::handler),
+        patch(
+            "/api/v1/projects/{project}",
+            Project(On::Project, Update),
+            "Other settings",
+            projects::update::handler,
+        )
+        .body::<projects::update::ChangeProject>(),
+        delete(
+            "/api/v1/projects/{project}",
+            Project(On::Project, Delete),
+            "Ends a project",
+            projects::delete::handler,
+        ),
+        get(
+            "/api/v1/projects/{project}/environments",
+            Project(On::Project, Read),
+            "Environments of a project",
+            environments::list,
+        ),
+        post(
+            "/api/v1/projects/{project}/environments",
+            Project(On::Project, Update),
+            "Makes an environment",
+            environments::create,
+        )
+        .body::<environments::CreateEnvironment>()
+        .status(201),
+        get(
+            "/api/v1/environments/{environment}",
+            Environment(On::Project, Read),
+            "One environment",
+            environments::show,
+        ),
+        patch(
+            "/api/v1/environments/{environment}",
+            Environment(On::Project, Update),
+            "Another name or branch",
+            environments::update,
+        )
+        .body::<environments::ChangeEnvironment>(),
+        delete(
+            "/api/v1/environments/{environment}",
+            Environment(On::Project, Update),
+            "Ends an environment",
+            environments::delete,
+        ),
+        get(
+            "/api/v1/projects/{project}/env-vars",
+            Project(On::ProjectEnvVars, Read),
+            "Environment variables, without their values",
+            env_vars::list,
+        )
+        .query(&["environment", "reveal"]),
+        put(
+            "/api/v1/projects/{project}/env-vars/{key}",
+            Project(On::ProjectEnvVars, Update),
+            "Sets a variable",
+            env_vars::set,
+        )
+        .body::<env_vars::SetEnvVar>(),
+        delete(
+            "/api/v1/projects/{project}/env-vars/{key}",
+            Project(On::ProjectEnvVars, Delete),
+            "Deletes a variable",
+            env_vars::delete,
+        )
+        .query(&["environment"]),
+        get(
+            "/api/v1/projects/{project}/env-vars/history",
+            Project(On::ProjectEnvVars, Read),
+            "How the variables changed",
+            env_vars::history,
+        )
+        .query(PAGE),
+        get(
+            "/api/v1/projects/{project}/tokens",
+            Project(On::ProjectTokens, Read),
+            "API tokens of a project",
+            project_tokens::list,
+        ),
+        post(
+            "/api/v1/projects/{project}/tokens",
+            Project(On::ProjectTokens, Create),
+            "Makes an API token of a project",
+            project_tokens::create,
+        )
+        .body::<project_tokens::CreateToken>()
+        .status(201),
+        delete(
+            "/api/v1/projects/{project}/tokens/{token}",
+            Project(On::ProjectTokens, Delete),
+            "Revokes an API token of a project",
+            project_tokens::delete,
+        ),
+    ]
+}
+
+fn run_routes() -> Vec<Route> {
+    vec![
+        get(
+            "/api/v1/projects/{project}/builds",
+            Project(On::Build, Read),
+            "Builds of a project",
+            builds::list,
+        )
+        .query(PAGE),
+        post(
+            "/api/v1/projects/{project}/builds",
+            Project(On::Build, Create),
+            "Asks for a build",
+            builds::request,
+        )
+        .body::<builds::RequestBuild>()
+        .status(202),
+        get("/api/v1/builds/{build}", Build(On::Build, Read), "One build", builds::show),
+        post("/api/v1/builds/{build}/cancel", Build(On::Build, Execute), "Ends a build", builds::cancel),
+        get("/api/v1/builds/{build}/logs", Build(On::Logs, Read), "Output of a build", builds::logs)
+            .answers("text/plain"),
+        get(
+            "/api/v1/builds/{build}/logs/stream",
+            Build(On::Logs, Read),
+            "Output of a build, live",
+            builds::stream,
+        )
+        .answers("text/event-stream"),
+        get(
+            "/api/v1/environments/{environment}/deployments",
+            Environment(On::Build, Read),
+            "Deployments of an environment",
+            deployments::list,
+        )
+        .query(PAGE),
+        post(
+            "/api/v1/environments/{environment}/deployments",
+            Environment(On::Build, Execute),
+            "Deploys a build",
+            deployments::deploy,
+        )
+        .body::<deployments::Deploy>()
+        .status(202),
+        post(
+            "/api/v1/environments/{environment}/rollback",
+            Environment(On::Build, Execute),
+            "Goes back to an earlier deployment",
+            deployments::roll_back,
+        )
+        .body::<deployments::RollBack>()
+        .status(202),
+        get(
+            "/api/v1/deployments/{deployment}",
+            Deployment(On::Build, Read),
+            "One deployment",
+            deployments::show,
+        ),
+        post(
+            "/api/v1/deployments/{deployment}/stop",
+            Deployment(On::Build, Execute),
+            "Stops a deployment",
+            deployments::stop,
+        ),
+        post(
+            "/api/v1/deployments/{deployment}/restart",
+            Deployment(On::Build, Execute),
+            "Runs the same thing anew",
+            deployments::restart,
+        )
+        .status(202),
+        get(
+            "/api/v1/deployments/{deployment}/logs",
+            Deployment(On::Logs, Read),
+            "Output of a server",
+            deployments::logs,
+        )
+        .answers("text/plain"),
+        get(
+            "/api/v1/deployments/{deployment}/logs/stream",
+            Deployment(On::Logs, Read),
+            "Output of a server, live",
+            deployments::stream,
+        )
+        .answers("text/event-stream"),
+        get(
+            "/api/v1/deployments/{deployment}/health",
+            Deployment(On::Build, Read),
+            "Whether a server answers",
+            deployments::health,
+        ),
+    ]
+}

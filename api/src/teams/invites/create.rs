@@ -1,0 +1,72 @@
+//! `POST /teams/{team}/invites` — invites an address.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use chrono::Duration;
+use domain::ids::InviteId;
+use domain::sealed::{KeyOwner, purpose};
+use domain::team::{MemberRole, TeamCommand};
+use domain::values::Email;
+use http::StatusCode;
+use projections::teams::TeamRow;
+use serde::Deserialize;
+
+use crate::auth::token::NewToken;
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::gate::Scoped;
+use crate::platform::Platform;
+use crate::reply::Done;
+use crate::teams::invites::list;
+use crate::teams::members::role_of_caller;
+
+/// An invite can be accepted for so long.
+const VALID: Duration = Duration::days(7);
+
+/// Whom to invite.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateInvite {
+    #[schema(value_type = String)]
+    email: Email,
+    #[schema(value_type = String)]
+    role: MemberRole,
+}
+
+pub(crate) async fn handler(
+    State(platform): State<Arc<Platform>>,
+    team: Scoped<TeamRow>,
+    Body(CreateInvite { email, role }): Body<CreateInvite>,
+) -> Result<Done, ApiError> {
+    let (invite_id, token): (InviteId, _) = (platform.new_id(), NewToken::secret());
+    let (context, vault) = (team.context(), platform.commands.vault());
+    let owner = KeyOwner::Invite(invite_id);
+    let email_hash = vault.fingerprint(purpose::EMAIL_HASH, &email.comparable()).await?;
+    let invitee = projections::users::find_by_email_hash(&platform.pool, &email_hash).await?;
+    let seal = async |purpose: &str, text: &str| {
+        vault.seal(owner, purpose, platform.new_id(), text.as_bytes(), context.at).await
+    };
+    let command = TeamCommand::InviteMember {
+        invite_id,
+        email: seal(purpose::INVITE_EMAIL, email.as_str()).await?,
+        email_hash: email_hash.clone(),
+        role,
+        token_hash: token.hex(),
+        token: seal(purpose::INVITE_TOKEN, &token.plain).await?,
+        invited_by: team.caller().user()?,
+        by: role_of_caller(&platform, &team).await?,
+        invitee: invitee.map(|user| user.id),
+        expires_at: context.at + VALID,
+    };
+    let receipt = platform.commands.team(team.it.id, command, &context).await?;
+    Done::new(&platform, StatusCode::CREATED, receipt, async || {
+        let invites = projections::teams::invites(&platform.pool, team.it.id).await?;
+        // With a repeated key it is the invite of the first time: the open one of this address.
+        let open = |invite: &&projections::teams::InviteRow| {
+            invite.id == invite_id || (invite.email_hash == email_hash && invite.status == "pending")
+        };
+        list::view(&platform, invites.iter().find(open).ok_or_else(ApiError::not_found)?).await
+    })
+    .await
+}

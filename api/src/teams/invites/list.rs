@@ -1,0 +1,40 @@
+//! `GET /teams/{team}/invites` — who was invited.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use domain::sealed::purpose;
+use projections::teams::{InviteRow, TeamRow};
+use serde_json::{Value, json};
+
+use crate::error::ApiError;
+use crate::gate::Scoped;
+use crate::platform::Platform;
+use crate::reply::items;
+
+pub(crate) async fn handler(
+    State(platform): State<Arc<Platform>>,
+    team: Scoped<TeamRow>,
+) -> Result<Json<Value>, ApiError> {
+    let mut views = Vec::new();
+    for invite in projections::teams::invites(&platform.pool, team.it.id).await? {
+        views.push(view(&platform, &invite).await?);
+    }
+    Ok(items(views, None))
+}
+
+/// An invite without its secret.
+pub(crate) async fn view(platform: &Platform, invite: &InviteRow) -> Result<Value, ApiError> {
+    let over = invite.status == "pending" && invite.expires_at <= (platform.now)();
+    Ok(json!({
+        "id": invite.id,
+        "teamId": invite.team_id,
+        "email": platform.commands.vault().open_text(&invite.email, purpose::INVITE_EMAIL).await?,
+        "role": invite.role,
+        "invitedById": invite.invited_by,
+        "status": if over { "expired" } else { invite.status.as_str() },
+        "expiresAt": invite.expires_at,
+        "createdAt": invite.created_at,
+    }))
+}

@@ -1,0 +1,6 @@
+//! Invites into a team. Their secret is in the mail alone.
+
+pub(crate) mod accept;
+pub(crate) mod create;
+pub(crate) mod list;
+pub(crate) mod revoke;

@@ -1,0 +1,97 @@
+//! `GET /teams/{team}/members`, `PATCH/DELETE /teams/{team}/members/{user}`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use domain::ids::UserId;
+use domain::sealed::purpose;
+use domain::team::{MemberRole, TeamCommand};
+use http::StatusCode;
+use projections::teams::{MemberRow, TeamRow};
+use projections::users::UserRow;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::body::{Body, Params};
+use crate::error::ApiError;
+use crate::gate::Scoped;
+use crate::platform::Platform;
+use crate::reply::{Done, items};
+
+/// Another role.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeRole {
+    #[schema(value_type = String)]
+    role: MemberRole,
+}
+
+pub(crate) async fn list(
+    State(platform): State<Arc<Platform>>,
+    team: Scoped<TeamRow>,
+) -> Result<Json<Value>, ApiError> {
+    let members = projections::teams::members(&platform.pool, team.it.id).await?;
+    let ids: Vec<UserId> = members.iter().map(|member| member.user_id).collect();
+    let users = projections::users::find_all(&platform.pool, &ids).await?;
+    let mut views = Vec::with_capacity(members.len());
+    for member in &members {
+        let user = users.iter().find(|user| user.id == member.user_id);
+        views.push(view(&platform, member, user).await?);
+    }
+    Ok(items(views, None))
+}
+
+pub(crate) async fn update(
+    State(platform): State<Arc<Platform>>,
+    team: Scoped<TeamRow>,
+    params: Params,
+    Body(ChangeRole { role }): Body<ChangeRole>,
+) -> Result<Done, ApiError> {
+    let user_id: UserId = params.id("user")?;
+    let by = role_of_caller(&platform, &team).await?;
+    let command = TeamCommand::ChangeMemberRole { user_id, role, by };
+    let receipt = platform.commands.team(team.it.id, command, &team.context()).await?;
+    Done::new(&platform, StatusCode::OK, receipt, async || {
+        let members = projections::teams::members(&platform.pool, team.it.id).await?;
+        let member =
+            members.iter().find(|member| member.user_id == user_id).ok_or_else(ApiError::not_found)?;
+        let user = projections::users::find(&platform.pool, user_id).await?;
+        view(&platform, member, user.as_ref()).await
+    })
+    .await
+}
+
+pub(crate) async fn delete(
+    State(platform): State<Arc<Platform>>,
+    team: Scoped<TeamRow>,
+    params: Params,
+) -> Result<Done, ApiError> {
+    let user_id: UserId = params.id("user")?;
+    let by = role_of_caller(&platform, &team).await?;
+    let command = TeamCommand::RemoveMember { user_id, by };
+    let receipt = platform.commands.team(team.it.id, command, &team.context()).await?;
+    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "userId": user_id, "removed": true })))
+        .await
+}
+
+/// The rank of who asks: only owners touch owners. Whoever got in by another role ranks as admin.
+pub(crate) async fn role_of_caller(
+    platform: &Platform,
+    team: &Scoped<TeamRow>,
+) -> Result<MemberRole, ApiError> {
+    let user = team.caller().user()?;
+    let role = projections::teams::membership(&platform.pool, team.it.id, user).await?;
+    Ok(role.unwrap_or(MemberRole::Admin))
+}
+
+async fn view(platform: &Platform, member: &MemberRow, user: Option<&UserRow>) -> Result<Value, ApiError> {
+    let mut view = json!({ "userId": member.user_id, "role": member.role, "createdAt": member.created_at });
+    if let Some(user) = user {
+        let vault = platform.commands.vault();
+        view["email"] = vault.open_text(&user.email, purpose::USER_EMAIL).await?.into();
+        view["firstName"] = vault.open_text(&user.first_name, purpose::USER_FIRST_NAME).await?.into();
+        view["lastName"] = vault.open_text(&user.last_name, purpose::USER_LAST_NAME).await?.into();
+    }
+    Ok(view)
+}

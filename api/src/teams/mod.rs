@@ -1,0 +1,9 @@
+//! Teams, their members and invites.
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod invites;
+pub(crate) mod list;
+pub(crate) mod members;
+pub(crate) mod show;
+pub(crate) mod update;

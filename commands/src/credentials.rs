@@ -1,0 +1,53 @@
+//! Password hashes and the one-time secret of an empty installation. Mutable, outside the log.
+
+use chrono::{DateTime, Utc};
+use domain::ids::UserId;
+use sqlx::PgPool;
+
+/// Sets the password hash (argon2id, a PHC string) of a user.
+pub async fn set_password(pool: &PgPool, user: UserId, hash: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO credentials (user_id, password_hash, changed_at) VALUES ($1, $2, $3)
+         ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash, changed_at = excluded.changed_at",
+    )
+    .bind(user.0)
+    .bind(hash)
+    .bind(now)
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// The password hash of a user.
+pub async fn password(pool: &PgPool, user: UserId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("SELECT password_hash FROM credentials WHERE user_id = $1")
+        .bind(user.0)
+        .fetch_optional(pool)
+        .await
+}
+
+/// Puts a new setup secret in place of any earlier one.
+pub async fn set_setup_token(pool: &PgPool, hash: &[u8], now: DateTime<Utc>) -> sqlx::Result<()> {
+    let mut db = pool.begin().await?;
+    sqlx::query("DELETE FROM setup_tokens").execute(&mut *db).await?;
+    sqlx::query("INSERT INTO setup_tokens (token_hash, created_at) VALUES ($1, $2)")
+        .bind(hash)
+        .bind(now)
+        .execute(&mut *db)
+        .await?;
+    db.commit().await
+}
+
+/// Uses up the setup secret; `false` when it is another one or was used.
+pub async fn use_setup_token(pool: &PgPool, hash: &[u8]) -> sqlx::Result<bool> {
+    let used = sqlx::query("DELETE FROM setup_tokens WHERE token_hash = $1").bind(hash).execute(pool).await?;
+    Ok(used.rows_affected() == 1)
+}
+
+/// Whether this is the setup secret; leaves it as it is.
+pub async fn is_setup_token(pool: &PgPool, hash: &[u8]) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM setup_tokens WHERE token_hash = $1)")
+        .bind(hash)
+        .fetch_one(pool)
+        .await
+}

@@ -1,0 +1,151 @@
+//! Sign-ins that have not ended. Mutable, outside the log; that one began or ended is a fact of the user.
+
+use chrono::{DateTime, Duration, Utc};
+use domain::ids::{SessionId, UserId};
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+/// A session not used for so long ends, in days.
+const IDLE_DAYS: i64 = 7;
+/// Every session ends after so long, in days.
+const ABSOLUTE_DAYS: i64 = 30;
+
+/// One sign-in.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Through which provider.
+    pub provider: String,
+    /// What a browser's own page sends with every change.
+    pub csrf_token: String,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// When it was last used, to the minute.
+    pub last_seen_at: DateTime<Utc>,
+    /// When it ends at the latest.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A sign-in to be stored.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// SHA-256 of its token, which only its owner has.
+    pub token_hash: Vec<u8>,
+    /// What a browser's own page sends with every change.
+    pub csrf_token: String,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Through which provider.
+    pub provider: String,
+}
+
+/// The table of sessions.
+#[derive(Clone)]
+pub struct Sessions {
+    pool: PgPool,
+}
+
+const COLUMNS: &str = "id, user_id, provider, csrf_token, created_at, last_seen_at, expires_at";
+
+impl Sessions {
+    /// The sessions of this database.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Begins a session; answers when it ends at the latest.
+    pub async fn begin(&self, new: &NewSession, now: DateTime<Utc>) -> sqlx::Result<DateTime<Utc>> {
+        let expires_at = now + Duration::days(ABSOLUTE_DAYS);
+        sqlx::query(
+            "INSERT INTO sessions (id, token_hash, csrf_token, user_id, provider, created_at, last_seen_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $6, $7)",
+        )
+        .bind(new.id.0)
+        .bind(&new.token_hash)
+        .bind(&new.csrf_token)
+        .bind(new.user_id.0)
+        .bind(&new.provider)
+        .bind(now)
+        .bind(expires_at)
+        .execute(&self.pool)
+        .await?;
+        Ok(expires_at)
+    }
+
+    /// The session with this token, unless it has ended.
+    pub async fn find(&self, token_hash: &[u8], now: DateTime<Utc>) -> sqlx::Result<Option<Session>> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM sessions WHERE token_hash = $1 AND expires_at > $2 AND last_seen_at > $3"
+        );
+        let row = sqlx::query(&query)
+            .bind(token_hash)
+            .bind(now)
+            .bind(now - Duration::days(IDLE_DAYS))
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let session = read(&row)?;
+        if now - session.last_seen_at > Duration::minutes(1) {
+            sqlx::query("UPDATE sessions SET last_seen_at = $2 WHERE id = $1")
+                .bind(session.id.0)
+                .bind(now)
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(Some(session))
+    }
+
+    /// The sessions of a user, newest first.
+    pub async fn of_user(&self, user: UserId, now: DateTime<Utc>) -> sqlx::Result<Vec<Session>> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM sessions WHERE user_id = $1 AND expires_at > $2 AND last_seen_at > $3
+              ORDER BY id DESC"
+        );
+        let rows = sqlx::query(&query)
+            .bind(user.0)
+            .bind(now)
+            .bind(now - Duration::days(IDLE_DAYS))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Ends one session of a user; `false` when there was none.
+    pub async fn end(&self, user: UserId, id: SessionId) -> sqlx::Result<bool> {
+        let ended = sqlx::query("DELETE FROM sessions WHERE id = $1 AND user_id = $2")
+            .bind(id.0)
+            .bind(user.0)
+            .execute(&self.pool)
+            .await?;
+        Ok(ended.rows_affected() == 1)
+    }
+
+    /// Ends every session of a user but one; answers which.
+    pub async fn end_others(&self, user: UserId, but: Option<SessionId>) -> sqlx::Result<Vec<SessionId>> {
+        let ids: Vec<Uuid> = sqlx::query_scalar(
+            "DELETE FROM sessions WHERE user_id = $1 AND ($2::uuid IS NULL OR id <> $2) RETURNING id",
+        )
+        .bind(user.0)
+        .bind(but.map(|id| id.0))
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(ids.into_iter().map(SessionId).collect())
+    }
+}
+
+fn read(row: &sqlx::postgres::PgRow) -> sqlx::Result<Session> {
+    Ok(Session {
+        id: SessionId(row.try_get("id")?),
+        user_id: UserId(row.try_get("user_id")?),
+        provider: row.try_get("provider")?,
+        csrf_token: row.try_get("csrf_token")?,
+        created_at: row.try_get("created_at")?,
+        last_seen_at: row.try_get("last_seen_at")?,
+        expires_at: row.try_get("expires_at")?,
+    })
+}

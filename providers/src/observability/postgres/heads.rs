@@ -1,0 +1,99 @@
+//! How far each source is: what followers wait for.
+//!
+//! Sources written here raise their head themselves. Those that another process writes are looked up from time to
+//! time, as long as somebody follows them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use domain::ports::logs::LogSource;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use super::{Shared, lock, store};
+
+/// How often the store is asked about sources of other processes.
+const POLL: Duration = Duration::from_millis(250);
+
+/// The heads of all sources that are open or followed.
+#[derive(Default)]
+pub(super) struct Heads {
+    heads: Mutex<HashMap<LogSource, Head>>,
+    pub(super) wake: Arc<Notify>,
+}
+
+struct Head {
+    last: watch::Sender<i64>,
+    /// Whether it is written here.
+    open: bool,
+}
+
+impl Heads {
+    pub(super) fn follow(&self, source: LogSource) -> watch::Receiver<i64> {
+        let mut heads = lock(&self.heads);
+        let head = heads.entry(source).or_insert_with(|| Head { last: watch::Sender::new(0), open: false });
+        if !head.open {
+            self.wake.notify_one();
+        }
+        head.last.subscribe()
+    }
+
+    /// From now on it is written here.
+    pub(super) fn opened(&self, source: LogSource, last: i64) {
+        let mut heads = lock(&self.heads);
+        let head = heads.entry(source).or_insert_with(|| Head { last: watch::Sender::new(last), open: true });
+        head.open = true;
+        rise(&head.last, last);
+    }
+
+    /// Nobody writes it here any more.
+    pub(super) fn closed(&self, source: LogSource) {
+        if let Some(head) = lock(&self.heads).get_mut(&source) {
+            head.open = false;
+        }
+        self.wake.notify_one();
+    }
+
+    /// Lines up to this one are stored.
+    pub(super) fn raise(&self, source: LogSource, last: i64) {
+        if let Some(head) = lock(&self.heads).get(&source) {
+            rise(&head.last, last);
+        }
+    }
+
+    /// The sources that are followed and not written here. Forgets those that are neither.
+    fn foreign(&self) -> Vec<LogSource> {
+        let mut heads = lock(&self.heads);
+        heads.retain(|_, head| head.open || head.last.receiver_count() > 0);
+        heads.iter().filter(|(_, head)| !head.open).map(|(source, _)| *source).collect()
+    }
+}
+
+/// Asks the store about sources of other processes, until nobody is left who could follow.
+pub(super) async fn run(shared: Weak<Shared>, wake: Arc<Notify>) {
+    loop {
+        wake.notified().await;
+        loop {
+            let Some(shared) = shared.upgrade() else { return };
+            let sources = shared.heads.foreign();
+            if sources.is_empty() {
+                break;
+            }
+            match store::last_seqs(&shared.pool, &sources).await {
+                Ok(last) => last.into_iter().for_each(|(source, last)| shared.heads.raise(source, last)),
+                Err(error) => tracing::debug!("followed logs cannot be looked up now: {error}"),
+            }
+            drop(shared);
+            let _woken_or_not = timeout(POLL, wake.notified()).await;
+        }
+    }
+}
+
+fn rise(head: &watch::Sender<i64>, last: i64) {
+    head.send_if_modified(|known| {
+        let higher = last > *known;
+        *known = last.max(*known);
+        higher
+    });
+}

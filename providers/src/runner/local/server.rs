@@ -1,0 +1,124 @@
+//! Servers that are ready: followed, asked, stopped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use domain::ids::DeploymentId;
+use domain::ports::logs::Output;
+use domain::ports::runner::{ExitReport, Health, Started};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::build::clear;
+use super::pump::Pump;
+use super::sandbox::{Claim, Ended, Running};
+use super::unpacked::Tree;
+use super::{Inner, excess, health};
+
+/// How long a health check may take.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A server that has just become ready.
+pub(super) struct Ready {
+    pub(super) address: SocketAddr,
+    pub(super) running: Running,
+    pub(super) pump: Pump,
+    /// Its modules stay as long as it runs.
+    pub(super) tree: Tree,
+}
+
+/// A server that became ready.
+pub(super) struct Server {
+    address: SocketAddr,
+    claim: Arc<Claim>,
+    running: Running,
+    /// Set before it is asked to end, so that its end is no news.
+    stopping: AtomicBool,
+    /// Closed when its last output is stored.
+    exit: watch::Receiver<Option<ExitReport>>,
+}
+
+impl Server {
+    /// Where it is, and the promise to tell how it ends.
+    pub(super) fn started(&self) -> Started {
+        let (tell, exited) = oneshot::channel();
+        let mut exit = self.exit.clone();
+        tokio::spawn(async move {
+            let report = exit.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
+            if let Some(report) = report {
+                let _nobody_listens = tell.send(report);
+            }
+        });
+        Started { address: self.address, exited }
+    }
+}
+
+/// The name under which a deployment's sandbox runs.
+pub(super) fn name(deployment: DeploymentId) -> String {
+    format!("server-{deployment}")
+}
+
+/// The server, if it is ready.
+pub(super) fn find(inner: &Inner, deployment: DeploymentId) -> Option<Arc<Server>> {
+    inner.servers.lock().unwrap_or_else(PoisonError::into_inner).get(&deployment).cloned()
+}
+
+/// Takes in a server that became ready, and follows it to its end.
+pub(super) fn attend(
+    inner: Arc<Inner>,
+    deployment: DeploymentId,
+    Ready { address, running, pump, tree }: Ready,
+    claim: Arc<Claim>,
+    output: Arc<dyn Output>,
+) -> Started {
+    let (tell, exit) = watch::channel(None);
+    let server = Arc::new(Server { address, claim, running, stopping: AtomicBool::new(false), exit });
+    let started = server.started();
+    let servers = inner.servers.lock();
+    servers.unwrap_or_else(PoisonError::into_inner).insert(deployment, server.clone());
+    tokio::spawn(async move {
+        let ended = server.running.ended().await;
+        inner.servers.lock().unwrap_or_else(PoisonError::into_inner).remove(&deployment);
+        let tail = pump.finish().await;
+        output.flush().await;
+        if !server.stopping.load(Ordering::Acquire) && !server.claim.is_wanted() {
+            let Ended { exit_code, signal, .. } = ended;
+            let out_of_memory = excess::out_of_memory(ended, &tail);
+            tell.send_replace(Some(ExitReport { exit_code, signal, out_of_memory }));
+        }
+        drop(tree);
+        drop(server); // gives the name back before anybody hears of it
+        drop(tell);
+    });
+    started
+}
+
+/// Asks it once to end, waits for `grace`, then ends it. Returns when nothing of it is left.
+pub(super) async fn stop(inner: &Inner, deployment: DeploymentId, grace: Duration) -> io::Result<()> {
+    if let Some(server) = find(inner, deployment) {
+        server.stopping.store(true, Ordering::Release);
+        server.running.terminate();
+        let _in_time = timeout(grace, server.running.ended()).await;
+        server.claim.end().await;
+        let mut exit = server.exit.clone();
+        drop(server);
+        while exit.changed().await.is_ok() {}
+    }
+    // Also ends one that is not ready yet, and one that an earlier life left.
+    let _claim = inner.sandbox.claim(&name(deployment)).await?;
+    clear(inner.servers_dir.join(deployment.to_string())).await;
+    Ok(())
+}
+
+/// Whether it answers now.
+pub(super) async fn health(inner: &Inner, deployment: DeploymentId) -> Health {
+    let Some(server) = find(inner, deployment) else { return Health::Absent };
+    match health::check(server.address, HEALTH_PATIENCE).await {
+        Ok(()) => Health::Healthy,
+        Err(_) if server.exit.has_changed().is_err() => Health::Absent,
+        Err(why) => Health::Unhealthy(why),
+    }
+}

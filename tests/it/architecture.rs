@@ -1,0 +1,113 @@
+//! Who may import whom, from the manifests and the sources.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The crates of ours that each crate may import.
+const ALLOWED: [(&str, &[&str]); 7] = [
+    ("domain", &[]),
+    ("commands", &["domain"]),
+    ("projections", &["domain"]),
+    ("providers", &["domain"]),
+    ("processes", &["commands", "domain", "projections"]),
+    // Its program wires everything; that its library does not is checked below.
+    ("api", &["commands", "domain", "processes", "projections", "providers"]),
+    ("replay-tool", &["domain", "projections"]),
+];
+
+/// What the language of the product must not know.
+const NOT_IN_DOMAIN: [&str; 6] = ["sqlx", "axum", "reqwest", "hyper", "getrandom", "bollard"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Direct dependencies of every crate, without those for tests.
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().unwrap();
+            let normal = dependencies.iter().filter(|dependency| dependency["kind"].is_null());
+            let names = normal.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect();
+            (package["name"].as_str().unwrap().to_owned(), names)
+        })
+        .collect()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn no_crate_imports_what_it_must_not() {
+    let dependencies = dependencies();
+    let ours: Vec<&String> = dependencies.keys().collect();
+    for (name, allowed) in ALLOWED {
+        for dependency in dependencies[name].iter().filter(|dependency| ours.contains(dependency)) {
+            assert!(allowed.contains(&dependency.as_str()), "{name} must not import {dependency}");
+        }
+    }
+    for dependency in &dependencies["domain"] {
+        assert!(!NOT_IN_DOMAIN.contains(&dependency.as_str()), "domain must not know {dependency}");
+    }
+}
+
+#[test]
+fn the_library_of_the_api_knows_neither_processes_nor_providers() {
+    let api = root().join("api/src");
+    for file in sources(&api) {
+        let inside = file.strip_prefix(&api).unwrap();
+        if inside.starts_with("program") || inside == Path::new("main.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        for foreign in ["providers::", "processes::"] {
+            assert!(!text.contains(foreign), "{} uses {foreign}", inside.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for name in ALLOWED.map(|(name, _)| name) {
+        for file in sources(&root().join(name).join("src")) {
+            let inside_tests = file.components().any(|part| part.as_os_str() == "tests")
+                || file.file_name().is_some_and(|name| name == "tests.rs");
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(inside_tests || text.starts_with("//!"), "{} has no first line", file.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_that_the_server_runs_is_a_shell() {
+    for name in ALLOWED.map(|(name, _)| name) {
+        for file in sources(&root().join(name).join("src")) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let is_test = file.to_string_lossy().contains("tests");
+            for shell in ["Command::new(\"sh\")", "Command::new(\"bash\")", "Command::new(\"/bin/sh\")"] {
+                assert!(is_test || !text.contains(shell), "{} starts a shell", file.display());
+            }
+        }
+    }
+}

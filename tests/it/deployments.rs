@@ -1,0 +1,213 @@
+//! Builds and deployments through the API, with a project that builds in a second.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tests::app::TestApp;
+use tests::repository;
+use tests::world::team_and_project;
+
+#[tokio::test]
+async fn a_requested_build_ends_up_serving() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let deployment = project.deployed(&app, &owner).await;
+    assert_eq!(deployment["status"], "running", "{deployment}");
+    let answer = project.ask(&owner, "/api/version").await;
+    assert_eq!((answer.status, answer.body), (200, json!({ "version": "1" })));
+    let seen = project.ask(&owner, "/api/headers?a=%20b").await.expect(200);
+    assert_eq!(seen["url"], "/api/headers?a=%20b");
+    assert_eq!(seen["headers"]["x-forwarded-prefix"], "/p/acme/agent");
+    let health = owner.get(&format!("/deployments/{}/health", deployment["id"].as_str().unwrap())).await;
+    assert_eq!(health.status, 200, "{}", health.text);
+}
+
+#[tokio::test]
+async fn a_new_deployment_takes_over_and_a_rollback_goes_back() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let first = project.deployed(&app, &owner).await;
+    repository::change(&app.repositories().join("tiny"), &[("behaviour.json", r#"{ "version": "2" }"#)]);
+    project.deployed(&app, &owner).await;
+    assert_eq!(project.ask(&owner, "/api/version").await.body["version"], "2");
+    let first_path = format!("/deployments/{}", first["id"].as_str().unwrap());
+    app.until_status(&owner, &first_path, &["superseded"]).await;
+
+    let back = owner
+        .post(
+            &format!("/environments/{}/rollback", project.production),
+            json!({ "deploymentId": first["id"] }),
+        )
+        .await;
+    assert_eq!(back.status, 202, "{}", back.text);
+    let id = back.str("id");
+    app.until_status(&owner, &format!("/deployments/{id}"), &["running"]).await;
+    assert_eq!(project.ask(&owner, "/api/version").await.body["version"], "1");
+}
+
+#[tokio::test]
+async fn a_failing_build_leaves_what_was_served() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    project.deployed(&app, &owner).await;
+    let path = app.repositories().join("tiny");
+    let commit =
+        repository::change(&path, &[("behaviour.json", r#"{ "version": "2", "fail": "no such thing" }"#)]);
+    let build = project.built(&app, &owner).await;
+    assert_eq!(build["status"], "failed", "{build}");
+    assert_eq!(build["commitSha"], commit);
+    assert_eq!(build["failure"]["code"], "build_failed");
+    assert_eq!(build["failure"]["phase"], "building");
+    assert_eq!(build["failure"]["exitCode"], 1);
+    assert!(build["failure"]["message"].as_str().unwrap().contains("no such thing"), "{build}");
+    assert_eq!(project.ask(&owner, "/api/version").await.body["version"], "1");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_soon_after_it_was_ready_gives_way_to_the_one_before() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    project.deployed(&app, &owner).await;
+    let path = app.repositories().join("tiny");
+    repository::change(&path, &[("behaviour.json", r#"{ "version": "2", "crashAfter": 1000 }"#)]);
+    let build = project.built(&app, &owner).await;
+    let id = project.deployment_of(&app, &owner, build["id"].as_str().unwrap()).await;
+    let failed = app.until_status(&owner, &format!("/deployments/{id}"), &["failed"]).await;
+    assert_eq!(failed["failure"]["code"], "crashed_after_start", "{failed}");
+    assert_eq!(project.ask(&owner, "/api/version").await.body["version"], "1");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_or_ends_at_once_fails_with_words() {
+    let app = TestApp::start_with(&[("MASTRA_ADMIN_START_DEADLINE", "3")]).await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    project.deployed(&app, &owner).await;
+    let path = app.repositories().join("tiny");
+    for (behaviour, code) in [("silent", "never_ready"), ("exitAtLoad", "exited_before_ready")] {
+        repository::change(
+            &path,
+            &[("behaviour.json", &format!(r#"{{ "version": "2", "{behaviour}": true }}"#))],
+        );
+        let failed = project.deployed(&app, &owner).await;
+        assert_eq!(failed["status"], "failed", "{failed}");
+        assert_eq!(failed["failure"]["code"], code, "{failed}");
+        assert_eq!(project.ask(&owner, "/api/version").await.body["version"], "1");
+    }
+}
+
+#[tokio::test]
+async fn a_crashed_server_is_started_again() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let deployment = project.deployed(&app, &owner).await;
+    // Beyond its probation, an end is a crash.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    project.ask(&owner, "/api/exit?code=3").await;
+    let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
+    app.wait_until("it serves again", Duration::from_secs(60), async || {
+        owner.get(&path).await.body["status"] == "running"
+            && project.ask(&owner, "/api/version").await.status == 200
+            && owner.get(&path).await.body["crashes"] == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_running_build_is_cancelled_in_time_and_never_deployed() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let path = app.repositories().join("tiny");
+    repository::change(&path, &[("behaviour.json", r#"{ "version": "2", "sleep": 600000 }"#)]);
+    let build = project.build(&owner).await;
+    let at = format!("/builds/{build}");
+    app.wait_until("the build command runs", Duration::from_secs(60), async || {
+        owner.get(&at).await.body["phase"] == "building"
+    })
+    .await;
+    let asked = std::time::Instant::now();
+    let answer = owner.post(&format!("{at}/cancel"), json!({})).await;
+    assert!(answer.status == 200 || answer.status == 202, "{}", answer.text);
+    app.until_status(&owner, &at, &["cancelled"]).await;
+    assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+    app.settle().await;
+    let list = owner.get(&format!("/environments/{}/deployments", project.production)).await.expect(200);
+    assert_eq!(list["items"], json!([]));
+}
+
+#[tokio::test]
+async fn the_platform_killed_in_the_middle_comes_back_with_everything() {
+    let mut app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    project.deployed(&app, &owner).await;
+    let path = app.repositories().join("tiny");
+    repository::change(&path, &[("behaviour.json", r#"{ "version": "2", "sleep": 3000 }"#)]);
+    let build = project.build(&owner).await;
+    let at = format!("/builds/{build}");
+    app.wait_until("the build command runs", Duration::from_secs(60), async || {
+        owner.get(&at).await.body["phase"] == "building"
+    })
+    .await;
+    app.kill_and_restart().await;
+    let owner = app.owner().await;
+    app.wait_until("the old server serves again", Duration::from_secs(60), async || {
+        project.ask(&owner, "/api/version").await.status == 200
+    })
+    .await;
+    let build = app.until_status(&owner, &at, &["ready", "failed"]).await;
+    assert_eq!(build["status"], "ready", "{build}");
+    let id = project.deployment_of(&app, &owner, build["id"].as_str().unwrap()).await;
+    app.until_status(&owner, &format!("/deployments/{id}"), &["running"]).await;
+    assert_eq!(project.ask(&owner, "/api/version").await.body["version"], "2");
+}
+
+#[tokio::test]
+async fn a_stopped_deployment_serves_no_more_and_a_restart_serves_again() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let deployment = project.deployed(&app, &owner).await;
+    let at = format!("/deployments/{}", deployment["id"].as_str().unwrap());
+    assert_eq!(owner.post(&format!("{at}/stop"), json!({})).await.body["status"], "stopped");
+    app.wait_until("nothing answers", Duration::from_secs(30), async || {
+        project.ask(&owner, "/api/version").await.status >= 400
+    })
+    .await;
+    let again = owner.post(&format!("{at}/restart"), json!({})).await;
+    assert_eq!(again.status, 202, "{}", again.text);
+    app.until_status(&owner, &format!("/deployments/{}", again.str("id")), &["running"]).await;
+    assert_eq!(project.ask(&owner, "/api/version").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_deleted_project_leaves_nothing_running() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let deployment = project.deployed(&app, &owner).await;
+    assert_eq!(owner.delete(&format!("/projects/{}", project.id)).await.status, 200);
+    app.wait_until("nothing answers", Duration::from_secs(30), async || {
+        project.ask(&owner, "/api/version").await.status == 404
+    })
+    .await;
+    assert_eq!(owner.get(&format!("/projects/{}", project.id)).await.status, 404);
+    let id: uuid::Uuid = deployment["id"].as_str().unwrap().parse().unwrap();
+    app.wait_until("the server is gone", Duration::from_secs(40), async || {
+        let work: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM work WHERE process = 'retire_deployment' AND key = $1 AND state = 'done'",
+        )
+        .bind(id.to_string())
+        .fetch_one(app.db.pool())
+        .await
+        .unwrap();
+        work == 1
+    })
+    .await;
+}

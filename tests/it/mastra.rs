@@ -1,0 +1,72 @@
+//! Real Mastra projects, from a git repository to an agent that answers, through the API alone.
+//!
+//! Needs the npm registry: `npm ci` and `mastra build` run as they would for anybody.
+
+use serde_json::{Value, json};
+use tests::app::TestApp;
+use tests::client::Client;
+use tests::repository;
+use tests::world::{Project, team_and_project};
+
+async fn weather(project: &Project, client: &Client) -> Value {
+    let path = project.url("/api/agents/weather-agent/generate");
+    let request =
+        client.request(reqwest::Method::POST, &path).json(&json!({ "messages": "weather in Paris" }));
+    Client::send(request).await.expect(200)["text"].clone()
+}
+
+const PARIS: &str = r#"Tool said: {"city":"Paris","celsius":21}"#;
+
+#[tokio::test]
+async fn a_real_project_answers_and_what_fails_leaves_it_answering() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "single").await;
+    let deployment = project.deployed(&app, &owner).await;
+    assert_eq!(deployment["status"], "running", "{deployment}\n{}", app.log());
+    assert_eq!(weather(&project, &owner).await, PARIS);
+    let build = owner.get(&format!("/builds/{}", deployment["buildId"].as_str().unwrap())).await.expect(200);
+    assert!(build["nodeVersion"].as_str().unwrap().starts_with("22."), "{build}");
+
+    let stream = project.url("/api/agents/weather-agent/stream");
+    let request = owner.request(reqwest::Method::POST, &stream).json(&json!({ "messages": "slow 20 a b c" }));
+    let said = Client::send(request).await;
+    assert!(said.text.trim_end().ends_with("data: [DONE]"), "{}", said.text);
+
+    // Each variant comes as the next commit of the same repository.
+    let path = app.repositories().join("single");
+    let variants = [
+        ("broken-build", "build_failed", "Unexpected"),
+        ("missing-file", "build_failed", "does-not-exist"),
+        ("throw-at-load", "exited_before_ready", "asked to crash at load"),
+        ("crash-on-start", "crashed_after_start", "exited with code 1"),
+        ("no-health", "never_ready", "/health"),
+    ];
+    for (variant, code, words) in variants {
+        repository::restore(&path, "single");
+        repository::overlay(&path, variant);
+        let build = project.built(&app, &owner).await;
+        let failed = if code == "build_failed" {
+            build
+        } else {
+            assert_eq!(build["status"], "ready", "{variant}: {build}");
+            let id = project.deployment_of(&app, &owner, build["id"].as_str().unwrap()).await;
+            app.until_status(&owner, &format!("/deployments/{id}"), &["failed"]).await
+        };
+        assert_eq!(failed["status"], "failed", "{variant}: {failed}");
+        assert_eq!(failed["failure"]["code"], code, "{variant}: {failed}");
+        let message = failed["failure"]["message"].as_str().unwrap();
+        assert!(message.contains(words), "{variant}: {message}");
+        assert_eq!(weather(&project, &owner).await, PARIS, "after {variant}");
+    }
+}
+
+#[tokio::test]
+async fn a_real_monorepo_answers() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "monorepo").await;
+    let deployment = project.deployed(&app, &owner).await;
+    assert_eq!(deployment["status"], "running", "{deployment}\n{}", app.log());
+    assert_eq!(weather(&project, &owner).await, PARIS);
+}
