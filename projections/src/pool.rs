@@ -15,6 +15,8 @@ pub async fn connect(url: &str, max_connections: u32) -> sqlx::Result<PgPool> {
     let options = PgConnectOptions::from_str(url)?.application_name("mastra-admin").options([
         ("search_path", "read,public"),
         ("timezone", "UTC"),
+        // "does not exist, skipping" is no news.
+        ("client_min_messages", "warning"),
         // No request waits so long; rebuilds lift it.
         ("statement_timeout", "60s"),
         // A process that is stopped in the middle must not hold what others wait for.

@@ -175,6 +175,8 @@ async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, S
         .env("MASTRA_ADMIN_OWNER_EMAIL", OWNER)
         .env("MASTRA_ADMIN_OWNER_PASSWORD", PASSWORD)
         .env("MASTRA_ADMIN_MAIL_OUTBOX", dir.join("mail"))
+        // Node is fetched once for all tests.
+        .env("MASTRA_ADMIN_TOOLCHAINS_DIR", program().with_file_name("test-toolchains"))
         .envs(extra.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -37,6 +37,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "MASTRA_ADMIN_ALLOW_LOCAL_REPOS", value_delimiter = ':')]
     allow_local_repos: Option<Vec<PathBuf>>,
 
+    /// Where Node and package managers are kept [default: toolchains in the data directory]
+    #[arg(long, env = "MASTRA_ADMIN_TOOLCHAINS_DIR")]
+    toolchains_dir: Option<PathBuf>,
+
     /// The npm registry that installs use [default: npm's own]
     #[arg(long, env = "MASTRA_ADMIN_NPM_REGISTRY")]
     npm_registry: Option<String>,
@@ -78,6 +82,7 @@ pub(crate) struct Config {
     pub(crate) environment: String,
     pub(crate) postgres_bin: Option<PathBuf>,
     pub(crate) allow_local_repos: Vec<PathBuf>,
+    pub(crate) toolchains_dir: PathBuf,
     pub(crate) npm_registry: Option<String>,
     pub(crate) mail_outbox: Option<PathBuf>,
     pub(crate) start_deadline: std::time::Duration,
@@ -107,9 +112,15 @@ impl Config {
             None => Settings::default(),
         };
         let data_dir = given.data_dir.or(file.data_dir).unwrap_or_else(|| "data".into());
+        let data_dir = std::path::absolute(data_dir).context("the data directory has no absolute path")?;
+        let toolchains_dir = given.toolchains_dir.or(file.toolchains_dir);
+        let toolchains_dir =
+            std::path::absolute(toolchains_dir.unwrap_or_else(|| data_dir.join("toolchains")))
+                .context("the toolchains directory has no absolute path")?;
         Ok(Self {
             listen: given.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
-            data_dir: std::path::absolute(data_dir).context("the data directory has no absolute path")?,
+            data_dir,
+            toolchains_dir,
             public_url: given.public_url.or(file.public_url),
             environment: given.environment.or(file.environment).unwrap_or_else(|| "production".to_owned()),
             postgres_bin: given.postgres_bin.or(file.postgres_bin),

@@ -179,7 +179,7 @@ async fn runner(config: &Config, git: Arc<dyn Git>) -> anyhow::Result<LocalRunne
         FolderArtifacts::open(config.data_dir.join("artifacts")).await.context("artifacts cannot be kept")?;
     let runner = LocalRunner::open(LocalRunnerConfig {
         data_dir: config.data_dir.clone(),
-        toolchains: Toolchains::new(config.data_dir.join("toolchains"), config.npm_registry.clone()),
+        toolchains: Toolchains::new(config.toolchains_dir.clone(), config.npm_registry.clone()),
         git,
         artifacts: Arc::new(artifacts),
         bwrap,

@@ -96,7 +96,10 @@ pub(super) fn file(jail: &Jail, user: Option<u32>) -> io::Result<OwnedFd> {
     let (passwd, group) = (PASSWD.to_string(), GROUP.to_string());
     arguments.all(&["--perms", "0644", "--ro-bind-data", &passwd, "/etc/passwd"])?;
     arguments.all(&["--perms", "0644", "--ro-bind-data", &group, "/etc/group"])?;
-    for Mount { host, inside, writable } in &jail.mounts {
+    // What lies inside another mount comes after it, or it would be hidden.
+    let mut mounts: Vec<&Mount> = jail.mounts.iter().collect();
+    mounts.sort_by_key(|mount| mount.inside.components().count());
+    for Mount { host, inside, writable } in mounts {
         // Those that bubblewrap makes on the way are for root alone.
         let ancestors: Vec<&Path> = inside.ancestors().skip(1).filter(|dir| dir.parent().is_some()).collect();
         for dir in ancestors.into_iter().rev() {
