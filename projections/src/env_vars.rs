@@ -174,6 +174,10 @@ impl Consumer for EnvVars {
         &["env_vars", "env_var_values", "env_var_changes"]
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.fact, Fact::Project(..))
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         let Fact::Project(id, event) = &recorded.fact else { return Ok(()) };
         match event {

@@ -211,6 +211,13 @@ impl Consumer for Roles {
         &["roles", "role_assignments", "role_projects"]
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(
+            recorded.fact,
+            Fact::Role(..) | Fact::RoleAssignment(..) | Fact::Project(..) | Fact::Team(..)
+        )
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         match &recorded.fact {
             Fact::Role(id, event) => role(db, *id, event, recorded).await,

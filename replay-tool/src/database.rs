@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::{Failure, Place};
 
@@ -21,9 +21,10 @@ pub(crate) async fn connect(place: &Place) -> Result<PgPool, Failure> {
             ))
         })?,
     };
-    let pool = projections::pool::connect(&url, CONNECTIONS)
-        .await
-        .map_err(|error| Failure::Error(format!("the database cannot be reached: {error}")))?;
+    let unreachable = |error| Failure::Error(format!("the database cannot be reached: {error}"));
+    // At once or not at all: a pool would try again for a while.
+    PgConnection::connect(&url).await.map_err(unreachable)?.close().await.map_err(unreachable)?;
+    let pool = projections::pool::connect(&url, CONNECTIONS).await.map_err(unreachable)?;
     let has_log =
         "SELECT to_regclass('public.events') IS NOT NULL AND to_regclass('public.consumers') IS NOT NULL";
     if sqlx::query_scalar(has_log).fetch_one(&pool).await? {

@@ -51,6 +51,11 @@ pub trait Consumer: Send + Sync {
     /// The names of its tables. Each has a primary key, by which a rebuild is compared with it.
     fn table_names(&self) -> &'static [&'static str];
 
+    /// Whether `apply` would do anything with this event: a batch without such events costs next to nothing. Pure.
+    fn wants(&self, _recorded: &Recorded) -> bool {
+        true
+    }
+
     /// Takes one event in. Runs in the transaction that moves the checkpoint. Depends on the event and on its own
     /// tables alone: no clock, no random, so that a rebuild gives the same bytes.
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()>;

@@ -197,12 +197,16 @@ impl Seat {
         index: &mut usize,
     ) -> sqlx::Result<Option<i64>> {
         let Some(last) = events.last() else { return Ok(Some(lease.position)) };
+        if !events.iter().any(|event| self.consumer.wants(event)) {
+            let ours = lease::pass(&self.pool, self.name(), lease, last.position, self.options.lease).await?;
+            return Ok(ours.then_some(last.position));
+        }
         let mut tx = self.pool.begin_with(BEGIN).await?;
         let ours = lease::advance(&mut tx, self.name(), lease, last.position, self.options.lease).await?;
         if !ours {
             return Ok(None);
         }
-        for (number, event) in events.iter().enumerate() {
+        for (number, event) in events.iter().enumerate().filter(|(_, event)| self.consumer.wants(event)) {
             *index = number;
             self.consumer.apply(&mut tx, event).await?;
         }
