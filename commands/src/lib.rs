@@ -41,7 +41,11 @@ pub type Answer<E> = Result<Receipt, CommandError<E>>;
 
 /// Brings the database to the present schema; forward only.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    sqlx::migrate!("../migrations/postgres").run(pool).await
+    // The log belongs into `public`, whatever search path the pool has: with the query tables' schema first, a
+    // second start would find no log there and make another one.
+    let mut db = pool.acquire().await?.detach();
+    sqlx::query("SET search_path = public").execute(&mut db).await?;
+    sqlx::migrate!("../migrations/postgres").run(&mut db).await
 }
 
 /// The command bus.

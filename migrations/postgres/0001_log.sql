@@ -59,7 +59,7 @@ CREATE TRIGGER events_are_never_truncated BEFORE TRUNCATE ON events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- A writer that knows nothing of positions (stock postgres-es) gets the next one.
-CREATE FUNCTION take_position() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION take_position() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
 BEGIN
     UPDATE log_head SET position = log_head.position + 1 RETURNING log_head.position INTO NEW.position;
     RETURN NEW;
@@ -80,7 +80,7 @@ CREATE TRIGGER events_take_a_position BEFORE INSERT ON events
 --   name_taken  {"scope", "key"}
 -- One bad append never fails its neighbours.
 CREATE FUNCTION append_events(batch json) RETURNS TABLE (number integer, outcome text, detail json)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = public AS $$
 DECLARE
     head    bigint;
     append  json;

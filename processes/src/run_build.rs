@@ -1,5 +1,6 @@
 //! `build.requested` → a runner builds it → `build.succeeded`, `build.failed` or `build.cancelled`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use domain::build::{Build, BuildCommand, BuildEvent, FailureCode, Phase};
 use domain::fact::{Fact, Recorded};
 use domain::ids::{BuildId, EnvironmentId, ProjectId, TeamId};
 use domain::ports::git::{GitError, Repository};
-use domain::ports::logs::{LogOrigin, LogSource, say};
+use domain::ports::logs::{LogOrigin, LogSource, Output, say};
 use domain::ports::runner::{BuildFailure, BuildPlan, BuildWatch, Built};
 use domain::project::Project;
 use domain::values::{BranchName, CommitSha, Resources};
@@ -202,6 +203,17 @@ async fn attempt(payload: &Payload, work: &Work, world: &World, report: &Report<
         env: secrets::env(vars),
         limits: settings.resources.builder.unwrap_or_default().or(Resources::BUILD),
     };
+    run(plan, output, work, world, report).await
+}
+
+/// Lets the runner build, tells what it does, and ends it when it is not wanted any more.
+async fn run(
+    plan: BuildPlan,
+    output: Arc<dyn Output>,
+    work: &Work,
+    world: &World,
+    report: &Report<'_>,
+) -> Result<Built, Ended> {
     let (phase, phases) = watch::channel(None);
     let (cancel, cancelled) = watch::channel(false);
     let building = world.runner.build(plan, BuildWatch { output: output.clone(), phase, cancel: cancelled });

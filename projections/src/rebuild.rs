@@ -1,5 +1,7 @@
 //! Builds a read model anew beside the live one and swaps it in. Readers never see an empty table.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use sqlx::{Connection, PgPool};
 use thiserror::Error;
@@ -39,6 +41,15 @@ pub enum RebuildError {
         /// Why.
         why: String,
     },
+}
+
+/// Makes what is missing: tables of new read models, checkpoints. What another version of the software has built is
+/// built anew.
+pub async fn prepare(pool: &PgPool, consumers: &[Arc<dyn Consumer>]) -> Result<(), RebuildError> {
+    for consumer in consumers {
+        feed::prepare(pool, consumer.as_ref()).await?;
+    }
+    Ok(())
 }
 
 /// Builds the tables anew up to the head of the log, then swaps them with the live ones in one transaction. Who

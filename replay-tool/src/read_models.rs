@@ -16,6 +16,19 @@ pub(crate) async fn status(pool: &PgPool, as_json: bool) -> Outcome {
     let head = log::head(pool).await?;
     let mut out = std::io::stdout();
     if as_json {
+        let consumers: Vec<_> = consumers
+            .iter()
+            .map(|consumer| {
+                json!({
+                    "name": consumer.name,
+                    "version": consumer.version,
+                    "position": consumer.position,
+                    "lag": head - consumer.position,
+                    "leaseOwner": consumer.lease_owner,
+                    "leaseUntil": consumer.lease_until,
+                })
+            })
+            .collect();
         return Ok(writeln!(out, "{}", json!({ "head": head, "consumers": consumers }))?);
     }
     writeln!(out, "the log ends at position {head}")?;

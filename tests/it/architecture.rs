@@ -82,7 +82,9 @@ fn the_library_of_the_api_knows_neither_processes_nor_providers() {
         }
         let text = std::fs::read_to_string(&file).unwrap();
         for foreign in ["providers::", "processes::"] {
-            assert!(!text.contains(foreign), "{} uses {foreign}", inside.display());
+            // `auth::providers::` is a module of the API's own.
+            let used = text.match_indices(foreign).any(|(at, _)| !text[..at].ends_with("::"));
+            assert!(!used, "{} uses {foreign}", inside.display());
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Everything that needs a database: one binary, one file an area.
 
+#![expect(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not their helpers")]
+
 mod architecture;
 mod bad_input;
 mod deployments;
 mod env_vars;
 mod feed;
 mod log;
+mod log_lines;
 mod logs;
 mod mastra;
+mod migrations;
+mod permissions;
 mod projections;
 mod replay_tool;
 mod stock_postgres_es;

@@ -165,7 +165,7 @@ async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, S
         .append(true)
         .open(dir.join("server.log"))
         .expect("the log can be opened");
-    let mut child = Command::new(program())
+    let mut child = Command::new(program("mastra-admin"))
         .arg("serve")
         .args(["--listen", "127.0.0.1:0"])
         .arg("--data-dir")
@@ -176,7 +176,7 @@ async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, S
         .env("MASTRA_ADMIN_OWNER_PASSWORD", PASSWORD)
         .env("MASTRA_ADMIN_MAIL_OUTBOX", dir.join("mail"))
         // Node is fetched once for all tests.
-        .env("MASTRA_ADMIN_TOOLCHAINS_DIR", program().with_file_name("test-toolchains"))
+        .env("MASTRA_ADMIN_TOOLCHAINS_DIR", program("test-toolchains"))
         .envs(extra.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -201,9 +201,9 @@ async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, S
     (child, url)
 }
 
-/// The program, beside the tests in the target directory.
-fn program() -> PathBuf {
+/// One of our programs, beside the tests in the target directory.
+pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test is a file");
     let target = test.parent().and_then(Path::parent).expect("tests are in deps/");
-    target.join("mastra-admin")
+    target.join(name)
 }

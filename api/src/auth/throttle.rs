@@ -17,10 +17,15 @@ const WINDOW: Duration = Duration::minutes(5);
 /// Counters kept; above it the oldest windows are forgotten.
 const KEPT: usize = 10_000;
 
+/// An account from an address; an empty account is all of them.
+type Who = (IpAddr, String);
+/// How often, since when.
+type Failed = (u32, DateTime<Utc>);
+
 /// Counters of failed tries.
 #[derive(Default)]
 pub struct Throttle {
-    counters: Mutex<HashMap<(IpAddr, String), (u32, DateTime<Utc>)>>,
+    counters: Mutex<HashMap<Who, Failed>>,
 }
 
 impl Throttle {

@@ -26,6 +26,7 @@ use providers::git::command::{GitCommand, GitConfig};
 use providers::observability::postgres::PostgresLogs;
 use providers::runner::app::toolchain::Toolchains;
 use providers::runner::local::{LocalRunner, LocalRunnerConfig};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -37,6 +38,9 @@ use super::database::Database;
 const SANDBOX_USERS: u32 = 210_000;
 /// How long requests and work may take to end when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// From SIGTERM to SIGKILL of deployed servers when the platform stops.
+const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Brings the database to the present schema.
 pub(crate) async fn migrate(config: Config) -> anyhow::Result<()> {
@@ -57,12 +61,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let database = Database::open(&config).await?;
     let pool = database.pool.clone();
 
-    let encryption = Arc::new(Aes256Gcm::new(&MasterKey::from_env_or_file(
-        config.secrets.master_key.as_ref(),
-        &config.data_dir.join("master.key"),
-    )?));
-    let vault =
-        Vault::open(pool.clone(), encryption, Utc::now()).await.context("the key vault does not open")?;
+    let vault = vault(&config, &pool).await?;
     let consumers = projections::read_models().into_iter().chain(processes::consumers()).collect();
     let feed = Feed::start(pool.clone(), consumers).await.context("the query tables cannot be made")?;
     let wake = feed.clone();
@@ -101,7 +100,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         feed: feed.clone(),
         runner: runner.clone(),
         git,
-        logs,
+        logs: logs.clone(),
         traffic: router,
         email: Arc::new(ConsoleEmail::new(config.mail_outbox.clone())),
         now: Utc::now,
@@ -115,18 +114,30 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 
     first_user(&platform, &config, &public_url).await?;
     announce(address);
-    let ended = listen(listener, platform, database.crashed(), stop.clone()).await;
+    let ended = listen(listener, platform.clone(), database.crashed(), stop.clone()).await;
 
-    stop.cancel();
     // Every step is bounded: a server that was told to stop does.
     let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
     let _ = keeper.await;
+    stop_servers(&platform, &*runner).await;
+    let _ = tokio::time::timeout(SHUTDOWN, feed.stop()).await;
+    let _ = tokio::time::timeout(SHUTDOWN, logs.drain()).await;
+    database.close().await;
+    ended
+}
+
+/// Ends every deployed server as it would want to be ended; the next start of the platform starts them again.
+async fn stop_servers(platform: &Platform, runner: &dyn Runner) {
+    match projections::deployments::all_running(&platform.pool).await {
+        Ok(rows) => {
+            let stops = rows.iter().map(|row| runner.stop(row.id, STOP_GRACE));
+            futures_util::future::join_all(stops).await;
+        }
+        Err(error) => tracing::warn!(%error, "the running servers are not known: {error}"),
+    }
     if let Err(error) = runner.sweep(&[]).await {
         tracing::warn!(%error, "a server may have been left: {error}");
     }
-    let _ = tokio::time::timeout(SHUTDOWN, feed.stop()).await;
-    database.close().await;
-    ended
 }
 
 /// Answers requests until a signal comes or the database is gone.
@@ -161,6 +172,14 @@ async fn signal() {
         _ = int.recv() => {}
     }
     tracing::info!("stopping");
+}
+
+/// Opens the key vault; another master key than the one it was made with is refused here.
+async fn vault(config: &Config, pool: &PgPool) -> anyhow::Result<Vault> {
+    let file = config.data_dir.join("master.key");
+    let key = MasterKey::from_env_or_file(config.secrets.master_key.as_ref(), &file)?;
+    let vault = Vault::open(pool.clone(), Arc::new(Aes256Gcm::new(&key)), Utc::now());
+    vault.await.context("the key vault does not open")
 }
 
 fn git(config: &Config) -> anyhow::Result<GitCommand> {

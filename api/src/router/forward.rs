@@ -61,7 +61,7 @@ impl Forwarder {
         guard: Guard,
     ) -> Result<Response, Failure> {
         // Whoever is not there is found out before the body is touched.
-        if tokio::time::timeout(CONNECT, tokio::net::TcpStream::connect(address)).await.is_err_or_refused() {
+        if !accepts(address).await {
             return Err(Failure::NotSent(Box::new(request)));
         }
         let Some(uri) = inner(request.uri(), prefix, address) else {
@@ -100,15 +100,9 @@ impl Forwarder {
     }
 }
 
-/// Whether a connection could not be made.
-trait Attempt {
-    fn is_err_or_refused(self) -> bool;
-}
-
-impl Attempt for Result<std::io::Result<tokio::net::TcpStream>, tokio::time::error::Elapsed> {
-    fn is_err_or_refused(self) -> bool {
-        !matches!(self, Ok(Ok(_)))
-    }
+/// Whether somebody listens there.
+async fn accepts(address: SocketAddr) -> bool {
+    matches!(tokio::time::timeout(CONNECT, tokio::net::TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
 /// The address of the app's own path, byte for byte as it came.

@@ -103,7 +103,7 @@ async fn the_server_before_takes_what_the_newest_does_not_accept() {
 #[tokio::test]
 async fn an_answer_streams_before_it_ends() {
     let (send, receive) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(1);
-    let receive = std::sync::Mutex::new(Some(receive));
+    let receive = Arc::new(std::sync::Mutex::new(Some(receive)));
     let app = Axum::new().fallback(get(move || {
         let stream = tokio_stream::wrappers::ReceiverStream::new(receive.lock().unwrap().take().unwrap());
         async move { Body::from_stream(stream) }
@@ -123,7 +123,7 @@ async fn an_answer_streams_before_it_ends() {
 #[tokio::test]
 async fn a_drain_waits_for_what_is_under_way_and_no_longer() {
     let (send, receive) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(1);
-    let receive = std::sync::Mutex::new(Some(receive));
+    let receive = Arc::new(std::sync::Mutex::new(Some(receive)));
     let app = Axum::new().fallback(get(move || {
         let stream = tokio_stream::wrappers::ReceiverStream::new(receive.lock().unwrap().take().unwrap());
         async move { Body::from_stream(stream) }

@@ -27,9 +27,9 @@ use self::bell::Bell;
 use self::seat::Seat;
 use self::source::Source;
 use self::watermark::Watermark;
-use crate::rebuild::RebuildError;
+use crate::rebuild::{self, RebuildError};
 
-pub(crate) use setup::create;
+pub(crate) use setup::{create, prepare};
 pub(crate) use source::Batch;
 pub use status::{Checkpoint, Progress, Stall, checkpoints, is_settled};
 
@@ -106,9 +106,7 @@ impl Feed {
         consumers: Vec<Arc<dyn Consumer>>,
         options: FeedOptions,
     ) -> Result<Self, RebuildError> {
-        for consumer in &consumers {
-            setup::prepare(&pool, consumer.as_ref()).await?;
-        }
+        rebuild::prepare(&pool, &consumers).await?;
         let bell = Bell::new();
         let source = Arc::new(Source::new(pool.clone(), bell.clone()));
         let owner = Uuid::now_v7().to_string();

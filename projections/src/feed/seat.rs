@@ -177,10 +177,7 @@ impl Seat {
         let mut index = 0;
         match self.try_apply(lease, events, &mut index).await {
             Ok(Some(position)) => {
-                let name = self.name();
                 self.known.send_replace(position);
-                metrics::counter!("mastra_admin_consumer_events_total", "consumer" => name)
-                    .increment(events.len() as u64);
                 Applied::To(position)
             }
             Ok(None) => Applied::Lost,

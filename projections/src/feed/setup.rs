@@ -10,7 +10,7 @@ const LOCK: i64 = 0x6d61_7374_7261_0001;
 
 /// A new consumer begins at the beginning of the log. One that another version of the software has built is built
 /// anew; a process has nothing to build.
-pub(super) async fn prepare(pool: &PgPool, consumer: &dyn Consumer) -> Result<(), RebuildError> {
+pub(crate) async fn prepare(pool: &PgPool, consumer: &dyn Consumer) -> Result<(), RebuildError> {
     let (name, version) = (consumer.name(), consumer.version());
     if create(pool, consumer).await? {
         return Ok(());

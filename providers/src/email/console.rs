@@ -1,7 +1,7 @@
 //! Mail for installations that send none: it is shown on the console, for the operator to pass on.
 //!
-//! Mails hold secret links (an invite is one). Showing them is the purpose of this provider; its log target is
-//! `mail`, so that it can be routed away.
+//! Mails hold secret links (an invite is one). Showing them is the purpose of this provider; its log target
+//! is `mail`, so that it can be routed away.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ pub struct ConsoleEmail {
 }
 
 impl ConsoleEmail {
-    /// With an outbox, each mail is also a file of that directory, named after its id; the directory is made when
-    /// it is missing.
+    /// With an outbox, each mail is also a file of that directory, named after its id; the directory is made
+    /// when it is missing.
     pub fn new(outbox: Option<PathBuf>) -> Self {
         Self { outbox }
     }
@@ -44,8 +44,8 @@ impl Email for ConsoleEmail {
     }
 }
 
-/// The mail as people read it. Refused when a value could pass for more than it is: a line break in a header, or
-/// a control sequence for the reader's terminal.
+/// The mail as people read it. Refused when a value could pass for more than it is: a line break in a header,
+/// or a control sequence for the reader's terminal.
 fn render(Mail { message_id, to, subject, text }: &Mail) -> Result<String, EmailError> {
     for (name, value) in [("message id", message_id), ("address", to), ("subject", subject)] {
         if value.is_empty() || value.chars().any(is_line_break_or_control) {

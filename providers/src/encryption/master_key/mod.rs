@@ -111,7 +111,7 @@ impl MasterKey {
 fn create(path: &Path) -> Result<(), MasterKeyError> {
     let mut key = zeroize::Zeroizing::new([0; LENGTH]);
     getrandom::fill(&mut *key).map_err(MasterKeyError::Random)?;
-    let text = Secret::new(BASE64_STANDARD.encode(&*key) + "\n");
+    let text = Secret::new(BASE64_STANDARD.encode(*key) + "\n");
     let failed = |source| MasterKeyError::File { path: path.to_owned(), source };
     let dir = match path.parent() {
         Some(dir) if dir != Path::new("") => dir,

@@ -92,3 +92,57 @@ pub(super) fn dropped_in(text: &str) -> u64 {
     let number = text.strip_prefix(TRUNCATED).and_then(|rest| rest.strip_prefix(": ")?.split(' ').next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn judged(budget: &mut Budget, lines: usize) -> Vec<Verdict> {
+        (0..lines).map(|_| budget.judge(10)).collect()
+    }
+
+    #[test]
+    fn a_budget_for_ever_ends_once() {
+        let mut budget = Budget::new(Cap { lines: 2, bytes: 100, per: None }, 0, 0, None);
+        use Verdict::{Dropped, DroppedFirst, Stored};
+        assert_eq!(judged(&mut budget, 4), [Stored, Stored, DroppedFirst, Dropped]);
+        assert_eq!(budget.renew(Instant::now() + 1000 * SECOND), 0);
+        assert_eq!((budget.judge(1), budget.dropped()), (Dropped, 3));
+    }
+
+    #[test]
+    fn after_a_long_line_no_short_one_is_stored() {
+        let mut budget = Budget::new(Cap { lines: 9, bytes: 100, per: None }, 0, 0, None);
+        assert_eq!(budget.judge(101), Verdict::DroppedFirst);
+        assert_eq!(budget.judge(1), Verdict::Dropped);
+    }
+
+    #[test]
+    fn what_was_used_and_dropped_before_counts() {
+        let cap = Cap { lines: 3, bytes: 100, per: None };
+        assert_eq!(Budget::new(cap, 3, 30, None).judge(1), Verdict::DroppedFirst);
+        let mut cut = Budget::new(cap, 3, 30, Some(7));
+        assert_eq!((cut.judge(1), cut.dropped()), (Verdict::Dropped, 8));
+    }
+
+    #[test]
+    fn a_budget_for_a_while_begins_anew() {
+        let mut budget = Budget::new(Cap { lines: 2, bytes: 100, per: Some(SECOND) }, 0, 0, None);
+        judged(&mut budget, 5);
+        assert_eq!(budget.renew(budget.since + SECOND / 2), 0);
+        assert_eq!(budget.take_dropped(), 3);
+        assert_eq!(budget.judge(1), Verdict::Dropped);
+        assert_eq!(budget.renew(budget.since + SECOND), 1);
+        assert_eq!(budget.judge(1), Verdict::Stored);
+    }
+
+    #[test]
+    fn the_number_can_be_read_back() {
+        for dropped in [1, 2, 20_000] {
+            assert_eq!(dropped_in(&truncated(dropped)), dropped);
+        }
+        assert_eq!(dropped_in(TRUNCATED), 0);
+    }
+}

@@ -1,7 +1,7 @@
 //! How far each source is: what followers wait for.
 //!
-//! Sources written here raise their head themselves. Those that another process writes are looked up from time to
-//! time, as long as somebody follows them.
+//! Sources written here raise their head themselves. Those that another process writes are looked up from
+//! time to time, as long as somebody follows them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -96,4 +96,55 @@ fn rise(head: &watch::Sender<i64>, last: i64) {
         *known = last.max(*known);
         higher
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ids::BuildId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const SOURCE: LogSource = LogSource::Build(BuildId(Uuid::nil()));
+
+    #[test]
+    fn a_source_that_nobody_follows_any_more_is_forgotten() {
+        let heads = Heads::default();
+        let (one, other) = (heads.follow(SOURCE), heads.follow(SOURCE));
+        assert_eq!(heads.foreign(), [SOURCE]);
+        drop(one);
+        assert_eq!(heads.foreign(), [SOURCE]);
+        drop(other);
+        assert_eq!(heads.foreign(), []);
+        assert!(lock(&heads.heads).is_empty());
+    }
+
+    #[test]
+    fn a_source_that_is_written_here_is_not_looked_up() {
+        let heads = Heads::default();
+        let follower = heads.follow(SOURCE);
+        heads.opened(SOURCE, 7);
+        assert_eq!((heads.foreign(), *follower.borrow()), (vec![], 7));
+        heads.closed(SOURCE);
+        assert_eq!(heads.foreign(), [SOURCE]);
+        heads.opened(SOURCE, 7);
+        drop(follower);
+        assert_eq!(heads.foreign(), []);
+        assert_eq!(lock(&heads.heads).len(), 1, "it is open");
+        heads.closed(SOURCE);
+        assert_eq!(heads.foreign(), []);
+        assert!(lock(&heads.heads).is_empty());
+    }
+
+    #[test]
+    fn a_head_only_rises() {
+        let heads = Heads::default();
+        let mut follower = heads.follow(SOURCE);
+        heads.raise(SOURCE, 5);
+        assert!(follower.has_changed().unwrap());
+        assert_eq!(*follower.borrow_and_update(), 5);
+        heads.raise(SOURCE, 4);
+        heads.raise(SOURCE, 5);
+        assert!(!follower.has_changed().unwrap());
+    }
 }

@@ -1,10 +1,10 @@
 //! Lines of output in PostgreSQL's table `log_lines`.
 //!
-//! `write` → masker → line splitter → the source's queue → one writer task for all sources → one `INSERT` a batch
-//! → followers are woken. Everything up to the queue happens in `write`, without waiting for anything.
+//! `write` → masker → line splitter → the source's queue → one writer task for all sources → one `INSERT` a
+//! batch → followers are woken. Everything up to the queue happens in `write`, without waiting for anything.
 //!
-//! Invariants: what is in a queue is masked already; queues are bounded; a source's numbers have no holes; what is
-//! not stored is counted in a line that says so.
+//! Invariants: what is in a queue is masked already; queues are bounded; a source's numbers have no holes;
+//! what is not stored is counted in a line that says so.
 
 mod budget;
 mod heads;
@@ -102,6 +102,17 @@ impl PostgresLogs {
         tokio::spawn(writer::run(Arc::downgrade(&shared), shared.round.wake.clone()));
         tokio::spawn(heads::run(Arc::downgrade(&shared), shared.heads.wake.clone()));
         Arc::new(Self { shared })
+    }
+
+    /// Resolves when every line that was complete by now is stored, those of dropped outputs too. For the end
+    /// of the program, with a timeout: it waits for a store that is away.
+    pub async fn drain(&self) {
+        let sources: Vec<_> = lock(&self.shared.sources).values().cloned().collect();
+        for source in sources {
+            let items = source.settle();
+            self.shared.schedule(&source);
+            source.wait_for(items).await;
+        }
     }
 }
 

@@ -49,8 +49,8 @@ impl Pipes {
         Arc::new_cyclic(|me| Self { shared, source, state, me: me.clone() })
     }
 
-    /// Everything that is held back goes into the queue, and what is known of dropped lines. Answers how many items
-    /// will be stored then.
+    /// Everything that is held back goes into the queue, and what is known of dropped lines. Answers how many
+    /// items will be stored then.
     fn finish(&self) -> u64 {
         let now = Utc::now();
         for pipe in &mut lock(&self.state).pipes {

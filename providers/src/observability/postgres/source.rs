@@ -121,7 +121,8 @@ impl Source {
                 }
             }
         }
-        // Once full it stays shut until half is stored: one line about a thousand lost ones, not many about few.
+        // Once full it stays shut until half is stored: one line about a thousand lost ones, not many about
+        // few.
         let share = if queue.lost == 0 { 1 } else { 2 };
         if self.has_room(&queue, share, line.size()) {
             self.tell_lost(&mut queue);

@@ -119,8 +119,8 @@ impl Shared {
         Ok(())
     }
 
-    /// After a failure: whether the lines are stored nevertheless, because only the answer was lost. If they are
-    /// not, they go behind what others may have stored.
+    /// After a failure: whether the lines are stored nevertheless, because only the answer was lost. If they
+    /// are not, they go behind what others may have stored.
     async fn renumber(&self, batch: &mut [Part]) -> sqlx::Result<bool> {
         let first = batch.iter().find_map(|part| Some((part, part.taken.lines.first()?)));
         let Some((part, line)) = first else { return Ok(false) };
