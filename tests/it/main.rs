@@ -1,12 +1,11 @@
 //! Everything that needs a database: one binary, one file an area.
 
-#![expect(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not their helpers")]
-
 mod architecture;
 mod bad_input;
 mod deployments;
 mod env_vars;
 mod feed;
+mod http_contract;
 mod log;
 mod log_lines;
 mod logs;
