@@ -200,6 +200,7 @@ impl Consumer for Projects {
             }
             ProjectEnvVarSet { .. }
             | ProjectEnvVarDeleted { .. }
+            | ProjectEnvVarsRevealed { .. }
             | ProjectTokenCreated { .. }
             | ProjectTokenRevoked { .. } => {}
         }

@@ -1,6 +1,7 @@
 //! Builds a read model anew beside the live one and swaps it in. Readers never see an empty table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::{Connection, PgPool};
@@ -9,6 +10,11 @@ use thiserror::Error;
 use crate::feed::{self, Consumer};
 use crate::log;
 use crate::shadow::{Shadow, take_in};
+
+/// How long a swap waits for readers; as long they wait for it. Well below PostgreSQL's `deadlock_timeout` of 1 s.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
+/// How often a swap is tried: for half a minute.
+const SWAP_TRIES: u32 = 100;
 
 /// A finished rebuild.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,8 +73,27 @@ async fn build_and_swap(
     shadow: &mut Shadow,
     consumer: &dyn Consumer,
 ) -> Result<i64, RebuildError> {
-    // All but the last few events before anybody has to wait for us.
-    shadow.catch_up(consumer, log::head(pool).await?).await?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        // All but the last few events before anybody has to wait for us.
+        shadow.catch_up(consumer, log::head(pool).await?).await?;
+        match swap(shadow, consumer).await {
+            Err(RebuildError::Database(error)) if is_lock_conflict(&error) && tries < SWAP_TRIES => {
+                tracing::debug!(
+                    consumer = consumer.name(),
+                    tries,
+                    "the tables are being read; swapped later"
+                );
+                tokio::time::sleep(LOCK_PATIENCE / 2).await;
+            }
+            swapped => return swapped,
+        }
+    }
+}
+
+/// Takes in what is left and puts the shadow tables in the place of the live ones; both or neither.
+async fn swap(shadow: &mut Shadow, consumer: &dyn Consumer) -> Result<i64, RebuildError> {
     let (name, schema, mut position) = (consumer.name(), shadow.schema.clone(), shadow.position);
     let mut tx = shadow.db.begin().await?;
     // The checkpoint stands still from here on; what is taken in under the old fence is rolled back.
@@ -77,6 +102,9 @@ async fn build_and_swap(
     while position < head {
         position = take_in(&mut tx, consumer, position, head).await?;
     }
+    // A reader of several tables and we may wait for each other: we give way, long before PostgreSQL chooses.
+    let patience = format!("SET LOCAL lock_timeout = {}", LOCK_PATIENCE.as_millis());
+    sqlx::raw_sql(&patience).execute(&mut *tx).await?;
     for table in consumer.table_names() {
         let swap = format!("DROP TABLE IF EXISTS read.{table}; ALTER TABLE {schema}.{table} SET SCHEMA read");
         sqlx::raw_sql(&swap).execute(&mut *tx).await?;
@@ -92,4 +120,12 @@ async fn build_and_swap(
     .await?;
     tx.commit().await?;
     Ok(position)
+}
+
+/// Whether somebody else held a lock for too long.
+fn is_lock_conflict(error: &sqlx::Error) -> bool {
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    const DEADLOCK_DETECTED: &str = "40P01";
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == LOCK_NOT_AVAILABLE || code == DEADLOCK_DETECTED)
 }
