@@ -199,20 +199,21 @@ async fn a_reader_of_several_tables_comes_before_a_swap() {
     let mut reader = pool.begin().await.unwrap();
     let count = "SELECT count(*) FROM team_members";
     let members: i64 = sqlx::query_scalar(count).fetch_one(&mut *reader).await.unwrap();
-    let swap = tokio::spawn({
-        let pool = pool.clone();
-        async move { rebuild(&pool, model("teams").as_ref()).await }
-    });
     let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity
                                    WHERE datname = current_database() AND wait_event_type = 'Lock')";
-    until("the swap has the teams and waits for their members", async || {
-        sqlx::query_scalar(waiting).fetch_one(&pool).await.unwrap()
-    })
-    .await;
-    let teams: i64 = sqlx::query_scalar("SELECT count(*) FROM teams").fetch_one(&mut *reader).await.unwrap();
-    assert!(teams > 0 && members > 0);
-    reader.commit().await.unwrap();
-    swap.await.unwrap().unwrap();
+    let reads = async {
+        until("the swap has the teams and waits for their members", async || {
+            sqlx::query_scalar(waiting).fetch_one(&pool).await.unwrap()
+        })
+        .await;
+        let teams: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM teams").fetch_one(&mut *reader).await.unwrap();
+        assert!(teams > 0 && members > 0);
+        reader.commit().await.unwrap();
+    };
+    let teams = model("teams");
+    let (swapped, ()) = tokio::join!(rebuild(&pool, teams.as_ref()), reads);
+    swapped.unwrap();
     verify(&pool, model("teams").as_ref()).await.unwrap();
 }
 
