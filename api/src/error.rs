@@ -14,6 +14,9 @@ use domain::user::UserError;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+/// The resource has another version than the command was decided for.
+pub(crate) const VERSION_MISMATCH: &str = "version_mismatch";
+
 /// An answer that is not what was asked for.
 #[derive(Debug)]
 pub enum ApiError {
@@ -181,13 +184,28 @@ fn hide(value: Value) -> Value {
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
-                tracing::warn!(%error, "the database is away: {error}");
-                Self::unavailable()
-            }
-            error => Self::internal(&error),
+        if is_away(&error) {
+            tracing::warn!(%error, "the database is away: {error}");
+            return Self::unavailable();
         }
+        Self::internal(&error)
+    }
+}
+
+/// Whether the database is away for now, rather than the query wrong.
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
+        // No connection; no resources; stopping or starting; a deadlock.
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))),
+        _ => false,
     }
 }
 
@@ -234,7 +252,7 @@ impl<E: Refusal> From<CommandError<E>> for ApiError {
             }
             CommandError::Conflict { expected, actual } => Self::new(
                 StatusCode::PRECONDITION_FAILED,
-                "version_mismatch",
+                VERSION_MISMATCH,
                 format!("The resource has version {actual}, not {expected}: read it again."),
             ),
             CommandError::NameTaken { scope, .. } => name_taken(scope),

@@ -23,14 +23,16 @@ mod routes;
 mod system;
 mod teams;
 
+use std::any::Any;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 pub use error::ApiError;
@@ -49,25 +51,42 @@ pub fn app(platform: Arc<Platform>) -> axum::Router {
         .route("/p/{team}/{project}", any(deployed))
         .route("/p/{team}/{project}/", any(deployed))
         .route("/p/{team}/{project}/{*rest}", any(deployed));
-    let docs = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
-    api.with_state(platform)
-        .merge(docs)
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            let detail = "Something went wrong on our side; it was logged.";
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
-        }))
-        .layer(from_fn(complete))
+    api.with_state(platform).merge(docs()).layer(CatchPanicLayer::custom(panicked)).layer(from_fn(complete))
 }
 
-/// Problems that did not come from behind the gate get their request's id here.
-async fn complete(request: Request, next: Next) -> Response {
-    let id = gate::request_id(request.headers());
-    let response = next.run(request).await;
+/// What a handler answers that panicked.
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+    let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    tracing::error!(panic = said, "a handler panicked: {said}");
+    let detail = "Something went wrong on our side; it was logged.";
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
+}
+
+/// Gives every request its id. Problems that did not come from behind the gate get it here.
+async fn complete(mut request: Request, next: Next) -> Response {
+    let id = gate::request_id(&request);
+    request.extensions_mut().insert(gate::RequestId(id.clone()));
+    let span = tracing::info_span!("request", request.id = id);
+    let response = next.run(request).instrument(span).await;
     if response.extensions().get::<error::ProblemBody>().is_some() {
         return gate::finish(response, &id);
     }
     response
 }
+
+/// The page that shows the OpenAPI document. Every file of it comes from here: no badge of the makers' validator.
+fn docs() -> axum::Router {
+    let page = SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none"));
+    axum::Router::from(page).layer(map_response(|mut response: Response| async {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(OWN_FILES));
+        response
+    }))
+}
+
+/// Swagger UI styles its elements by attributes; all else are its own files.
+const OWN_FILES: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                         object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
 
 async fn deployed(State(platform): State<Arc<Platform>>, request: Request) -> Response {
     platform.router.handle(request).await

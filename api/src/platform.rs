@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use commands::answers::Answers;
 use commands::sessions::Sessions;
 use commands::{Commands, Receipt};
 use domain::ports::git::Git;
@@ -15,10 +16,14 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::auth::throttle::Throttle;
+use crate::gate::UnderWay;
 use crate::router::Router;
 
-/// How long a command waits for the query tables.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a command or a read waits for the query tables.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the first answer to a command is kept for its repeats. After that its receipt answers them.
+const KEPT: TimeDelta = TimeDelta::hours(24);
 
 /// The platform as handlers see it.
 pub struct Platform {
@@ -40,6 +45,8 @@ pub struct Platform {
     pub sessions: Sessions,
     /// Slows down who guesses passwords.
     pub throttle: Throttle,
+    /// Commands with an idempotency key that are under way.
+    pub under_way: UnderWay,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
     /// The clock.
@@ -68,6 +75,16 @@ impl Platform {
     /// Waits until the query tables know what a command did; `false` when they lag.
     pub async fn caught_up(&self, receipt: &Receipt) -> bool {
         self.feed.wait_for(receipt.position, PATIENCE).await
+    }
+
+    /// Forgets sessions whose time is over and answers that nobody will ask for again. To be called now and then.
+    pub async fn forget_old(&self) -> sqlx::Result<()> {
+        let now = (self.now)();
+        let sessions = self.sessions.forget_over(now).await?;
+        let answers =
+            Answers::new(self.pool.clone(), self.commands.vault()).forget_before(now - KEPT).await?;
+        tracing::debug!(sessions, answers, "forgot what is over");
+        Ok(())
     }
 
     /// Whether browsers reach the server over TLS.

@@ -2,12 +2,16 @@
 
 use axum::response::{IntoResponse, Response};
 use commands::Receipt;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::error::ApiError;
 use crate::platform::Platform;
+
+/// Says that the query tables do not know of it yet.
+pub(crate) const X_PROJECTION_LAG: HeaderName = HeaderName::from_static("x-projection-lag");
 
 /// The answer to a command: the resource, its version, its place in the log.
 pub(crate) struct Done {
@@ -43,7 +47,7 @@ impl IntoResponse for Done {
         headers.insert("x-event-position", self.receipt.position.into());
         headers.insert(header::ETAG, etag(self.receipt.version));
         if self.lags {
-            headers.insert("x-projection-lag", HeaderValue::from_static("true"));
+            headers.insert(X_PROJECTION_LAG, HeaderValue::from_static("true"));
         }
         response
     }
@@ -73,6 +77,17 @@ impl Page {
             return Err(ApiError::field("limit", "out_of_range", "must be 1 to 200"));
         }
         Ok(limit)
+    }
+
+    /// Cuts a list that was read as a whole, ordered by falling id, to this page.
+    pub(crate) fn cut<T>(
+        &self,
+        rows: Vec<T>,
+        id: impl Fn(&T) -> Uuid,
+    ) -> Result<(Vec<T>, Option<String>), ApiError> {
+        let (limit, cursor) = (self.limit()?, self.cursor::<Uuid>()?);
+        let rows = rows.into_iter().filter(|row| cursor.is_none_or(|cursor| id(row) < cursor)).collect();
+        Ok(list(rows, limit, |row| id(row).to_string()))
     }
 
     /// Where to go on.

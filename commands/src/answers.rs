@@ -78,6 +78,15 @@ impl<'a> Answers<'a> {
         .await?;
         Ok(())
     }
+
+    /// Forgets what was answered before `before`; answers how much that was.
+    pub async fn forget_before(&self, before: DateTime<Utc>) -> sqlx::Result<u64> {
+        let old = sqlx::query("DELETE FROM answers WHERE recorded_at < $1")
+            .bind(before)
+            .execute(&self.pool)
+            .await?;
+        Ok(old.rows_affected())
+    }
 }
 
 fn aad(key: &IdempotencyKey) -> String {

@@ -1,6 +1,7 @@
 //! Password hashes and the one-time secret of an empty installation. Mutable, outside the log.
 
 use chrono::{DateTime, Utc};
+use domain::claim::ClaimScope;
 use domain::ids::UserId;
 use sqlx::PgPool;
 
@@ -23,6 +24,19 @@ pub async fn password(pool: &PgPool, user: UserId) -> sqlx::Result<Option<String
     sqlx::query_scalar("SELECT password_hash FROM credentials WHERE user_id = $1")
         .bind(user.0)
         .fetch_optional(pool)
+        .await
+}
+
+/// Forgets the password of somebody who did not become a user after all.
+pub async fn forget_password(pool: &PgPool, user: UserId) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM credentials WHERE user_id = $1").bind(user.0).execute(pool).await.map(drop)
+}
+
+/// Whether anybody was ever registered. Asks the names that the log's own transactions take: it is never late.
+pub async fn any_user(pool: &PgPool) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM claims WHERE scope = $1)")
+        .bind(ClaimScope::UserEmail.as_str())
+        .fetch_one(pool)
         .await
 }
 

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Duration, Utc};
 use domain::ids::{SessionId, UserId};
 use sqlx::{PgPool, Row};
-use uuid::Uuid;
 
 /// A session not used for so long ends, in days.
 const IDLE_DAYS: i64 = 7;
@@ -21,6 +20,10 @@ pub struct Session {
     pub provider: String,
     /// What a browser's own page sends with every change.
     pub csrf_token: String,
+    /// From which address.
+    pub source_ip: Option<String>,
+    /// With which program.
+    pub user_agent: Option<String>,
     /// When it began.
     pub created_at: DateTime<Utc>,
     /// When it was last used, to the minute.
@@ -42,6 +45,10 @@ pub struct NewSession {
     pub user_id: UserId,
     /// Through which provider.
     pub provider: String,
+    /// From which address.
+    pub source_ip: Option<String>,
+    /// With which program.
+    pub user_agent: Option<String>,
 }
 
 /// The table of sessions.
@@ -50,7 +57,8 @@ pub struct Sessions {
     pool: PgPool,
 }
 
-const COLUMNS: &str = "id, user_id, provider, csrf_token, created_at, last_seen_at, expires_at";
+const COLUMNS: &str =
+    "id, user_id, provider, csrf_token, source_ip, user_agent, created_at, last_seen_at, expires_at";
 
 impl Sessions {
     /// The sessions of this database.
@@ -62,8 +70,9 @@ impl Sessions {
     pub async fn begin(&self, new: &NewSession, now: DateTime<Utc>) -> sqlx::Result<DateTime<Utc>> {
         let expires_at = now + Duration::days(ABSOLUTE_DAYS);
         sqlx::query(
-            "INSERT INTO sessions (id, token_hash, csrf_token, user_id, provider, created_at, last_seen_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $6, $7)",
+            "INSERT INTO sessions (id, token_hash, csrf_token, user_id, provider, created_at, last_seen_at, expires_at,
+                                   source_ip, user_agent)
+             VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9)",
         )
         .bind(new.id.0)
         .bind(&new.token_hash)
@@ -72,6 +81,8 @@ impl Sessions {
         .bind(&new.provider)
         .bind(now)
         .bind(expires_at)
+        .bind(&new.source_ip)
+        .bind(&new.user_agent)
         .execute(&self.pool)
         .await?;
         Ok(expires_at)
@@ -125,16 +136,14 @@ impl Sessions {
         Ok(ended.rows_affected() == 1)
     }
 
-    /// Ends every session of a user but one; answers which.
-    pub async fn end_others(&self, user: UserId, but: Option<SessionId>) -> sqlx::Result<Vec<SessionId>> {
-        let ids: Vec<Uuid> = sqlx::query_scalar(
-            "DELETE FROM sessions WHERE user_id = $1 AND ($2::uuid IS NULL OR id <> $2) RETURNING id",
-        )
-        .bind(user.0)
-        .bind(but.map(|id| id.0))
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(ids.into_iter().map(SessionId).collect())
+    /// Forgets the sessions whose time is over; answers how many there were.
+    pub async fn forget_over(&self, now: DateTime<Utc>) -> sqlx::Result<u64> {
+        let over = sqlx::query("DELETE FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2")
+            .bind(now)
+            .bind(now - Duration::days(IDLE_DAYS))
+            .execute(&self.pool)
+            .await?;
+        Ok(over.rows_affected())
     }
 }
 
@@ -144,6 +153,8 @@ fn read(row: &sqlx::postgres::PgRow) -> sqlx::Result<Session> {
         user_id: UserId(row.try_get("user_id")?),
         provider: row.try_get("provider")?,
         csrf_token: row.try_get("csrf_token")?,
+        source_ip: row.try_get("source_ip")?,
+        user_agent: row.try_get("user_agent")?,
         created_at: row.try_get("created_at")?,
         last_seen_at: row.try_get("last_seen_at")?,
         expires_at: row.try_get("expires_at")?,

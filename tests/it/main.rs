@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
 mod architecture;
+mod auth;
 mod bad_input;
 mod deployments;
 mod env_vars;
@@ -17,5 +18,6 @@ mod permissions;
 mod projections;
 mod replay_tool;
 mod stock_postgres_es;
+mod teams;
 mod vault;
 mod work;

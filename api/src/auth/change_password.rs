@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::auth::password;
+use crate::auth::sessions::end_others;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::gate::{Caller, Principal};
@@ -28,7 +29,7 @@ pub(crate) async fn handler(
     caller: Caller,
     Body(ChangePassword { current, new }): Body<ChangePassword>,
 ) -> Result<Done, ApiError> {
-    let Principal::Session { user, session } = caller.principal else {
+    let Principal::Session { user, session, .. } = caller.principal else {
         return Err(ApiError::forbidden("A password is changed by who is signed in, not by a token."));
     };
     password::check("new", &new)?;
@@ -41,9 +42,7 @@ pub(crate) async fn handler(
     let hash = password::hash(new).await?;
     let receipt = platform.commands.user(user, UserCommand::ChangePassword, &caller.context(None)).await?;
     commands::credentials::set_password(&platform.pool, user, &hash, caller.at()).await?;
-    for session_id in platform.sessions.end_others(user, Some(session)).await? {
-        let out = UserCommand::SignOut { session_id };
-        platform.commands.user(user, out, &caller.further(None)).await?;
-    }
+    let (_, last) = end_others(&platform, &caller, user, session, 1).await?;
+    let receipt = last.unwrap_or(receipt);
     Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "changed": true }))).await
 }

@@ -27,12 +27,15 @@ use crate::platform::Platform;
 pub(crate) struct Login {
     email: String,
     password: String,
+    /// The code of a second factor. Nobody has one yet, so none is asked for.
+    #[serde(rename = "totp")]
+    _totp: Option<String>,
 }
 
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
     caller: Caller,
-    Body(Login { email, password }): Body<Login>,
+    Body(Login { email, password, .. }): Body<Login>,
 ) -> Result<Response, ApiError> {
     let wrong =
         || ApiError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "E-mail or password is wrong.");
@@ -72,6 +75,8 @@ pub(crate) async fn begin(
         csrf_token: csrf_token.clone(),
         user_id: user,
         provider,
+        source_ip: context.source_ip,
+        user_agent: context.user_agent,
     };
     let expires_at = platform.sessions.begin(&new, caller.at()).await?;
     platform.caught_up(&receipt).await;

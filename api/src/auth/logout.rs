@@ -16,10 +16,10 @@ pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
     caller: Caller,
 ) -> Result<Response, ApiError> {
-    let Principal::Session { user, session } = caller.principal else {
+    let Principal::Session { user, session, .. } = caller.principal else {
         return Err(ApiError::forbidden("Only a session can be signed out; revoke a token instead."));
     };
-    let receipt = end(&platform, &caller, user, session).await?;
+    let receipt = end(&platform, user, session, &caller.context(None)).await?;
     let cookie = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0", cookie_name(platform.is_https()));
     let headers = [
         (header::SET_COOKIE, cookie),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use commands::{Context, Mode};
 use domain::ids::UserId;
 use domain::sealed::purpose;
 use domain::values::{Email, PersonName};
@@ -61,10 +62,15 @@ pub(crate) async fn handler(
         first_name: body.first_name,
         last_name: body.last_name,
     };
+    let context = Context { key: None, team_id: Some(invite.team_id), ..caller.context_as(id) };
+    // Asked before anything is stored, so that nobody is registered whom the team then refuses.
+    let rehearsal = Context { mode: Mode::DryRun, ..context.clone() };
+    match accept::join(&platform, &invite, id, hash.clone(), &rehearsal).await {
+        Ok(_) | Err(ApiError::DryRun(_)) => {}
+        Err(refused) => return Err(refused),
+    }
     let receipt = register(&platform, id, new, &caller.context_as(id)).await?;
     platform.caught_up(&receipt).await;
-    let id = receipt.aggregate_id.parse().unwrap_or(id);
-    let context = commands::Context { key: None, team_id: Some(invite.team_id), ..caller.context_as(id) };
     accept::join(&platform, &invite, id, hash, &context).await?;
     login::begin(&platform, &caller, id, StatusCode::CREATED).await
 }

@@ -1,41 +1,46 @@
-//! `GET /auth/sessions` and `DELETE /auth/sessions/{session}` — where one is signed in.
+//! `GET/DELETE /auth/sessions` and `DELETE /auth/sessions/{session}` — where one is signed in.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use commands::Receipt;
+use axum::response::{IntoResponse, Response};
+use commands::{CommandError, Context, Receipt};
 use domain::ids::{SessionId, UserId};
 use domain::user::UserCommand;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::body::Params;
+use crate::body::{Params, Query};
 use crate::error::ApiError;
 use crate::gate::{Caller, Principal};
 use crate::platform::Platform;
-use crate::reply::{Done, items};
+use crate::reply::{Done, Page, items};
 
 pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
     caller: Caller,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let current = match caller.principal {
         Principal::Session { session, .. } => Some(session),
         _ => None,
     };
     let sessions = platform.sessions.of_user(caller.user()?, caller.at()).await?;
+    let (sessions, next) = page.cut(sessions, |session| session.id.0)?;
     let view = sessions.into_iter().map(|session| {
         json!({
             "id": session.id,
             "provider": session.provider,
             "current": Some(session.id) == current,
+            "sourceIp": session.source_ip,
+            "userAgent": session.user_agent,
             "createdAt": session.created_at,
             "lastSeenAt": session.last_seen_at,
             "expiresAt": session.expires_at,
         })
     });
-    Ok(items(view.collect(), None))
+    Ok(items(view.collect(), next))
 }
 
 pub(crate) async fn delete(
@@ -44,19 +49,50 @@ pub(crate) async fn delete(
     params: Params,
 ) -> Result<Done, ApiError> {
     let id: SessionId = params.id("session")?;
-    let receipt = end(&platform, &caller, caller.user()?, id).await?;
+    let receipt = end(&platform, caller.user()?, id, &caller.context(None)).await?;
     Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": id, "ended": true }))).await
 }
 
-/// Ends a session of a user.
+pub(crate) async fn delete_others(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    let Principal::Session { user, session, .. } = caller.principal else {
+        return Err(ApiError::forbidden("Only who is signed in can end the other sessions."));
+    };
+    let (ended, last) = end_others(&platform, &caller, user, session, 0).await?;
+    let body = json!({ "ended": ended });
+    let Some(receipt) = last else { return Ok(Json(body).into_response()) };
+    Ok(Done::new(&platform, StatusCode::OK, receipt, async || Ok(body)).await?.into_response())
+}
+
+/// Ends a session of a user: the event, then the row, which goes even when the log does not know the session.
 pub(crate) async fn end(
+    platform: &Platform,
+    user: UserId,
+    session_id: SessionId,
+    context: &Context,
+) -> Result<Receipt, ApiError> {
+    let answer = platform.commands.user(user, UserCommand::SignOut { session_id }, context).await;
+    if matches!(answer, Ok(_) | Err(CommandError::Refused(_))) {
+        platform.sessions.end(user, session_id).await?;
+    }
+    Ok(answer?)
+}
+
+/// Ends every session of a user but one. `first` is the number of the first of these commands in its request.
+pub(crate) async fn end_others(
     platform: &Platform,
     caller: &Caller,
     user: UserId,
-    session_id: SessionId,
-) -> Result<Receipt, ApiError> {
-    let receipt =
-        platform.commands.user(user, UserCommand::SignOut { session_id }, &caller.context(None)).await?;
-    platform.sessions.end(user, session_id).await?;
-    Ok(receipt)
+    but: SessionId,
+    first: usize,
+) -> Result<(Vec<SessionId>, Option<Receipt>), ApiError> {
+    let others = platform.sessions.of_user(user, caller.at()).await?;
+    let (mut ended, mut last) = (Vec::new(), None);
+    for (session, n) in others.into_iter().filter(|session| session.id != but).zip(first..) {
+        last = Some(end(platform, user, session.id, &caller.step(None, n)).await?);
+        ended.push(session.id);
+    }
+    Ok((ended, last))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use commands::{Context, Receipt};
+use commands::{CommandError, Context, Mode, Receipt, credentials};
 use domain::ids::{SecretId, UserId};
 use domain::sealed::{KeyOwner, purpose};
 use domain::user::UserCommand;
@@ -43,7 +43,8 @@ pub(crate) async fn handler(
     password::check("password", &setup.password)?;
     platform.throttle.check(caller.ip, "setup", caller.at())?;
     let hash = sha256(&setup.setup_token);
-    if !commands::credentials::is_setup_token(&platform.pool, &hash).await? {
+    let open = !credentials::any_user(&platform.pool).await?;
+    if !open || !credentials::is_setup_token(&platform.pool, &hash).await? {
         platform.throttle.failed(caller.ip, "setup", caller.at());
         return Err(wrong());
     }
@@ -54,7 +55,7 @@ pub(crate) async fn handler(
         first_name: setup.first_name,
         last_name: setup.last_name,
     };
-    if !caller.is_dry_run() && !commands::credentials::use_setup_token(&platform.pool, &hash).await? {
+    if !caller.is_dry_run() && !credentials::use_setup_token(&platform.pool, &hash).await? {
         return Err(wrong());
     }
     let receipt = register(&platform, id, new, &caller.context_as(id)).await?;
@@ -74,7 +75,8 @@ pub struct NewUser {
     pub last_name: PersonName,
 }
 
-/// Makes a user with a password.
+/// Makes a user with a password. The password is stored first: were it the other way round, a crash in between
+/// would leave somebody whose address is taken and who can never sign in.
 pub async fn register(
     platform: &Platform,
     id: UserId,
@@ -95,18 +97,24 @@ pub async fn register(
         first_name: seal(purpose::USER_FIRST_NAME, new.first_name.as_str()).await?,
         last_name: seal(purpose::USER_LAST_NAME, new.last_name.as_str()).await?,
     };
-    let hash = password::hash(new.password).await?;
-    let receipt = platform.commands.user(id, command, context).await?;
-    commands::credentials::set_password(&platform.pool, id, &hash, context.at).await?;
-    Ok(receipt)
+    if context.mode == Mode::Append {
+        let hash = password::hash(new.password).await?;
+        credentials::set_password(&platform.pool, id, &hash, context.at).await?;
+    }
+    let answer = platform.commands.user(id, command, context).await;
+    // Only where it is certain that nobody was made: after a lost connection nobody knows.
+    if matches!(answer, Err(CommandError::Refused(_) | CommandError::NameTaken { .. })) {
+        credentials::forget_password(&platform.pool, id).await?;
+    }
+    Ok(answer?)
 }
 
 /// Makes a new setup token when there is no user yet; answers it in clear, once.
 pub async fn offer(platform: &Platform) -> Result<Option<String>, ApiError> {
-    if projections::users::any(&platform.pool).await? {
+    if credentials::any_user(&platform.pool).await? {
         return Ok(None);
     }
-    let token = NewToken::secret();
-    commands::credentials::set_setup_token(&platform.pool, &token.hash, (platform.now)()).await?;
+    let token = NewToken::setup();
+    credentials::set_setup_token(&platform.pool, &token.hash, (platform.now)()).await?;
     Ok(Some(token.plain))
 }

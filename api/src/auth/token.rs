@@ -5,6 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use commands::{IdempotencyKey, Vault, VaultError};
 use sha2::{Digest, Sha256};
 
 const SESSION: &str = "mas_";
@@ -28,14 +29,23 @@ impl NewToken {
     }
 
     /// A personal or project API token.
-    pub fn api() -> Self {
-        let body = random();
+    ///
+    /// With an idempotency key it is made of the key and of the installation's own: the same again for the same
+    /// request of the same caller, and told by nobody else. So a repeated command answers the same token, although
+    /// it is stored nowhere.
+    pub async fn api(key: Option<&IdempotencyKey>, vault: &Vault) -> Result<Self, VaultError> {
+        let body = once(key, vault).await?;
         let sum = checksum(&body);
-        Self::of(format!("{API}{body}{sum}"))
+        Ok(Self::of(format!("{API}{body}{sum}")))
     }
 
-    /// The secret of an invite or of the setup.
-    pub fn secret() -> Self {
+    /// The secret of an invite, with an idempotency key as that of an API token.
+    pub async fn invite(key: Option<&IdempotencyKey>, vault: &Vault) -> Result<Self, VaultError> {
+        Ok(Self::of(once(key, vault).await?))
+    }
+
+    /// The secret of the setup.
+    pub fn setup() -> Self {
         Self::of(random())
     }
 
@@ -76,6 +86,13 @@ fn checksum(body: &str) -> String {
     hex::encode(&sha256(body)[..CHECKSUM_DIGITS / 2])
 }
 
+/// 256 bits as text: random, or those of the key.
+async fn once(key: Option<&IdempotencyKey>, vault: &Vault) -> Result<String, VaultError> {
+    let Some(IdempotencyKey { scope, key, request_hash }) = key else { return Ok(random()) };
+    let of_key = vault.fingerprint("secret token", &format!("{scope}\0{key}\0{request_hash}")).await?;
+    Ok(BASE64.encode(hex::decode(of_key).expect("a fingerprint is hex")))
+}
+
 /// 256 random bits as text.
 pub(crate) fn random() -> String {
     let mut bytes = [0; 32];
@@ -89,7 +106,8 @@ mod tests {
 
     #[test]
     fn an_api_token_proves_its_form_without_a_query() {
-        let token = NewToken::api();
+        let body = random();
+        let token = NewToken::of(format!("{API}{body}{}", checksum(&body)));
         assert_eq!(hash_of_api_token(&token.plain), Some(token.hex()));
         let mut wrong = token.plain.clone();
         let last = if wrong.ends_with('0') { "1" } else { "0" };

@@ -12,11 +12,11 @@ use projections::projects::{EnvironmentRow, ProjectRow};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::body::{Body, nullable};
+use crate::body::{Body, Query, nullable};
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{Done, items};
+use crate::reply::{Done, Page, items};
 
 /// A new environment.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -45,9 +45,11 @@ pub(crate) struct ChangeEnvironment {
 pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
     project: Scoped<ProjectRow>,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let environments = projections::projects::environments(&platform.pool, project.it.id).await?;
-    Ok(items(environments.iter().map(view).collect(), None))
+    let (environments, next) = page.cut(environments, |row| row.environment.id.0)?;
+    Ok(items(environments.iter().map(view).collect(), next))
 }
 
 pub(crate) async fn create(

@@ -32,7 +32,7 @@ pub(super) async fn identify(platform: &Platform, parts: &Parts) -> Result<Princ
     if is_unsafe(&parts.method) {
         check_origin(platform, &parts.headers, &session)?;
     }
-    Ok(Principal::Session { user: session.user_id, session: session.id })
+    Ok(signed_in(session))
 }
 
 async fn by_bearer(platform: &Platform, bearer: &str) -> Result<Principal, ApiError> {
@@ -49,7 +49,11 @@ async fn by_bearer(platform: &Platform, bearer: &str) -> Result<Principal, ApiEr
         };
     }
     let session = session(platform, bearer).await?.ok_or_else(ApiError::unauthorized)?;
-    Ok(Principal::Session { user: session.user_id, session: session.id })
+    Ok(signed_in(session))
+}
+
+fn signed_in(session: Session) -> Principal {
+    Principal::Session { user: session.user_id, session: session.id, csrf_token: session.csrf_token }
 }
 
 async fn session(platform: &Platform, secret: &str) -> Result<Option<Session>, ApiError> {
@@ -63,11 +67,19 @@ fn check_origin(platform: &Platform, headers: &HeaderMap, session: &Session) -> 
     if text(headers, "sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return Err(foreign());
     }
-    if text(headers, "origin").is_some_and(|origin| origin != platform.settings.public_url) {
+    if headers.contains_key(header::ORIGIN) && !is_own_origin(headers, &platform.settings.public_url) {
         return Err(foreign());
     }
     let sent = text(headers, "x-csrf-token").unwrap_or_default();
     if bool::from(sent.as_bytes().ct_eq(session.csrf_token.as_bytes())) { Ok(()) } else { Err(foreign()) }
+}
+
+/// Whether the page came from here: from the public address, or from the name by which this request reached us.
+fn is_own_origin(headers: &HeaderMap, public_url: &str) -> bool {
+    let Some(origin) = text(headers, "origin") else { return false };
+    let public = public_url.split('/').take(3).collect::<Vec<_>>().join("/");
+    let host = text(headers, "host").unwrap_or("?");
+    origin == public || origin.split_once("://").is_some_and(|(_, authority)| authority == host)
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -78,4 +90,33 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .find_map(|(key, value)| (key == name).then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn own(origin: &'static str, host: &'static str) -> bool {
+        let headers = HeaderMap::from_iter([
+            (header::ORIGIN, HeaderValue::from_static(origin)),
+            (header::HOST, HeaderValue::from_static(host)),
+        ]);
+        is_own_origin(&headers, "https://admin.example.org/")
+    }
+
+    #[test]
+    fn only_our_own_pages_are_ours() {
+        assert!(own("https://admin.example.org", "behind-a-proxy:8080"));
+        assert!(own("http://10.0.0.7:8080", "10.0.0.7:8080"));
+        for (origin, host) in [
+            ("https://evil.example", "admin.example.org"),
+            ("https://admin.example.org.evil.example", "admin.example.org"),
+            ("http://10.0.0.7:9090", "10.0.0.7:8080"),
+            ("null", "admin.example.org"),
+        ] {
+            assert!(!own(origin, host), "{origin}");
+        }
+    }
 }

@@ -9,8 +9,9 @@ mod scope;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use commands::{Context, IdempotencyKey, Mode};
@@ -19,12 +20,14 @@ use domain::ids::{ProjectId, TeamId, TokenId, UserId};
 use domain::policy::{Action, Grant, Resource};
 use domain::project::TokenScope;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::error::{ApiError, ProblemBody};
-use crate::platform::Platform;
+use crate::error::{ApiError, ProblemBody, VERSION_MISMATCH};
+use crate::platform::{PATIENCE, Platform};
+use crate::reply::X_PROJECTION_LAG;
 
 pub(crate) use identify::cookie_name;
+pub use once::UnderWay;
 pub(crate) use scope::Scoped;
 
 /// What a route needs from who asks.
@@ -36,6 +39,8 @@ pub enum Needs {
     SignedIn,
     /// A right in the team named by `{team}`.
     Team(Resource, Action),
+    /// As `Team`; and to see the team is enough for who is named by `{user}`.
+    TeamOrSelf(Resource, Action),
     /// A right in the project named by `{project}`.
     Project(Resource, Action),
     /// A right in the project of the environment named by `{environment}`.
@@ -52,7 +57,7 @@ pub(crate) enum Principal {
     /// Nobody in particular.
     Nobody,
     /// A person with a session.
-    Session { user: UserId, session: domain::ids::SessionId },
+    Session { user: UserId, session: domain::ids::SessionId, csrf_token: String },
     /// A person's token.
     PersonalToken { token: TokenId, user: UserId },
     /// A project's token.
@@ -111,9 +116,15 @@ impl Caller {
         Context { actor: Actor::User(user), ..self.context(None) }
     }
 
-    /// A further command of the same request, which has a key of its own or none.
-    pub(crate) fn further(&self, team_id: Option<TeamId>) -> Context {
-        Context { key: None, expected_version: None, ..self.context(team_id) }
+    /// The circumstances of one of several commands of the same request. Each has a key of its own; the version is
+    /// asked for by the first alone, since the first changes it.
+    pub(crate) fn step(&self, team_id: Option<TeamId>, n: usize) -> Context {
+        let context = self.context(team_id);
+        if n == 0 {
+            return context;
+        }
+        let key = context.key.map(|key| IdempotencyKey { key: format!("{}/{n}", key.key), ..key });
+        Context { key, expected_version: None, ..context }
     }
 
     /// When the request came.
@@ -147,11 +158,16 @@ pub(crate) async fn gate(
     request: Request,
     next: Next,
 ) -> Response {
-    let id = request_id(request.headers());
+    let started = Instant::now();
+    let id = request_id(&request);
+    let (method, path) = (request.method().to_string(), request.extensions().get::<MatchedPath>().cloned());
     let response = match pass(&platform, needs, request, &id, next).await {
         Ok(response) => response,
         Err(error) => axum::response::IntoResponse::into_response(error),
     };
+    let route = path.map_or_else(String::new, |path| path.as_str().to_owned());
+    let labels = [("method", method), ("route", route), ("status", response.status().as_str().to_owned())];
+    metrics::histogram!("mastra_admin_http_seconds", &labels).record(started.elapsed());
     finish(response, &id)
 }
 
@@ -166,7 +182,14 @@ pub(crate) fn finish(mut response: Response, request_id: &str) -> Response {
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", id);
     }
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     headers.entry(http::header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
@@ -179,31 +202,69 @@ async fn pass(
     next: Next,
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
-    if let Some(position) = header(&parts.headers, "x-min-position") {
-        let position = position
-            .parse()
-            .map_err(|_| ApiError::field("X-Min-Position", "invalid", "must be a position of the log"))?;
-        platform.feed.wait_for(position, std::time::Duration::from_secs(2)).await;
+    // Who signs in anew is not refused for an old session that a program still sends.
+    let principal = match needs {
+        Needs::Public => Principal::Nobody,
+        _ => identify::identify(platform, &parts).await?,
+    };
+    if needs != Needs::Public && matches!(principal, Principal::Nobody) {
+        return Err(ApiError::unauthorized());
     }
-    let principal = identify::identify(platform, &parts).await?;
+    let lags = !has_reached_position(platform, &parts).await?;
     let (body, hash) = once::hash_body(&parts, body).await?;
     let mut caller = caller(platform, &parts, principal, id)?;
     caller.key = once::key(&caller.principal, &parts.headers, hash)?;
     scope::admit(platform, needs, &caller, &mut parts).await?;
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
+    let is_conditional = caller.expected_version.is_some();
     parts.extensions.insert(caller);
     let request = Request::from_parts(parts, body);
-    match key {
-        Some(key) => once::answer(platform, key, request, next).await,
-        None => Ok(next.run(request).await),
+    let mut response = match key {
+        Some(key) => once::answer(platform, key, request, next).await?,
+        None => next.run(request).await,
+    };
+    if !is_conditional {
+        lost_race(&mut response);
     }
+    if lags {
+        response.headers_mut().insert(X_PROJECTION_LAG, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// A version that the caller did not ask for is a race that was lost: 409, not 412.
+fn lost_race(response: &mut Response) {
+    let Some(ProblemBody(body)) = response.extensions_mut().get_mut() else { return };
+    if body["code"] == VERSION_MISMATCH {
+        body["status"] = StatusCode::CONFLICT.as_u16().into();
+        body["title"] = "Conflict".into();
+        body["code"] = "conflict".into();
+        body["type"] = "urn:mastra-admin:problem:conflict".into();
+        body["detail"] = "Somebody else changed this at the same time: read it again.".into();
+        *response.status_mut() = StatusCode::CONFLICT;
+    }
+}
+
+/// Reads may ask to see what an earlier command did: waits for it, as long as commands do.
+async fn has_reached_position(platform: &Platform, parts: &Parts) -> Result<bool, ApiError> {
+    let Some(position) = header(&parts.headers, "x-min-position").filter(|_| !is_unsafe(&parts.method))
+    else {
+        return Ok(true);
+    };
+    let position = position.parse().ok().filter(|position| *position >= 0);
+    let position = position
+        .ok_or_else(|| ApiError::field("X-Min-Position", "invalid", "must be a position of the log"))?;
+    Ok(platform.feed.wait_for(position, PATIENCE).await)
 }
 
 fn caller(platform: &Platform, parts: &Parts, principal: Principal, id: &str) -> Result<Caller, ApiError> {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    let query = parts.uri.query().unwrap_or_default();
-    let dry = form_urlencoded::parse(query.as_bytes()).any(|(key, value)| key == "dryRun" && value == "true");
     let unsafe_method = is_unsafe(&parts.method);
+    let dry = is_dry_run(parts)?;
+    if !unsafe_method && parameters(parts, "asOf").next().is_some() {
+        // The present is no answer to a question about the past.
+        return Err(ApiError::field("asOf", "not_supported", "is not understood here yet"));
+    }
     let expected_version = match header(&parts.headers, "if-match") {
         Some("*") | None => None,
         Some(_) if !unsafe_method => None,
@@ -220,6 +281,26 @@ fn caller(platform: &Platform, parts: &Parts, principal: Principal, id: &str) ->
         mode: if dry && unsafe_method { Mode::DryRun } else { Mode::Append },
         at: (platform.now)(),
     })
+}
+
+/// Whether only the events are wanted. What is neither yes nor no is refused: nobody meant it to happen.
+fn is_dry_run(parts: &Parts) -> Result<bool, ApiError> {
+    let mut dry = false;
+    for value in parameters(parts, "dryRun") {
+        dry = match value.as_str() {
+            "true" => true,
+            "false" => false,
+            _ => return Err(ApiError::field("dryRun", "invalid", "must be true or false")),
+        };
+    }
+    Ok(dry)
+}
+
+/// The values of a query parameter.
+fn parameters(parts: &Parts, name: &'static str) -> impl Iterator<Item = String> {
+    let query = parts.uri.query().unwrap_or_default();
+    let pairs = form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name);
+    pairs.map(|(_, value)| value.into_owned())
 }
 
 /// Methods that change something.
@@ -239,10 +320,17 @@ fn version(tag: &str) -> Result<i64, ApiError> {
         .map_err(|_| ApiError::field("If-Match", "invalid", "must be the ETag of an earlier answer"))
 }
 
-/// The caller's own id of the request, when it is harmless; a new one otherwise.
-pub(crate) fn request_id(headers: &HeaderMap) -> String {
-    let given = header(headers, "x-request-id").filter(|id| {
-        (8..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+/// The id of a request, for its answer, for logs and for the audit trail.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// The id that the outermost layer gave; else the caller's own, when it is harmless; else a new one.
+pub(crate) fn request_id(request: &Request) -> String {
+    if let Some(RequestId(id)) = request.extensions().get() {
+        return id.clone();
+    }
+    let given = header(request.headers(), "x-request-id").filter(|id| {
+        (1..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     });
     given.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
 }

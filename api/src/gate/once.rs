@@ -1,5 +1,8 @@
 //! `Idempotency-Key`: the same command twice is done once and answered the same.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -75,22 +78,45 @@ pub(super) fn key(
         ));
     };
     let scope = match principal {
-        Principal::Nobody => "nobody".to_owned(),
+        // Strangers never meet: without credentials only the same request is the same caller's.
+        Principal::Nobody => format!("nobody:{request_hash}"),
         Principal::Session { user, .. } | Principal::PersonalToken { user, .. } => format!("user:{user}"),
         Principal::ProjectToken { token, .. } => format!("token:{token}"),
     };
     Ok(Some(IdempotencyKey { scope, key: key.to_owned(), request_hash }))
 }
 
+/// Keys whose commands are under way in this process: a repeat waits for the first answer. Between processes the
+/// log settles which of two does it, and both show its result.
+#[derive(Default)]
+pub struct UnderWay(Mutex<HashMap<(String, String), Weak<Turn>>>);
+
+/// Whose turn it is among those with the same key.
+type Turn = tokio::sync::Mutex<()>;
+
+impl UnderWay {
+    fn lock(&self, key: &IdempotencyKey) -> Arc<Turn> {
+        let mut locks = self.0.lock().expect("no holder panics");
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let name = (key.scope.clone(), key.key.clone());
+        if let Some(lock) = locks.get(&name).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        locks.insert(name, Arc::downgrade(&lock));
+        lock
+    }
+}
+
 /// Answers as the first time, or lets the request through and remembers the answer.
-///
-/// Two requests at once both go through: the log settles which of them does it, and both show its result.
 pub(super) async fn answer(
     platform: &Platform,
     key: IdempotencyKey,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    let lock = platform.under_way.lock(&key);
+    let _one_at_a_time = lock.lock().await;
     let answers = Answers::new(platform.pool.clone(), platform.commands.vault());
     if let Some(first) = answers.find(&key).await? {
         if first.request_hash != key.request_hash {
@@ -131,4 +157,25 @@ fn again(first: FirstAnswer) -> Response {
     }
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_repeat_waits_for_the_first_and_nobody_else_does() {
+        let under_way = UnderWay::default();
+        let key = |key: &str| IdempotencyKey {
+            scope: "user:1".to_owned(),
+            key: key.to_owned(),
+            request_hash: String::new(),
+        };
+        let first = under_way.lock(&key("a"));
+        let held = first.lock().await;
+        assert!(under_way.lock(&key("a")).try_lock().is_err());
+        assert!(under_way.lock(&key("b")).try_lock().is_ok());
+        drop(held);
+        assert!(under_way.lock(&key("a")).try_lock().is_ok());
+    }
 }

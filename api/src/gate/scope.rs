@@ -3,8 +3,9 @@
 use axum::RequestPartsExt;
 use axum::extract::FromRequestParts;
 use commands::Context;
-use domain::ids::{ProjectId, TeamId};
-use domain::policy::{self, Action, Grant, Resource, Scope};
+use domain::ids::{ProjectId, TeamId, UserId};
+use domain::policy::{self, Action, Grant, Permission, Resource, Scope};
+use http::StatusCode;
 use http::request::Parts;
 use projections::builds::BuildRow;
 use projections::deployments::DeploymentRow;
@@ -38,6 +39,28 @@ impl<T> Scoped<T> {
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
     }
+
+    /// Refuses to give away in the team what the caller does not hold there.
+    pub(crate) async fn must_hold(
+        &self,
+        platform: &Platform,
+        permissions: &[Permission],
+    ) -> Result<(), ApiError> {
+        let held = unconditional(self.caller.grants(platform).await?);
+        let context = policy::Context { team_id: Some(self.team_id), ..policy::Context::default() };
+        let holds = |given: &&Permission| policy::allows(&held, given.resource, given.action, &context);
+        match permissions.iter().find(|given| !holds(given)) {
+            None => Ok(()),
+            Some(missing) => Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "not_held",
+                format!(
+                    "Nobody can give what he does not hold: the right to {} {}.",
+                    missing.action, missing.resource
+                ),
+            )),
+        }
+    }
 }
 
 impl<S: Send + Sync, T: Clone + Send + Sync + 'static> FromRequestParts<S> for Scoped<T> {
@@ -46,6 +69,14 @@ impl<S: Send + Sync, T: Clone + Send + Sync + 'static> FromRequestParts<S> for S
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::not_found)
     }
+}
+
+/// What is held without a condition. The rest could be given away without it.
+fn unconditional(mut grants: Vec<Grant>) -> Vec<Grant> {
+    for grant in &mut grants {
+        grant.permissions.retain(|permission| permission.conditions.is_empty());
+    }
+    grants
 }
 
 /// Everything that a caller holds.
@@ -73,14 +104,12 @@ pub(super) async fn admit(
         Needs::Public => return Ok(()),
         Needs::SignedIn => return caller.user().map(drop),
         Needs::Team(resource, action)
+        | Needs::TeamOrSelf(resource, action)
         | Needs::Project(resource, action)
         | Needs::Environment(resource, action)
         | Needs::Build(resource, action)
         | Needs::Deployment(resource, action) => (resource, action),
     };
-    if matches!(caller.principal, Principal::Nobody) {
-        return Err(ApiError::unauthorized());
-    }
     let params: Params = parts.extract().await?;
     let grants = grants(platform, &caller.principal).await?;
     let ask = Question { grants: &grants, resource, action, caller };
@@ -88,6 +117,14 @@ pub(super) async fn admit(
         Needs::Public | Needs::SignedIn => {}
         Needs::Team(..) => {
             let team = find_team(platform, params.text("team")).await?;
+            parts.extensions.insert(ask.scoped(team.id, None, team)?);
+        }
+        Needs::TeamOrSelf(..) => {
+            let team = find_team(platform, params.text("team")).await?;
+            let named = params.text("user").parse::<UserId>();
+            let is_self = caller.user().is_ok_and(|user| named.is_ok_and(|named| named == user));
+            let seeing = Question { resource: Resource::Team, action: Action::Read, ..ask };
+            let ask = if is_self { &seeing } else { &ask };
             parts.extensions.insert(ask.scoped(team.id, None, team)?);
         }
         Needs::Project(..) => {
@@ -118,6 +155,7 @@ pub(super) async fn admit(
 }
 
 /// Whether a caller may do something to something.
+#[derive(Clone, Copy)]
 struct Question<'a> {
     grants: &'a [Grant],
     resource: Resource,

@@ -9,7 +9,7 @@ use domain::sealed::purpose;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::gate::Caller;
+use crate::gate::{Caller, Principal};
 use crate::platform::Platform;
 use crate::reply::resource;
 
@@ -19,7 +19,11 @@ pub(crate) async fn handler(
 ) -> Result<Response, ApiError> {
     let id = caller.user()?;
     let version = projections::users::find(&platform.pool, id).await?.map_or(0, |user| user.version);
-    Ok(resource(view(&platform, id).await?, version))
+    let mut me = view(&platform, id).await?;
+    if let Principal::Session { csrf_token, .. } = &caller.principal {
+        me["csrfToken"] = csrf_token.as_str().into();
+    }
+    Ok(resource(me, version))
 }
 
 /// A user as the user sees it.
@@ -35,7 +39,8 @@ pub(crate) async fn view(platform: &Platform, id: UserId) -> Result<Value, ApiEr
         "email": vault.open_text(&user.email, purpose::USER_EMAIL).await?,
         "firstName": vault.open_text(&user.first_name, purpose::USER_FIRST_NAME).await?,
         "lastName": vault.open_text(&user.last_name, purpose::USER_LAST_NAME).await?,
-        "photoUrl": photo_url,
+        // A picture that was taken away is an empty text: the log has no other way to say so.
+        "photoUrl": photo_url.filter(|url| !url.is_empty()),
         "activeTeamId": user.active_team_id,
         "activeProjectId": user.active_project_id,
         "createdAt": user.created_at,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use domain::ids::TokenId;
+use commands::Receipt;
 use domain::user::UserCommand;
 use domain::values::DisplayName;
 use http::StatusCode;
@@ -14,11 +14,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::token::NewToken;
-use crate::body::{Body, Params};
+use crate::body::{Body, Params, Query};
 use crate::error::{ApiError, in_future};
 use crate::gate::Caller;
 use crate::platform::Platform;
-use crate::reply::{Done, items};
+use crate::reply::{Done, Page, items};
 
 /// A new personal token.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -32,9 +32,11 @@ pub(crate) struct CreateToken {
 pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
     caller: Caller,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let tokens = projections::tokens::of_user(&platform.pool, caller.user()?).await?;
-    Ok(items(tokens.iter().map(view).collect(), None))
+    let (tokens, next) = page.cut(tokens, |row| row.id.0)?;
+    Ok(items(tokens.iter().map(view).collect(), next))
 }
 
 pub(crate) async fn create(
@@ -44,19 +46,39 @@ pub(crate) async fn create(
 ) -> Result<Done, ApiError> {
     let user = caller.user()?;
     in_future("expiresAt", expires_at, caller.at())?;
-    let (token, token_id) = (NewToken::api(), platform.new_id::<TokenId>());
+    let context = caller.context(None);
+    let token = NewToken::api(context.key.as_ref(), platform.commands.vault()).await?;
+    let fresh = TokenRow {
+        id: platform.new_id(),
+        user_id: Some(user),
+        project_id: None,
+        name: name.to_string(),
+        prefix: token.prefix(),
+        scopes: vec![],
+        expires_at,
+        created_at: context.at,
+    };
     let command = UserCommand::CreateUserToken {
-        token_id,
+        token_id: fresh.id,
         name,
         hash: token.hex(),
         prefix: token.prefix(),
         expires_at,
     };
-    let receipt = platform.commands.user(user, command, &caller.context(None)).await?;
-    Done::new(&platform, StatusCode::CREATED, receipt, async || {
-        let tokens = projections::tokens::of_user(&platform.pool, user).await?;
-        let row = tokens.iter().find(|row| row.id == token_id).ok_or_else(ApiError::not_found)?;
-        Ok(json!({ "token": view(row), "plainToken": token.plain }))
+    let receipt = platform.commands.user(user, command, &context).await?;
+    made(&platform, receipt, token, fresh).await
+}
+
+/// Answers with a token that was made: `fresh`, or with a repeated key that of the first time.
+pub(crate) async fn made(
+    platform: &Platform,
+    receipt: Receipt,
+    token: NewToken,
+    fresh: TokenRow,
+) -> Result<Done, ApiError> {
+    Done::new(platform, StatusCode::CREATED, receipt, async || {
+        let row = projections::tokens::find_by_hash(&platform.pool, &token.hex()).await?;
+        Ok(json!({ "token": view(&row.unwrap_or(fresh)), "plainToken": token.plain }))
     })
     .await
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use commands::Receipt;
+use axum::response::{IntoResponse, Response};
+use commands::{CommandError, Receipt};
 use domain::ids::{ProjectId, TeamId, UserId};
 use domain::policy::{self, Action, Resource};
 use domain::sealed::{KeyOwner, Sealed, purpose};
@@ -27,7 +28,10 @@ pub(crate) struct ChangeMe {
     first_name: Option<PersonName>,
     #[schema(value_type = Option<String>)]
     last_name: Option<PersonName>,
-    photo_url: Option<String>,
+    /// An https address; null for none.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    photo_url: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     active_team_id: Option<Option<TeamId>>,
@@ -40,7 +44,7 @@ pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
     caller: Caller,
     Body(change): Body<ChangeMe>,
-) -> Result<Done, ApiError> {
+) -> Result<Response, ApiError> {
     let id = caller.user()?;
     check(&platform, &caller, &change).await?;
     let context = caller.context(None);
@@ -51,33 +55,45 @@ pub(crate) async fn handler(
             vault.seal(KeyOwner::User(id), purpose, platform.new_id(), text.as_bytes(), context.at).await?;
         Ok(Some(sealed))
     };
-    let profile = UserCommand::ChangeUserProfile {
-        first_name: seal(purpose::USER_FIRST_NAME, change.first_name.as_ref().map(PersonName::as_str))
-            .await?,
-        last_name: seal(purpose::USER_LAST_NAME, change.last_name.as_ref().map(PersonName::as_str)).await?,
-        photo_url: seal(purpose::USER_PHOTO_URL, change.photo_url.as_deref()).await?,
+    let mut commands = Vec::new();
+    if change.first_name.is_some() || change.last_name.is_some() || change.photo_url.is_some() {
+        let (first, last) = (change.first_name.as_ref(), change.last_name.as_ref());
+        let photo = change.photo_url.as_ref().map(|url| url.as_deref().unwrap_or_default());
+        commands.push(UserCommand::ChangeUserProfile {
+            first_name: seal(purpose::USER_FIRST_NAME, first.map(PersonName::as_str)).await?,
+            last_name: seal(purpose::USER_LAST_NAME, last.map(PersonName::as_str)).await?,
+            photo_url: seal(purpose::USER_PHOTO_URL, photo).await?,
+        });
+    }
+    commands.extend(change.active_team_id.map(|team_id| UserCommand::SwitchActiveTeam { team_id }));
+    commands
+        .extend(change.active_project_id.map(|project_id| UserCommand::SwitchActiveProject { project_id }));
+    let Some(receipt) = carry_out(&platform, id, commands, &caller).await? else {
+        return show::handler(State(platform), caller).await;
     };
-    let mut receipt: Receipt = platform.commands.user(id, profile, &context).await?;
-    if let Some(team_id) = change.active_team_id {
-        receipt = further(&platform, id, UserCommand::SwitchActiveTeam { team_id }, &caller).await?;
-    }
-    if let Some(project_id) = change.active_project_id {
-        receipt = further(&platform, id, UserCommand::SwitchActiveProject { project_id }, &caller).await?;
-    }
-    Done::new(&platform, StatusCode::OK, receipt, async || show::view(&platform, id).await).await
+    let done = Done::new(&platform, StatusCode::OK, receipt, async || show::view(&platform, id).await);
+    Ok(done.await?.into_response())
 }
 
-async fn further(
+/// One command after the other. A dry run shows the events of all of them.
+async fn carry_out(
     platform: &Platform,
     id: UserId,
-    command: UserCommand,
+    commands: Vec<UserCommand>,
     caller: &Caller,
-) -> Result<Receipt, ApiError> {
-    Ok(platform.commands.user(id, command, &caller.further(None)).await?)
+) -> Result<Option<Receipt>, ApiError> {
+    let (mut last, mut shown) = (None, Vec::new());
+    for (n, command) in commands.into_iter().enumerate() {
+        match platform.commands.user(id, command, &caller.step(None, n)).await {
+            Err(CommandError::DryRun(events)) => shown.extend(events),
+            answer => last = Some(answer?),
+        }
+    }
+    if caller.is_dry_run() { Err(ApiError::DryRun(shown)) } else { Ok(last) }
 }
 
 async fn check(platform: &Platform, caller: &Caller, change: &ChangeMe) -> Result<(), ApiError> {
-    if let Some(url) = &change.photo_url
+    if let Some(Some(url)) = &change.photo_url
         && (url.len() > 2048 || !url.starts_with("https://") || url.chars().any(char::is_control))
     {
         return Err(ApiError::field("photoUrl", "invalid", "must be an https address"));

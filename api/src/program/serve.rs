@@ -1,5 +1,6 @@
 //! `mastra-admin serve`: everything wired, started in order, ended in reverse.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,6 +87,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         router: router.clone(),
         sessions: Sessions::new(pool.clone()),
         throttle: Default::default(),
+        under_way: Default::default(),
         metrics,
         now: Utc::now,
         settings: Settings {
@@ -126,6 +128,17 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     ended
 }
 
+/// Forgets what is over, now and every hour.
+async fn keep_house(platform: &Platform) -> Infallible {
+    let mut hour = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        hour.tick().await;
+        if let Err(error) = platform.forget_old().await {
+            tracing::warn!(%error, "what is over could not be forgotten: {error}");
+        }
+    }
+}
+
 /// Ends every deployed server as it would want to be ended; the next start of the platform starts them again.
 async fn stop_servers(platform: &Platform, runner: &dyn Runner) {
     match projections::deployments::all_running(&platform.pool).await {
@@ -147,13 +160,14 @@ async fn listen(
     crashed: impl Future<Output = anyhow::Error>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let app = api::app(platform).into_make_service_with_connect_info::<SocketAddr>();
+    let app = api::app(platform.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let stopped = stop.clone();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await });
     let server = tokio::spawn(server.into_future());
     let ended = tokio::select! {
         () = signal() => Ok(()),
         error = crashed => Err(error),
+        never = keep_house(&platform) => match never {},
     };
     stop.cancel();
     // Streams that never end are cut.

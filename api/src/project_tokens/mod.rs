@@ -5,21 +5,21 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use domain::ids::TokenId;
 use domain::project::{ProjectCommand, TokenScope};
 use domain::values::DisplayName;
 use http::StatusCode;
 use projections::projects::ProjectRow;
+use projections::tokens::TokenRow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::token::NewToken;
-use crate::body::{Body, Params};
+use crate::body::{Body, Params, Query};
 use crate::error::{ApiError, in_future};
 use crate::gate::Scoped;
-use crate::me::tokens::view;
+use crate::me::tokens::{made, view};
 use crate::platform::Platform;
-use crate::reply::{Done, items};
+use crate::reply::{Done, Page, items};
 
 /// A new project token.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -36,9 +36,11 @@ pub(crate) struct CreateToken {
 pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
     project: Scoped<ProjectRow>,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let tokens = projections::tokens::of_project(&platform.pool, project.it.id).await?;
-    Ok(items(tokens.iter().map(view).collect(), None))
+    let (tokens, next) = page.cut(tokens, |row| row.id.0)?;
+    Ok(items(tokens.iter().map(view).collect(), next))
 }
 
 pub(crate) async fn create(
@@ -51,16 +53,22 @@ pub(crate) async fn create(
     if scopes.is_empty() {
         return Err(ApiError::field("scopes", "required", "must name at least one scope"));
     }
-    let (id, token, token_id) = (project.it.id, NewToken::api(), platform.new_id::<TokenId>());
-    let (hash, prefix) = (token.hex(), token.prefix());
+    let (id, context) = (project.it.id, project.context());
+    let token = NewToken::api(context.key.as_ref(), platform.commands.vault()).await?;
+    let fresh = TokenRow {
+        id: platform.new_id(),
+        user_id: None,
+        project_id: Some(id),
+        name: name.to_string(),
+        prefix: token.prefix(),
+        scopes: scopes.clone(),
+        expires_at,
+        created_at: context.at,
+    };
+    let (token_id, hash, prefix) = (fresh.id, token.hex(), token.prefix());
     let command = ProjectCommand::CreateProjectToken { token_id, name, hash, prefix, scopes, expires_at };
-    let receipt = platform.commands.project(id, command, &project.context()).await?;
-    Done::new(&platform, StatusCode::CREATED, receipt, async || {
-        let tokens = projections::tokens::of_project(&platform.pool, id).await?;
-        let row = tokens.iter().find(|row| row.id == token_id).ok_or_else(ApiError::not_found)?;
-        Ok(json!({ "token": view(row), "plainToken": token.plain }))
-    })
-    .await
+    let receipt = platform.commands.project(id, command, &context).await?;
+    made(&platform, receipt, token, fresh).await
 }
 
 pub(crate) async fn delete(

@@ -11,11 +11,11 @@ use projections::teams::TeamRow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::body::Body;
+use crate::body::{Body, Query};
 use crate::error::ApiError;
 use crate::gate::{Caller, Scoped};
 use crate::platform::Platform;
-use crate::reply::items;
+use crate::reply::{Page, items};
 
 /// A question about one's own rights.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -56,8 +56,10 @@ pub(crate) async fn builtin() -> Json<Value> {
 pub(crate) async fn of_team(
     State(platform): State<Arc<Platform>>,
     team: Scoped<TeamRow>,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let roles = projections::roles::of_team(&platform.pool, team.it.id).await?;
+    let (roles, next) = page.cut(roles, |role| role.id.0)?;
     let view = roles.iter().map(|role| {
         json!({
             "id": role.id,
@@ -70,7 +72,7 @@ pub(crate) async fn of_team(
             "createdAt": role.created_at,
         })
     });
-    Ok(items(view.collect(), None))
+    Ok(items(view.collect(), next))
 }
 
 pub(crate) async fn check(

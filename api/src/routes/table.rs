@@ -4,7 +4,7 @@ use domain::policy::Action::{Create, Delete, Execute, Read, Update};
 use domain::policy::Resource as On;
 
 use super::{PAGE, Route, delete, get, patch, post, put};
-use crate::gate::Needs::{Build, Deployment, Environment, Project, Public, SignedIn, Team};
+use crate::gate::Needs::{Build, Deployment, Environment, Project, Public, SignedIn, Team, TeamOrSelf};
 use crate::{
     audit, auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system,
     teams,
@@ -46,12 +46,18 @@ fn people_routes() -> Vec<Route> {
         post("/api/v1/auth/logout", SignedIn, "Ends the session that asks", auth::logout::handler),
         post("/api/v1/auth/password", SignedIn, "Sets another password", auth::change_password::handler)
             .body::<auth::change_password::ChangePassword>(),
-        get("/api/v1/auth/sessions", SignedIn, "Where one is signed in", auth::sessions::list),
+        get("/api/v1/auth/sessions", SignedIn, "Where one is signed in", auth::sessions::list).query(PAGE),
+        delete(
+            "/api/v1/auth/sessions",
+            SignedIn,
+            "Ends all sessions but the one that asks",
+            auth::sessions::delete_others,
+        ),
         delete("/api/v1/auth/sessions/{session}", SignedIn, "Ends a session", auth::sessions::delete),
         get("/api/v1/me", SignedIn, "Who asks", me::show::handler),
         patch("/api/v1/me", SignedIn, "Changes name, picture, and where one looks", me::update::handler)
             .body::<me::update::ChangeMe>(),
-        get("/api/v1/me/tokens", SignedIn, "Personal API tokens", me::tokens::list),
+        get("/api/v1/me/tokens", SignedIn, "Personal API tokens", me::tokens::list).query(PAGE),
         post("/api/v1/me/tokens", SignedIn, "Makes a personal API token", me::tokens::create)
             .body::<me::tokens::CreateToken>()
             .status(201),
@@ -85,7 +91,8 @@ fn team_routes() -> Vec<Route> {
             Team(On::TeamMembers, Read),
             "Who belongs to a team",
             members::list,
-        ),
+        )
+        .query(PAGE),
         patch(
             "/api/v1/teams/{team}/members/{user}",
             Team(On::TeamMembers, Update),
@@ -95,8 +102,8 @@ fn team_routes() -> Vec<Route> {
         .body::<members::ChangeRole>(),
         delete(
             "/api/v1/teams/{team}/members/{user}",
-            Team(On::TeamMembers, Delete),
-            "Ends a membership",
+            TeamOrSelf(On::TeamMembers, Delete),
+            "Ends a membership; everybody may end his own",
             members::delete,
         ),
         get(
@@ -104,7 +111,8 @@ fn team_routes() -> Vec<Route> {
             Team(On::TeamInvites, Read),
             "Who was invited",
             invites::list::handler,
-        ),
+        )
+        .query(PAGE),
         post(
             "/api/v1/teams/{team}/invites",
             Team(On::TeamInvites, Create),
@@ -124,7 +132,8 @@ fn team_routes() -> Vec<Route> {
             Team(On::TeamMembers, Read),
             "Custom roles of a team",
             roles::of_team,
-        ),
+        )
+        .query(PAGE),
         get("/api/v1/teams/{team}/audit", Team(On::Audit, Read), "Who did what", audit::list).query(&[
             "actor",
             "resource",
@@ -176,7 +185,8 @@ fn project_routes() -> Vec<Route> {
             Project(On::Project, Read),
             "Environments of a project",
             environments::list,
-        ),
+        )
+        .query(PAGE),
         post(
             "/api/v1/projects/{project}/environments",
             Project(On::Project, Update),
@@ -237,7 +247,8 @@ fn project_routes() -> Vec<Route> {
             Project(On::ProjectTokens, Read),
             "API tokens of a project",
             project_tokens::list,
-        ),
+        )
+        .query(PAGE),
         post(
             "/api/v1/projects/{project}/tokens",
             Project(On::ProjectTokens, Create),

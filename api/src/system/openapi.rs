@@ -64,6 +64,7 @@ fn operation(route: &Route) -> Value {
         _ => json!([{ "bearer": [] }, { "cookie": [] }]),
     };
     if let Needs::Team(resource, action)
+    | Needs::TeamOrSelf(resource, action)
     | Needs::Project(resource, action)
     | Needs::Environment(resource, action)
     | Needs::Build(resource, action)

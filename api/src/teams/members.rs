@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use domain::ids::UserId;
+use domain::policy::BuiltinRole;
 use domain::sealed::purpose;
 use domain::team::{MemberRole, TeamCommand};
 use http::StatusCode;
@@ -13,11 +14,11 @@ use projections::users::UserRow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::body::{Body, Params};
+use crate::body::{Body, Params, Query};
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{Done, items};
+use crate::reply::{Done, Page, items};
 
 /// Another role.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -30,8 +31,10 @@ pub(crate) struct ChangeRole {
 pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
     team: Scoped<TeamRow>,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let members = projections::teams::members(&platform.pool, team.it.id).await?;
+    let (members, next) = page.cut(members, |member| member.user_id.0)?;
     let ids: Vec<UserId> = members.iter().map(|member| member.user_id).collect();
     let users = projections::users::find_all(&platform.pool, &ids).await?;
     let mut views = Vec::with_capacity(members.len());
@@ -39,7 +42,7 @@ pub(crate) async fn list(
         let user = users.iter().find(|user| user.id == member.user_id);
         views.push(view(&platform, member, user).await?);
     }
-    Ok(items(views, None))
+    Ok(items(views, next))
 }
 
 pub(crate) async fn update(
@@ -50,6 +53,7 @@ pub(crate) async fn update(
 ) -> Result<Done, ApiError> {
     let user_id: UserId = params.id("user")?;
     let by = role_of_caller(&platform, &team).await?;
+    team.must_hold(&platform, &BuiltinRole::from(role).permissions()).await?;
     let command = TeamCommand::ChangeMemberRole { user_id, role, by };
     let receipt = platform.commands.team(team.it.id, command, &team.context()).await?;
     Done::new(&platform, StatusCode::OK, receipt, async || {
@@ -62,6 +66,7 @@ pub(crate) async fn update(
     .await
 }
 
+/// Also for who leaves.
 pub(crate) async fn delete(
     State(platform): State<Arc<Platform>>,
     team: Scoped<TeamRow>,
@@ -75,14 +80,14 @@ pub(crate) async fn delete(
         .await
 }
 
-/// The rank of who asks: only owners touch owners. Whoever got in by another role ranks as admin.
+/// The rank of who asks: only owners touch owners. Whoever got in by another role alone has the least.
 pub(crate) async fn role_of_caller(
     platform: &Platform,
     team: &Scoped<TeamRow>,
 ) -> Result<MemberRole, ApiError> {
     let user = team.caller().user()?;
     let role = projections::teams::membership(&platform.pool, team.it.id, user).await?;
-    Ok(role.unwrap_or(MemberRole::Admin))
+    Ok(role.unwrap_or(MemberRole::Viewer))
 }
 
 async fn view(platform: &Platform, member: &MemberRow, user: Option<&UserRow>) -> Result<Value, ApiError> {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use chrono::Duration;
 use domain::ids::InviteId;
+use domain::policy::BuiltinRole;
 use domain::sealed::{KeyOwner, purpose};
 use domain::team::{MemberRole, TeamCommand};
 use domain::values::Email;
 use http::StatusCode;
-use projections::teams::TeamRow;
+use projections::teams::{InviteRow, TeamRow};
 use serde::Deserialize;
 
 use crate::auth::token::NewToken;
@@ -39,34 +40,46 @@ pub(crate) async fn handler(
     team: Scoped<TeamRow>,
     Body(CreateInvite { email, role }): Body<CreateInvite>,
 ) -> Result<Done, ApiError> {
-    let (invite_id, token): (InviteId, _) = (platform.new_id(), NewToken::secret());
     let (context, vault) = (team.context(), platform.commands.vault());
-    let owner = KeyOwner::Invite(invite_id);
+    let invited_by = team.caller().user()?;
+    let by = role_of_caller(&platform, &team).await?;
+    team.must_hold(&platform, &BuiltinRole::from(role).permissions()).await?;
+    let token = NewToken::invite(context.key.as_ref(), vault).await?;
+    let invite_id: InviteId = platform.new_id();
     let email_hash = vault.fingerprint(purpose::EMAIL_HASH, &email.comparable()).await?;
     let invitee = projections::users::find_by_email_hash(&platform.pool, &email_hash).await?;
     let seal = async |purpose: &str, text: &str| {
+        let owner = KeyOwner::Invite(invite_id);
         vault.seal(owner, purpose, platform.new_id(), text.as_bytes(), context.at).await
+    };
+    let fresh = InviteRow {
+        id: invite_id,
+        team_id: team.it.id,
+        email: seal(purpose::INVITE_EMAIL, email.as_str()).await?,
+        email_hash,
+        role,
+        invited_by,
+        status: "pending".to_owned(),
+        expires_at: context.at + VALID,
+        created_at: context.at,
     };
     let command = TeamCommand::InviteMember {
         invite_id,
-        email: seal(purpose::INVITE_EMAIL, email.as_str()).await?,
-        email_hash: email_hash.clone(),
+        email: fresh.email.clone(),
+        email_hash: fresh.email_hash.clone(),
         role,
         token_hash: token.hex(),
         token: seal(purpose::INVITE_TOKEN, &token.plain).await?,
-        invited_by: team.caller().user()?,
-        by: role_of_caller(&platform, &team).await?,
+        invited_by,
+        by,
         invitee: invitee.map(|user| user.id),
-        expires_at: context.at + VALID,
+        expires_at: fresh.expires_at,
     };
     let receipt = platform.commands.team(team.it.id, command, &context).await?;
     Done::new(&platform, StatusCode::CREATED, receipt, async || {
-        let invites = projections::teams::invites(&platform.pool, team.it.id).await?;
-        // With a repeated key it is the invite of the first time: the open one of this address.
-        let open = |invite: &&projections::teams::InviteRow| {
-            invite.id == invite_id || (invite.email_hash == email_hash && invite.status == "pending")
-        };
-        list::view(&platform, invites.iter().find(open).ok_or_else(ApiError::not_found)?).await
+        // With a repeated key it is the invite of the first time.
+        let row = projections::teams::find_invite(&platform.pool, &token.hex()).await?;
+        list::view(&platform, &row.unwrap_or(fresh)).await
     })
     .await
 }

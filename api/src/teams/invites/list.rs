@@ -8,20 +8,24 @@ use domain::sealed::purpose;
 use projections::teams::{InviteRow, TeamRow};
 use serde_json::{Value, json};
 
+use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::items;
+use crate::reply::{Page, items};
 
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
     team: Scoped<TeamRow>,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut views = Vec::new();
-    for invite in projections::teams::invites(&platform.pool, team.it.id).await? {
-        views.push(view(&platform, &invite).await?);
+    let invites = projections::teams::invites(&platform.pool, team.it.id).await?;
+    let (invites, next) = page.cut(invites, |invite| invite.id.0)?;
+    let mut views = Vec::with_capacity(invites.len());
+    for invite in &invites {
+        views.push(view(&platform, invite).await?);
     }
-    Ok(items(views, None))
+    Ok(items(views, next))
 }
 
 /// An invite without its secret.
