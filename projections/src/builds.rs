@@ -167,6 +167,10 @@ impl Consumer for Builds {
         &["builds"]
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.fact, Fact::Build(..))
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         use BuildEvent::*;
         let Fact::Build(id, event) = &recorded.fact else { return Ok(()) };

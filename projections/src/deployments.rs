@@ -234,6 +234,10 @@ impl Consumer for Deployments {
         &["deployments"]
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.fact, Fact::Deployment(..))
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         use DeploymentEvent::*;
         let Fact::Deployment(id, event) = &recorded.fact else { return Ok(()) };

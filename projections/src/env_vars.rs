@@ -135,7 +135,7 @@ impl Consumer for EnvVars {
     }
 
     fn version(&self) -> i32 {
-        1
+        2
     }
 
     fn tables(&self) -> &'static str {
@@ -143,12 +143,14 @@ impl Consumer for EnvVars {
             project_id     uuid        NOT NULL,
             key            text        NOT NULL,
             environment_id uuid,
+            -- The environment as a part of the key, which cannot be null.
+            place          text        GENERATED ALWAYS AS (coalesce(environment_id::text, 'all')) STORED,
             value          jsonb       NOT NULL,
             sensitive      boolean     NOT NULL,
             availability   text        NOT NULL,
             created_at     timestamptz NOT NULL,
             updated_at     timestamptz NOT NULL,
-            UNIQUE NULLS NOT DISTINCT (project_id, key, environment_id)
+            PRIMARY KEY (project_id, key, place)
         );
         CREATE TABLE env_var_values (
             id         uuid  PRIMARY KEY,
@@ -170,6 +172,10 @@ impl Consumer for EnvVars {
 
     fn table_names(&self) -> &'static [&'static str] {
         &["env_vars", "env_var_values", "env_var_changes"]
+    }
+
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.fact, Fact::Project(..))
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
@@ -222,7 +228,7 @@ async fn set(
     sqlx::query(
         "INSERT INTO env_vars (project_id, key, environment_id, value, sensitive, availability, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
-         ON CONFLICT (project_id, key, environment_id) DO UPDATE
+         ON CONFLICT (project_id, key, place) DO UPDATE
             SET value = excluded.value, sensitive = excluded.sensitive, availability = excluded.availability,
                 updated_at = excluded.updated_at",
     )

@@ -1,7 +1,7 @@
 //! The read side: tables that can be thrown away and made again from the log.
 //!
 //! A read model is a module: its rows, its queries, its tables and its `apply`. [`read_models`] lists them all;
-//! [`feed`] brings them the events, [`rebuild`] makes them anew and proves that they are right.
+//! [`feed`] brings them the events, [`rebuild`] makes them anew, [`verify`] proves that they are right.
 
 pub mod audit_trail;
 pub mod builds;
@@ -15,9 +15,11 @@ pub mod rebuild;
 pub mod roles;
 pub mod routes;
 mod row;
+mod shadow;
 pub mod teams;
 pub mod tokens;
 pub mod users;
+pub mod verify;
 pub mod work;
 
 use std::sync::Arc;

@@ -147,6 +147,10 @@ impl Consumer for Projects {
         &["projects", "environments"]
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.fact, Fact::Project(..) | Fact::Team(..))
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         use ProjectEvent::*;
         if let Fact::Team(id, TeamEvent::TeamDeleted { .. }) = &recorded.fact {

@@ -92,6 +92,10 @@ impl Consumer for Routes {
         &["route_teams", "route_projects", "route_environments", "route_servers"]
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.fact, Fact::Team(..) | Fact::Project(..) | Fact::Deployment(..))
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         let query = match &recorded.fact {
             Fact::Team(id, TeamEvent::TeamCreated { slug, .. } | TeamEvent::TeamRenamed { slug, .. }) => {

@@ -103,6 +103,10 @@ impl Consumer for Tokens {
         &["tokens"]
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.fact, Fact::User(..) | Fact::Project(..))
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         let no_scopes = vec![];
         let (user, project, token_id, name, hash, prefix, scopes, expires_at) = match &recorded.fact {

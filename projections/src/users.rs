@@ -138,6 +138,10 @@ impl Consumer for Users {
         &["users"]
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.fact, Fact::User(..))
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         let Fact::User(id, event) = &recorded.fact else { return Ok(()) };
         let query = match event {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::ids::{EventId, WorkId};
 use serde_json::Value;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 
 use crate::row::Columns;
@@ -91,8 +92,11 @@ pub async fn enqueue(db: &mut PgConnection, work: &NewWork) -> sqlx::Result<()> 
     .map(drop)
 }
 
-/// Takes the next work of a process whose time has come, if there is any whose lane is free. Work whose holder
-/// has been silent past its lease is taken over.
+/// Takes the work of a process whose time has come first, if there is any whose lane is free. Work whose holder
+/// has been silent past its lease is taken over, before anything else of its lane.
+///
+/// Two workers may look at two rows of one lane at once, and neither sees that the other takes his. So the lane is
+/// locked for the rest of the transaction before the last look, which then sees all.
 pub async fn claim(
     pool: &PgPool,
     process: &str,
@@ -100,33 +104,51 @@ pub async fn claim(
     now: DateTime<Utc>,
     lease: Duration,
 ) -> sqlx::Result<Option<Claimed>> {
-    let mut db = pool.begin().await?;
-    // One taker of a process at a time, so that nobody judges a lane by what another is about to change.
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('work/' || $1, 0))")
+    loop {
+        let mut db = pool.begin().await?;
+        let candidate = sqlx::query(
+            "SELECT w.id, w.lane FROM work w
+              WHERE w.process = $1
+                AND (w.state = 'ready' AND w.run_at <= $2 OR w.state = 'running' AND w.lease_until < $2)
+                AND NOT EXISTS (SELECT FROM work o WHERE o.lane = w.lane AND o.state = 'running' AND o.id <> w.id)
+              ORDER BY w.run_at, w.cause_position, w.id LIMIT 1 FOR UPDATE SKIP LOCKED",
+        )
         .bind(process)
-        .execute(&mut *db)
+        .bind(now)
+        .fetch_optional(&mut *db)
         .await?;
-    let row = sqlx::query(
-        "UPDATE work SET state = 'running', attempts = attempts + 1, lease_owner = $2, lease_until = $4,
-                         fence = nextval('work_fence')
-          WHERE id = (
-                SELECT w.id FROM work w
-                 WHERE w.process = $1
-                   AND ((w.state = 'ready' AND w.run_at <= $3) OR (w.state = 'running' AND w.lease_until < $3))
-                   AND NOT EXISTS (SELECT FROM work o
-                                    WHERE o.lane = w.lane AND o.id <> w.id AND o.state = 'running'
-                                      AND o.lease_until >= $3)
-                 ORDER BY w.run_at, w.id LIMIT 1 FOR UPDATE SKIP LOCKED)
+        let Some(candidate) = candidate else { return Ok(None) };
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('lane/' || $1, 0))")
+            .bind(candidate.try_get::<&str, _>("lane")?)
+            .execute(&mut *db)
+            .await?;
+        let id: WorkId = candidate.id("id")?;
+        if let Some(claimed) = take(&mut db, id, worker, now + lease).await? {
+            db.commit().await?;
+            return Ok(Some(claimed));
+        }
+        // Another worker was faster in this lane; the next look does not see the lane any more.
+        db.rollback().await?;
+    }
+}
+
+async fn take(
+    db: &mut PgConnection,
+    id: WorkId,
+    worker: &str,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<Claimed>> {
+    sqlx::query(
+        "UPDATE work w SET state = 'running', attempts = attempts + 1, lease_owner = $2, lease_until = $3,
+                           fence = nextval('work_fence')
+          WHERE w.id = $1
+            AND NOT EXISTS (SELECT FROM work o WHERE o.lane = w.lane AND o.state = 'running' AND o.id <> w.id)
         RETURNING id, process, key, payload, attempts, fence, cause_event, cause_position, correlation, last_error",
     )
-    .bind(process)
+    .bind(id.0)
     .bind(worker)
-    .bind(now)
-    .bind(now + lease)
-    .fetch_optional(&mut *db)
-    .await?;
-    db.commit().await?;
-    row.map(|row| {
+    .bind(until)
+    .try_map(|row: PgRow| {
         Ok(Claimed {
             id: row.id("id")?,
             process: row.try_get("process")?,
@@ -140,7 +162,8 @@ pub async fn claim(
             last_error: row.try_get("last_error")?,
         })
     })
-    .transpose()
+    .fetch_optional(db)
+    .await
 }
 
 /// Keeps work; `false` when another has it.

@@ -1,12 +1,13 @@
 //! Everything that needs a database: one binary, one file an area.
 
-#![expect(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not their helpers")]
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
 mod architecture;
 mod auth;
 mod bad_input;
 mod deployments;
 mod env_vars;
+mod feed;
 mod http_contract;
 mod log;
 mod log_lines;
@@ -19,3 +20,4 @@ mod replay_tool;
 mod stock_postgres_es;
 mod teams;
 mod vault;
+mod work;

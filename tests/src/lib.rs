@@ -6,4 +6,5 @@ pub mod client;
 pub mod people;
 pub mod postgres;
 pub mod repository;
+pub mod tape;
 pub mod world;

@@ -1,58 +1,82 @@
-//! The feed: brings the events of the log to their consumers, in order, each exactly once in effect.
+//! The feed: every consumer reads the log in order, from its checkpoint, as soon as something is appended.
 //!
-//! Invariant: rows and checkpoint of a consumer move in one transaction, under a fence that only the present
-//! holder of its lease has.
+//! Invariants: rows and checkpoint of a consumer move in one transaction. Whoever has lost the lease moves neither:
+//! the checkpoint names the fence of the lease. No event is ever left out: one that cannot be taken in stops its
+//! consumer there, in sight of the operator.
 
-mod consume;
-mod listen;
+mod bell;
+mod lease;
+mod seat;
+mod setup;
+mod source;
+mod status;
+mod watermark;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::fact::Recorded;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
-/// How often a waiter looks at the table when another process holds the leases.
-const ELSEWHERE: Duration = Duration::from_millis(20);
+use self::bell::Bell;
+use self::seat::Seat;
+use self::source::Source;
+use self::watermark::Watermark;
+use crate::rebuild::{self, RebuildError};
 
-/// Somebody who reads the log: a read model or a process.
+pub(crate) use setup::{create, prepare};
+pub(crate) use source::Batch;
+pub use status::{Checkpoint, Progress, Stall, checkpoints, is_settled};
+
+/// Events in one transaction of a consumer.
+pub(crate) const BATCH: usize = 500;
+
+/// Reads the log in order: a read model with tables of its own, or a process, which has none.
 #[async_trait]
 pub trait Consumer: Send + Sync {
-    /// The key of its checkpoint.
+    /// The key of its checkpoint: stored, never changed.
     fn name(&self) -> &'static str;
 
-    /// Raised when its tables change: it is then built anew.
+    /// Raised with every change of its tables or of what it writes to them: they are then built anew.
     fn version(&self) -> i32;
 
-    /// DDL of its tables, without a schema.
+    /// The statements that make its tables. Their names are unqualified: run where they are to belong.
     fn tables(&self) -> &'static str;
 
-    /// Names of its tables.
+    /// The names of its tables. Each has a primary key, by which a rebuild is compared with it.
     fn table_names(&self) -> &'static [&'static str];
 
-    /// Runs in the transaction that moves the checkpoint. Depends on the event and the tables alone.
+    /// Whether `apply` would do anything with this event: a batch without such events costs next to nothing. Pure.
+    fn wants(&self, _recorded: &Recorded) -> bool {
+        true
+    }
+
+    /// Takes one event in. Runs in the transaction that moves the checkpoint. Depends on the event and on its own
+    /// tables alone: no clock, no random, so that a rebuild gives the same bytes.
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()>;
 }
 
-/// Where a consumer is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Its name.
-    pub name: String,
-    /// The last position it has applied.
-    pub position: i64,
-    /// How many events it is behind.
-    pub lag: i64,
-    /// Why it does not go on, when it does not.
-    pub stalled: Option<String>,
+/// How patient a feed is.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedOptions {
+    /// How long a consumer that is not heard of keeps its lease.
+    pub lease: Duration,
+    /// How often to look by oneself: at the log, and at leases that others hold.
+    pub poll: Duration,
 }
 
-/// The feed of this server process.
+impl Default for FeedOptions {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(10), poll: Duration::from_secs(1) }
+    }
+}
+
+/// The running feed of this server process. Cheap to clone.
 #[derive(Clone)]
 pub struct Feed {
     shared: Arc<Shared>,
@@ -60,115 +84,76 @@ pub struct Feed {
 
 struct Shared {
     pool: PgPool,
-    /// Raised at every call to look at the log.
-    bell: watch::Sender<u64>,
-    consumers: BTreeMap<&'static str, State>,
-    stop: CancellationToken,
+    bell: Bell,
+    watermark: Watermark,
+    seats: Vec<Arc<Seat>>,
     tasks: TaskTracker,
-}
-
-struct State {
-    consumer: Arc<dyn Consumer>,
-    /// The last applied position, as far as this process knows.
-    position: watch::Sender<i64>,
-    /// Why it does not go on.
-    stalled: watch::Sender<Option<String>>,
+    stop: CancellationToken,
+    /// For who asks about a consumer that is not here: never moves.
+    nowhere: watch::Sender<i64>,
 }
 
 impl Feed {
-    /// Makes the query tables that are missing, and starts a task for each consumer.
-    pub async fn start(pool: PgPool, consumers: Vec<Arc<dyn Consumer>>) -> sqlx::Result<Self> {
-        crate::rebuild::prepare(&pool, &consumers).await?;
-        let consumers = consumers.into_iter().map(|consumer| {
-            let state =
-                State { position: watch::Sender::new(0), stalled: watch::Sender::new(None), consumer };
-            (state.consumer.name(), state)
-        });
-        let shared = Arc::new(Shared {
-            pool,
-            bell: watch::Sender::new(0),
-            consumers: consumers.collect(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        });
-        let owner = uuid::Uuid::now_v7().to_string();
-        for name in shared.consumers.keys() {
-            shared.tasks.spawn(consume::run(shared.clone(), name, owner.clone()));
-        }
-        shared.tasks.spawn(listen::run(shared.clone()));
-        Ok(Self { shared })
+    /// Makes what tables are missing, builds anew what another version of the software has built, and starts
+    /// reading.
+    pub async fn start(pool: PgPool, consumers: Vec<Arc<dyn Consumer>>) -> Result<Self, RebuildError> {
+        Self::start_with(pool, consumers, FeedOptions::default()).await
     }
 
-    /// Says that the log has grown.
-    pub fn wake(&self) {
-        self.shared.bell.send_modify(|rung| *rung += 1);
-    }
-
-    /// Changes whenever this consumer has moved in this process.
-    pub fn moved(&self, name: &str) -> watch::Receiver<i64> {
-        match self.shared.consumers.get(name) {
-            Some(state) => state.position.subscribe(),
-            None => watch::Sender::new(0).subscribe(),
-        }
-    }
-
-    /// Waits until every read model has applied `position`, whichever process applies it.
-    pub async fn wait_for(&self, position: i64, timeout: Duration) -> bool {
-        tokio::time::timeout(timeout, self.reached(position)).await.is_ok()
-    }
-
-    /// Where every consumer is.
-    pub async fn progress(&self) -> sqlx::Result<Vec<Progress>> {
-        let head = crate::log::head(&self.shared.pool).await?;
-        let rows = sqlx::query("SELECT name, position FROM consumers ORDER BY name")
-            .fetch_all(&self.shared.pool)
-            .await?;
-        rows.into_iter()
-            .map(|row| {
-                let name: String = row.try_get("name")?;
-                let position: i64 = row.try_get("position")?;
-                let state = self.shared.consumers.get(name.as_str());
-                let stalled = state.and_then(|state| state.stalled.borrow().clone());
-                Ok(Progress { name, position, lag: (head - position).max(0), stalled })
+    /// As `start`, with another patience.
+    pub async fn start_with(
+        pool: PgPool,
+        consumers: Vec<Arc<dyn Consumer>>,
+        options: FeedOptions,
+    ) -> Result<Self, RebuildError> {
+        rebuild::prepare(&pool, &consumers).await?;
+        let bell = Bell::new();
+        let source = Arc::new(Source::new(pool.clone(), bell.clone()));
+        let owner = Uuid::now_v7().to_string();
+        let seats: Vec<_> = consumers
+            .into_iter()
+            .map(|consumer| {
+                Arc::new(Seat::new(consumer, pool.clone(), source.clone(), owner.clone(), options))
             })
-            .collect()
+            .collect();
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        for seat in &seats {
+            tasks.spawn(seat.clone().run(stop.clone()));
+        }
+        tasks.spawn(bell::listen(pool.clone(), source.clone(), options.poll, stop.clone()));
+        tasks.spawn(bell::look(pool.clone(), source, options.poll, stop.clone()));
+        tasks.close();
+        let watermark = Watermark::new(pool.clone(), &seats);
+        let nowhere = watch::Sender::new(0);
+        Ok(Self { shared: Arc::new(Shared { pool, bell, watermark, seats, tasks, stop, nowhere }) })
     }
 
-    /// Ends the tasks after the batch they are at.
+    /// Something was appended. Called by the appender, and by whoever changed what consumers read.
+    pub fn wake(&self) {
+        self.shared.bell.ring();
+    }
+
+    /// Waits until every read model has taken in the event at `position`, wherever it runs. False when they have
+    /// not after `timeout`.
+    pub async fn wait_for(&self, position: i64, timeout: Duration) -> bool {
+        self.shared.watermark.wait_for(position, timeout).await
+    }
+
+    /// The checkpoint of a consumer as it moves while its lease is held here. One that this feed does not know
+    /// never moves.
+    pub fn moved(&self, name: &str) -> watch::Receiver<i64> {
+        let seat = self.shared.seats.iter().find(|seat| seat.name() == name);
+        seat.map_or_else(|| self.shared.nowhere.subscribe(), |seat| seat.known())
+    }
+
+    /// How every consumer of this feed stands.
+    pub async fn progress(&self) -> sqlx::Result<Vec<Progress>> {
+        status::of_seats(&self.shared.pool, &self.shared.seats).await
+    }
+
+    /// Stops reading: a batch that is under way is rolled back, the leases are given back.
     pub async fn stop(&self) {
         self.shared.stop.cancel();
-        self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
-
-    async fn reached(&self, position: i64) {
-        for state in self.shared.consumers.values().filter(|state| is_read_model(&*state.consumer)) {
-            let mut here = state.position.subscribe();
-            loop {
-                if *here.borrow_and_update() >= position {
-                    break;
-                }
-                let told = tokio::time::timeout(ELSEWHERE, here.changed()).await;
-                if told.is_err() && self.stored(state.consumer.name()).await >= position {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// The checkpoint as the table has it: moved by whichever process holds the lease.
-    async fn stored(&self, name: &str) -> i64 {
-        sqlx::query_scalar("SELECT position FROM consumers WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&self.shared.pool)
-            .await
-            .ok()
-            .flatten()
-            .unwrap_or(0)
-    }
-}
-
-/// A consumer with tables of its own is a read model; a process has none.
-pub(crate) fn is_read_model(consumer: &dyn Consumer) -> bool {
-    !consumer.table_names().is_empty()
 }

@@ -69,6 +69,10 @@ impl Consumer for Teams {
         &["teams", "team_members", "team_invites", "team_installations"]
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.fact, Fact::Team(..))
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         use TeamEvent::*;
         let Fact::Team(id, event) = &recorded.fact else { return Ok(()) };

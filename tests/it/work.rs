@@ -1,0 +1,142 @@
+//! Rows of work: each is done by one worker at a time, and one of a lane at a time.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use domain::ids::WorkId;
+use futures_util::future::join_all;
+use projections::pool;
+use projections::work::{self, Claimed, NewWork};
+use serde_json::json;
+use sqlx::PgPool;
+use tests::bus::Bus;
+use uuid::Uuid;
+
+const LEASE: Duration = Duration::from_secs(15);
+const START: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+async fn database() -> (Bus, PgPool) {
+    let bus = Bus::start().await;
+    let pool = pool::connect(&bus.db.url(), 20).await.unwrap();
+    (bus, pool)
+}
+
+async fn enqueue(pool: &PgPool, key: &str, lane: &str) {
+    let mut db = pool.acquire().await.unwrap();
+    let row = NewWork {
+        id: WorkId(Uuid::now_v7()),
+        process: "p".to_owned(),
+        key: key.to_owned(),
+        lane: lane.to_owned(),
+        payload: json!({ "lane": lane }),
+        run_at: START,
+        cause_event: Uuid::now_v7().into(),
+        cause_position: 1,
+        correlation: "c".to_owned(),
+    };
+    work::enqueue(&mut db, &row).await.unwrap();
+}
+
+async fn claim(pool: &PgPool, now: DateTime<Utc>) -> Option<Claimed> {
+    work::claim(pool, "p", "worker", now, LEASE).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_workers_one_gets_each_row() {
+    let (_bus, pool) = database().await;
+    for n in 0..200 {
+        enqueue(&pool, &n.to_string(), &format!("lane {n}")).await;
+    }
+    let taken = join_all((0..32).map(|_| async {
+        let mut keys = vec![];
+        while let Some(claimed) = claim(&pool, START).await {
+            keys.push(claimed.key);
+        }
+        keys
+    }))
+    .await
+    .concat();
+    assert_eq!(taken.len(), 200);
+    assert_eq!(taken.into_iter().collect::<BTreeSet<_>>().len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_rows_of_a_lane_never_run_at_once() {
+    let (_bus, pool) = database().await;
+    for n in 0..120 {
+        enqueue(&pool, &n.to_string(), &format!("{}", n % 3)).await;
+    }
+    let running: [AtomicUsize; 3] = Default::default();
+    let done = AtomicUsize::new(0);
+    join_all((0..32).map(|_| async {
+        while done.load(Ordering::SeqCst) < 120 {
+            let Some(claimed) = claim(&pool, START).await else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let lane: usize = claimed.payload["lane"].as_str().unwrap().parse().unwrap();
+            assert_eq!(running[lane].fetch_add(1, Ordering::SeqCst), 0, "two in lane {lane}");
+            let rows = "SELECT count(*) FROM work WHERE state = 'running' AND lane = $1";
+            let rows: i64 = sqlx::query_scalar(rows).bind(lane.to_string()).fetch_one(&pool).await.unwrap();
+            assert_eq!(rows, 1);
+            running[lane].fetch_sub(1, Ordering::SeqCst);
+            work::finish(&pool, claimed.id, claimed.fence, START).await.unwrap();
+            done.fetch_add(1, Ordering::SeqCst);
+        }
+    }))
+    .await;
+    assert_eq!(done.load(Ordering::SeqCst), 120);
+}
+
+#[tokio::test]
+async fn work_of_a_silent_worker_is_taken_over_and_the_silent_one_has_no_say() {
+    let (_bus, pool) = database().await;
+    enqueue(&pool, "a", "lane").await;
+    enqueue(&pool, "b", "lane").await;
+    let first = claim(&pool, START).await.unwrap();
+    assert!(claim(&pool, START).await.is_none(), "its lane is taken");
+    assert!(work::heartbeat(&pool, first.id, first.fence, START + LEASE * 2).await.unwrap());
+    assert!(claim(&pool, START + LEASE + Duration::from_secs(1)).await.is_none(), "it was heard of");
+
+    let late = START + LEASE * 3;
+    let second = claim(&pool, late).await.unwrap();
+    assert_eq!((second.key.as_str(), second.attempts), ("a", 2), "it is taken over before its lane goes on");
+    assert!(second.fence > first.fence);
+    assert!(!work::heartbeat(&pool, first.id, first.fence, late + LEASE).await.unwrap());
+    work::finish(&pool, first.id, first.fence, late).await.unwrap();
+    work::retry(&pool, first.id, first.fence, late, "old").await.unwrap();
+    work::give_up(&pool, first.id, first.fence, late, "old").await.unwrap();
+    assert!(claim(&pool, late).await.is_none(), "nothing of that was heard");
+
+    work::finish(&pool, second.id, second.fence, late).await.unwrap();
+    assert_eq!(claim(&pool, late).await.unwrap().key, "b");
+}
+
+#[tokio::test]
+async fn the_same_key_is_the_same_work() {
+    let (_bus, pool) = database().await;
+    enqueue(&pool, "a", "1").await;
+    enqueue(&pool, "a", "2").await;
+    let claimed = claim(&pool, START).await.unwrap();
+    work::finish(&pool, claimed.id, claimed.fence, START).await.unwrap();
+    enqueue(&pool, "a", "3").await;
+    assert!(claim(&pool, START).await.is_none());
+}
+
+#[tokio::test]
+async fn failed_work_waits_for_its_time_and_knows_why() {
+    let (_bus, pool) = database().await;
+    enqueue(&pool, "a", "1").await;
+    let claimed = claim(&pool, START).await.unwrap();
+    let later = START + Duration::from_secs(60);
+    work::retry(&pool, claimed.id, claimed.fence, later, "no disk").await.unwrap();
+    assert!(claim(&pool, START).await.is_none());
+    let again = claim(&pool, later).await.unwrap();
+    assert_eq!((again.attempts, again.last_error.as_deref()), (2, Some("no disk")));
+    work::give_up(&pool, again.id, again.fence, later, "no disk at all").await.unwrap();
+    assert!(claim(&pool, later + LEASE * 9).await.is_none());
+    let counts = work::counts(&pool).await.unwrap();
+    assert_eq!((counts[0].state.as_str(), counts[0].rows), ("dead", 1));
+}

@@ -1,0 +1,114 @@
+//! A read model that only notes which events came by, and raw events for it to note.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use domain::fact::Recorded;
+use projections::feed::Consumer;
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+/// Notes the position of every event with that of the event before, so that a wrong order shows.
+pub struct Tape {
+    /// The version of its tables.
+    pub version: i32,
+    /// The position of an event that it cannot take in; 0 for none.
+    pub poison: Arc<AtomicI64>,
+}
+
+impl Tape {
+    /// One that takes in everything.
+    pub fn new() -> Self {
+        Self { version: 1, poison: Arc::default() }
+    }
+
+    /// How many events it has noted, and how many of them did not follow the one before.
+    pub async fn read(pool: &PgPool) -> (i64, i64) {
+        sqlx::query_as("SELECT count(*), count(*) FILTER (WHERE before <> position - 1) FROM tape")
+            .fetch_one(pool)
+            .await
+            .expect("the table is there")
+    }
+}
+
+impl Default for Tape {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Consumer for Tape {
+    fn name(&self) -> &'static str {
+        "tape"
+    }
+
+    fn version(&self) -> i32 {
+        self.version
+    }
+
+    fn tables(&self) -> &'static str {
+        "CREATE TABLE tape (position bigint PRIMARY KEY, before bigint NOT NULL)"
+    }
+
+    fn table_names(&self) -> &'static [&'static str] {
+        &["tape"]
+    }
+
+    async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+        if recorded.position == self.poison.load(Ordering::SeqCst) {
+            sqlx::query("SELECT 1 / 0").execute(&mut *db).await?;
+        }
+        sqlx::query("INSERT INTO tape (position, before) SELECT $1, coalesce(max(position), 0) FROM tape")
+            .bind(recorded.position)
+            .execute(db)
+            .await
+            .map(drop)
+    }
+}
+
+/// An event that is the only one of its stream and concerns nobody.
+pub fn lone_event() -> Value {
+    event("user", &Uuid::now_v7().to_string(), 1, json!({ "type": "user.password_changed" }))
+}
+
+/// An event as the append function takes it.
+pub fn event(aggregate_type: &str, id: &str, sequence: i64, payload: Value) -> Value {
+    json!({
+        "type": aggregate_type,
+        "id": id,
+        "sequence": sequence,
+        "event_type": payload["type"],
+        "event_version": "1",
+        "payload": payload,
+        "metadata": { "actor": "system", "command": "Test" },
+        "event_id": Uuid::now_v7(),
+        "recorded_at": "2026-01-01T00:00:00Z",
+        "team_id": null,
+    })
+}
+
+/// Appends events one after the other, in one transaction; answers the last position.
+pub async fn append(pool: &PgPool, events: &[Value]) -> i64 {
+    let appends: Vec<Value> = events.iter().map(|event| json!({ "claims": [], "events": [event] })).collect();
+    let answers: Vec<(String, Value)> =
+        sqlx::query_as("SELECT outcome, detail FROM append_events($1::json) ORDER BY number")
+            .bind(Value::from(appends).to_string())
+            .fetch_all(pool)
+            .await
+            .expect("the function answers");
+    assert!(answers.iter().all(|(outcome, _)| outcome == "appended"), "{answers:?}");
+    answers.last().expect("one answer an event").1["position"].as_i64().expect("a number")
+}
+
+/// Waits until something is so; fails when it never is.
+pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !so().await {
+        assert!(start.elapsed() < Duration::from_secs(20), "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
