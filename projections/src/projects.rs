@@ -196,6 +196,7 @@ impl Consumer for Projects {
             }
             ProjectEnvVarSet { .. }
             | ProjectEnvVarDeleted { .. }
+            | ProjectEnvVarsRevealed { .. }
             | ProjectTokenCreated { .. }
             | ProjectTokenRevoked { .. } => {}
         }

@@ -14,6 +14,8 @@ use crate::log;
 
 /// Events read at a time.
 const BATCH: i64 = 2_000;
+/// How often a swap is tried.
+const SWAP_TRIES: u32 = 10;
 
 /// Why a rebuild or comparison did not end well.
 #[derive(Debug, Error)]
@@ -98,15 +100,36 @@ pub async fn rebuild(pool: &PgPool, consumer: &dyn Consumer) -> Result<Report, R
     let db = &mut db;
     begin_shadow(db, &schema, consumer).await?;
     let (mut position, mut events) = fill(db, consumer, 0, i64::MAX).await?;
-    // The rest under the checkpoint's row lock, so that the feed neither goes on nor is lost behind.
+    let mut tries = 0;
+    let (last, more, rows) = loop {
+        tries += 1;
+        match swap(db, &schema, consumer, position).await {
+            // A reader of several tables and the swap can wait for each other: PostgreSQL ends one of them.
+            Err(RebuildError::Database(error)) if is_deadlock(&error) && tries < SWAP_TRIES => {}
+            swapped => break swapped?,
+        }
+    };
+    (position, events) = (last, events + more);
+    end_shadow(db, &schema).await?;
+    Ok(Report { name: consumer.name().to_owned(), position, events, rows })
+}
+
+/// Puts the shadow tables in the place of the live ones; answers the position, the events that were still to be
+/// applied, and the rows.
+async fn swap(
+    db: &mut PgConnection,
+    schema: &str,
+    consumer: &dyn Consumer,
+    position: i64,
+) -> Result<(i64, i64, i64), RebuildError> {
     let mut swap = db.begin().await?;
+    // Under the checkpoint's row lock the feed neither goes on nor is lost behind.
     sqlx::query("SELECT position FROM consumers WHERE name = $1 FOR UPDATE")
         .bind(consumer.name())
         .execute(&mut *swap)
         .await?;
-    let (last, more) = fill(&mut swap, consumer, position, i64::MAX).await?;
-    (position, events) = (last, events + more);
-    let rows = count(&mut swap, &schema, consumer).await?;
+    let (position, events) = fill(&mut swap, consumer, position, i64::MAX).await?;
+    let rows = count(&mut swap, schema, consumer).await?;
     drop_tables(&mut swap, "read", consumer).await?;
     for table in consumer.table_names() {
         sqlx::query(&format!("ALTER TABLE {schema}.{table} SET SCHEMA read")).execute(&mut *swap).await?;
@@ -118,8 +141,11 @@ pub async fn rebuild(pool: &PgPool, consumer: &dyn Consumer) -> Result<Report, R
         .execute(&mut *swap)
         .await?;
     swap.commit().await?;
-    end_shadow(db, &schema).await?;
-    Ok(Report { name: consumer.name().to_owned(), position, events, rows })
+    Ok((position, events, rows))
+}
+
+fn is_deadlock(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "40P01")
 }
 
 /// Compares a live read model with a rebuild at the same position, row by row.

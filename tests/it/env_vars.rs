@@ -71,7 +71,13 @@ async fn sensitive_values_are_write_only_for_those_who_may_not_manage_them() {
     assert!(!plain.to_string().contains("hidden"), "{plain}");
     let items = plain["items"].as_array().unwrap();
     assert_eq!(items.len(), 2);
+    assert_eq!(owner.get(&format!("{list}?reveal=true")).await.status, 403, "sensitive ones stay hidden");
     owner.delete(&format!("{list}/A")).await.expect(200);
+    let shown = owner.get(&format!("{list}?reveal=true")).await.expect(200);
+    assert_eq!(shown["items"][0]["value"], "shown");
+    app.settle().await;
+    let audit = owner.get("/teams/acme/audit?action=project.env_vars_revealed").await.expect(200);
+    assert_eq!(audit["items"][0]["after"]["keys"], json!(["B"]), "who looked is recorded");
     assert_eq!(owner.delete(&format!("{list}/A")).await.status, 404);
     let reserved = owner.put(&format!("{list}/PORT"), json!({ "value": "1", "sensitive": false })).await;
     assert_eq!(reserved.status, 422, "{}", reserved.text);

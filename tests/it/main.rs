@@ -7,6 +7,7 @@ mod auth;
 mod bad_input;
 mod deployments;
 mod env_vars;
+mod http_contract;
 mod log;
 mod log_lines;
 mod logs;

@@ -28,6 +28,7 @@ pub struct TestApp {
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub url: String,
     child: Child,
+    said: String,
     extra: Vec<(String, String)>,
 }
 
@@ -44,14 +45,14 @@ impl TestApp {
                 .await;
         let dir = tempfile::tempdir().expect("a temporary directory");
         let extra: Vec<_> = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (child, url) = spawn(&db, dir.path(), &extra).await;
-        Self { db, dir, url, child, extra }
+        let (child, url, said) = spawn(&db, dir.path(), &extra).await;
+        Self { db, dir, url, child, said, extra }
     }
 
     /// Kills it as a power cut would, and starts it again on the same database and data.
     pub async fn kill_and_restart(&mut self) {
         self.kill().await;
-        (self.child, self.url) = spawn(&self.db, self.dir.path(), &self.extra).await;
+        (self.child, self.url, self.said) = spawn(&self.db, self.dir.path(), &self.extra).await;
     }
 
     /// Kills it as a power cut would.
@@ -62,6 +63,11 @@ impl TestApp {
     /// Process id of the server.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
+    }
+
+    /// What the server said on its standard output before it was ready.
+    pub fn said(&self) -> &str {
+        &self.said
     }
 
     /// What the server has written to its log so far.
@@ -157,7 +163,7 @@ impl Drop for TestApp {
     }
 }
 
-async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, String) {
+async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, String, String) {
     let repositories = dir.join("repositories");
     std::fs::create_dir_all(&repositories).expect("it can be made");
     let log = std::fs::OpenOptions::new()
@@ -186,6 +192,7 @@ async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, S
         .expect("the server starts; `cargo build --bins` makes it");
     let stdout = child.stdout.take().expect("it was asked for");
     let mut lines = BufReader::new(stdout).lines();
+    let mut before = String::new();
     let url = loop {
         let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
@@ -195,10 +202,12 @@ async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, S
         if let Some(url) = line.strip_prefix("listening on ") {
             break url.to_owned();
         }
+        before.push_str(&line);
+        before.push('\n');
     };
     // Nobody reads on; a full pipe would stop the server.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, url)
+    (child, url, before)
 }
 
 /// One of our programs, beside the tests in the target directory.

@@ -1,10 +1,12 @@
 //! `GET /projects/{project}/env-vars`, `PUT/DELETE …/{KEY}`, `GET …/history`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use domain::ids::{EnvironmentId, SecretId};
+use domain::policy::{self, Action, Resource};
 use domain::project::{Availability, ProjectCommand};
 use domain::sealed::{KeyOwner, purpose};
 use domain::values::EnvKey;
@@ -52,15 +54,48 @@ pub(crate) async fn list(
     project: Scoped<ProjectRow>,
     Query(which): Query<Which>,
 ) -> Result<Json<Value>, ApiError> {
-    if which.reveal {
-        // A reveal is recorded before it is answered; that record does not exist yet.
-        return Err(ApiError::forbidden("Values cannot be revealed: set them anew instead."));
-    }
-    let rows = projections::env_vars::of_project(&platform.pool, project.it.id).await?;
-    let holds = |row: &&EnvVarRow| {
+    let mut rows = projections::env_vars::of_project(&platform.pool, project.it.id).await?;
+    rows.retain(|row| {
         which.environment.is_none() || row.environment_id.is_none() || row.environment_id == which.environment
+    });
+    if which.reveal {
+        return reveal(&platform, &project, &rows).await;
+    }
+    Ok(items(rows.iter().map(view).collect(), None))
+}
+
+/// The list with its values. Sensitive ones only for who may manage variables; that somebody saw them is recorded
+/// first.
+async fn reveal(
+    platform: &Platform,
+    project: &Scoped<ProjectRow>,
+    rows: &[EnvVarRow],
+) -> Result<Json<Value>, ApiError> {
+    let context = policy::Context {
+        team_id: Some(project.team_id),
+        project_id: Some(project.it.id),
+        user_id: project.caller().user().ok(),
+        ip: Some(project.caller().ip),
+        ..policy::Context::default()
     };
-    Ok(items(rows.iter().filter(holds).map(view).collect(), None))
+    let grants = project.caller().grants(platform).await?;
+    let manages = policy::allows(&grants, Resource::ProjectEnvVars, Action::Manage, &context);
+    if !manages && rows.iter().any(|row| row.sensitive) {
+        return Err(ApiError::forbidden(
+            "Sensitive values are write-only: this needs the right to manage project.env_vars.",
+        ));
+    }
+    let keys: BTreeSet<EnvKey> = rows.iter().map(|row| row.key.clone()).collect();
+    let command = ProjectCommand::RevealEnvVars { keys: keys.into_iter().collect() };
+    platform.commands.project(project.it.id, command, &project.context()).await?;
+    let mut views = Vec::with_capacity(rows.len());
+    for row in rows {
+        let purpose = purpose::env_var(row.environment_id, &row.key);
+        let mut view = view(row);
+        view["value"] = platform.commands.vault().open_text(&row.value, &purpose).await?.into();
+        views.push(view);
+    }
+    Ok(items(views, None))
 }
 
 pub(crate) async fn set(

@@ -14,14 +14,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::{Principal, header, is_unsafe};
+use super::{Principal, is_unsafe};
 use crate::error::ApiError;
 use crate::platform::Platform;
 
 /// The largest body of a request.
 const MAX_BODY: usize = 1024 * 1024;
-/// How much of a body that is too large is read before it is refused.
-const SWALLOWED: usize = 16 * MAX_BODY;
+/// Beyond this the connection is cut instead.
+const MAX_DISCARDED: usize = 16 * 1024 * 1024;
 /// Headers that belong to an answer.
 const KEPT: [&str; 4] = ["content-type", "etag", "x-event-position", "location"];
 
@@ -32,12 +32,7 @@ pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Body, String
     }
     let too_large =
         || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is larger than 1 MiB.");
-    let length = header(&parts.headers, "content-length").and_then(|length| length.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY) {
-        swallow(body).await;
-        return Err(too_large());
-    }
-    let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| too_large())?;
+    let Some(bytes) = read(body).await else { return Err(too_large()) };
     let mut hash = Sha256::new();
     for part in [parts.method.as_str(), &parts.uri.to_string()] {
         hash.update(part.as_bytes());
@@ -47,16 +42,22 @@ pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Body, String
     Ok((Body::from(bytes), hex::encode(hash.finalize())))
 }
 
-/// Reads what nobody wants, to a limit: a client that is still sending would see its connection cut, not its answer.
-async fn swallow(body: Body) {
-    let mut stream = body.into_data_stream();
-    let mut left = SWALLOWED;
-    while let Some(Ok(chunk)) = stream.next().await {
-        left = left.saturating_sub(chunk.len());
-        if left == 0 {
-            return;
+/// The body, or nothing when it is larger than allowed. Somewhat more is read and thrown away: a client that is
+/// still sending would otherwise see a broken connection instead of the answer.
+async fn read(body: Body) -> Option<Vec<u8>> {
+    let mut frames = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(frame) = frames.next().await {
+        // Whoever has gone does not read the answer.
+        let Ok(frame) = frame else { return None };
+        length += frame.len();
+        if length <= MAX_BODY {
+            bytes.extend_from_slice(&frame);
+        } else if length > MAX_DISCARDED {
+            break;
         }
     }
+    (length <= MAX_BODY).then_some(bytes)
 }
 
 /// The caller's key, in the caller's own scope.

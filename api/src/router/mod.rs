@@ -29,7 +29,7 @@ use crate::error::ApiError;
 
 /// The environment of a path that names none.
 const DEFAULT: &str = "production";
-/// How long to wait before the table is read again after the database failed.
+/// How long to wait for a call before the table is read again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Where a request goes: the newest running server first, the one before in reserve.
@@ -117,19 +117,15 @@ async fn follow(router: std::sync::Weak<Router>, pool: PgPool, mut moved: watch:
         moved.mark_unchanged();
         let loaded = routes::load_all(&pool).await;
         let Some(router) = router.upgrade() else { return };
-        let wait = match loaded {
-            Ok((position, rows)) => {
-                router.replace(position, rows);
-                // Another process may move it: then it is looked at once a second.
-                AGAIN
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the routes could not be read: {error}");
-                AGAIN
-            }
-        };
+        match loaded {
+            Ok((position, rows)) => router.replace(position, rows),
+            // The server is shutting down.
+            Err(sqlx::Error::PoolClosed) => return,
+            Err(error) => tracing::warn!(%error, "the routes could not be read: {error}"),
+        }
         drop(router);
-        let _ = tokio::time::timeout(wait, moved.changed()).await;
+        // Another process may move the table: then it is looked at once a second.
+        let _ = tokio::time::timeout(AGAIN, moved.changed()).await;
     }
 }
 

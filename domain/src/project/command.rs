@@ -71,6 +71,11 @@ pub enum ProjectCommand {
         /// The one environment it is for.
         environment_id: Option<EnvironmentId>,
     },
+    /// Notes that values are about to be shown.
+    RevealEnvVars {
+        /// Which variables.
+        keys: Vec<EnvKey>,
+    },
     /// Makes an API token.
     CreateProjectToken {
         /// Its id.
@@ -105,6 +110,7 @@ impl ProjectCommand {
             Self::DeleteEnvironment { .. } => "DeleteEnvironment",
             Self::SetEnvVar { .. } => "SetEnvVar",
             Self::DeleteEnvVar { .. } => "DeleteEnvVar",
+            Self::RevealEnvVars { .. } => "RevealEnvVars",
             Self::CreateProjectToken { .. } => "CreateProjectToken",
             Self::RevokeProjectToken { .. } => "RevokeProjectToken",
         }

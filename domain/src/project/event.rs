@@ -85,6 +85,12 @@ pub enum ProjectEvent {
         /// What was set until now, without its value.
         old: EnvVar,
     },
+    /// Somebody saw values in clear. Recorded before they were shown.
+    #[serde(rename = "project.env_vars_revealed")]
+    ProjectEnvVarsRevealed {
+        /// Which variables.
+        keys: Vec<EnvKey>,
+    },
     /// An API token exists.
     #[serde(rename = "project.token_created")]
     ProjectTokenCreated {
@@ -121,6 +127,7 @@ impl DomainEvent for ProjectEvent {
             Self::ProjectEnvironmentDeleted { .. } => "project.environment_deleted",
             Self::ProjectEnvVarSet { .. } => "project.env_var_set",
             Self::ProjectEnvVarDeleted { .. } => "project.env_var_deleted",
+            Self::ProjectEnvVarsRevealed { .. } => "project.env_vars_revealed",
             Self::ProjectTokenCreated { .. } => "project.token_created",
             Self::ProjectTokenRevoked { .. } => "project.token_revoked",
         }

@@ -97,6 +97,16 @@ impl Project {
                 Some(old) => Ok(vec![ProjectEnvVarDeleted { old: old.clone() }]),
                 None => Err(ProjectError::UnknownEnvVar),
             },
+            RevealEnvVars { keys } if keys.is_empty() => Ok(vec![]),
+            RevealEnvVars { keys } => {
+                let is_set = |key: &EnvKey| self.env_vars.iter().any(|var| var.key == *key);
+                let known = keys.iter().all(is_set);
+                if known {
+                    Ok(vec![ProjectEnvVarsRevealed { keys }])
+                } else {
+                    Err(ProjectError::UnknownEnvVar)
+                }
+            }
             CreateProjectToken { token_id, .. } if self.tokens.contains(&token_id) => Ok(vec![]),
             CreateProjectToken { token_id, name, hash, prefix, scopes, expires_at } => {
                 Ok(vec![ProjectTokenCreated { token_id, name, hash, prefix, scopes, expires_at }])
@@ -236,6 +246,7 @@ impl Aggregate for Project {
                 let (value_id, mark) = (value.id, value.mark);
                 self.env_vars.push(EnvVar { key, environment_id, value_id, mark, sensitive, availability });
             }
+            ProjectEnvVarsRevealed { .. } => {}
             ProjectEnvVarDeleted { old } => self.forget_env_var(&old.key, old.environment_id),
             ProjectTokenCreated { token_id, .. } => {
                 self.tokens.insert(token_id);

@@ -225,6 +225,16 @@ fn an_environments_own_variable_wins() {
 }
 
 #[test]
+fn a_look_at_values_is_a_fact_every_time() {
+    let there = || with(vec![was_set("KEY", None, sealed("a"), None)]);
+    let reveal = |names: &[&str]| RevealEnvVars { keys: names.iter().map(|name| key(name)).collect() };
+    let revealed = || ProjectEnvVarsRevealed { keys: vec![key("KEY")] };
+    given(there()).when(reveal(&["KEY"])).then_expect_events(vec![revealed()]);
+    given(there()).when(reveal(&[])).then_expect_events(vec![]);
+    given(created()).when(reveal(&["KEY"])).then_expect_error(ProjectError::UnknownEnvVar);
+}
+
+#[test]
 fn tokens_are_created_and_revoked_once() {
     let token_id = TokenId(Uuid::from_u128(3));
     let create = || CreateProjectToken {

@@ -112,6 +112,9 @@ async fn apply(
     let mut db = db.begin().await?;
     // Derived data: after a crash rows and checkpoint go back together.
     sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *db).await?;
+    // The checkpoint first: its row lock puts the feed and a rebuild in order before either touches a table.
+    let position = events.last().map_or(held.position, |event| event.position);
+    advance(&mut db, consumer.name(), position, held.fence).await?;
     for event in events {
         consumer.apply(&mut db, event).await.map_err(|source| match source {
             sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
@@ -122,8 +125,6 @@ async fn apply(
             source => Trouble::Database(source),
         })?;
     }
-    let position = events.last().map_or(held.position, |event| event.position);
-    advance(&mut db, consumer.name(), position, held.fence).await?;
     db.commit().await?;
     Ok(position)
 }
