@@ -3,6 +3,7 @@
 mod roll_back;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -28,6 +29,9 @@ use crate::reply::{Done, Page, items, list as cut, resource};
 
 pub(crate) use roll_back::{RollBack, roll_back};
 
+/// How long an answer waits for the router to know what it says.
+const SWITCH: Duration = Duration::from_millis(500);
+
 /// What to deploy.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -48,8 +52,16 @@ pub(crate) async fn list(
     Ok(items(rows.iter().map(view).collect(), next))
 }
 
-pub(crate) async fn show(deployment: Scoped<DeploymentRow>) -> Response {
-    resource(view(&deployment.it), deployment.it.version)
+pub(crate) async fn show(
+    State(platform): State<Arc<Platform>>,
+    deployment: Scoped<DeploymentRow>,
+) -> Result<Response, ApiError> {
+    if deployment.it.status == "running" {
+        // Who reads that it runs may ask it at once.
+        let head = projections::log::head(&platform.pool).await?;
+        platform.router.seen(head, SWITCH).await;
+    }
+    Ok(resource(view(&deployment.it), deployment.it.version))
 }
 
 /// `POST /environments/{environment}/deployments` — puts a build of the project into the environment.

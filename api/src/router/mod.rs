@@ -57,6 +57,12 @@ impl Router {
         router
     }
 
+    /// Waits until the table is true for a position of the log, or until `patience` ends.
+    pub(crate) async fn seen(&self, position: i64, patience: Duration) {
+        let mut seen = self.position.subscribe();
+        let _ = tokio::time::timeout(patience, seen.wait_for(|seen| *seen >= position)).await;
+    }
+
     /// Sends a request on, and its answer back.
     pub async fn handle(&self, request: Request) -> Response {
         let path = request.uri().path().to_owned();
