@@ -1,6 +1,6 @@
 //! HTTP in and out: the API, and the router of deployed servers.
 //!
-//! [`routes`] lists every route and what it needs; [`gate`] lets requests through; each resource has a folder.
+//! `routes` lists every route and what it needs; [`gate`] lets requests through; each resource has a folder.
 
 mod audit;
 pub mod auth;

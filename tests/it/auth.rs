@@ -166,6 +166,7 @@ async fn a_personal_token_acts_for_its_owner_until_it_is_revoked() {
     let me = owner.get("/me").await.expect(200)["id"].clone();
     assert_eq!(audit["items"][0]["onBehalfOf"], format!("user:{}", me.as_str().unwrap()));
     assert_eq!(token.post("/auth/logout", json!({})).await.status, 403);
+    assert_eq!(token.post("/me/tokens", json!({ "name": "immortal" })).await.status, 403);
 
     let list = owner.get("/me/tokens").await.expect(200);
     assert!(!list.to_string().contains(plain));

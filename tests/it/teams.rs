@@ -6,6 +6,7 @@ use tests::app::TestApp;
 use tests::client::{Answer, Client};
 use tests::people::{join, mailed_token};
 use tests::world::team;
+use uuid::Uuid;
 
 async fn id_of(client: &Client) -> String {
     client.get("/me").await.expect(200)["id"].as_str().expect("an id").to_owned()
@@ -194,6 +195,50 @@ async fn an_invite_is_for_one_address_and_one_time() {
     assert_eq!(eve.post("/invites/accept", json!({ "token": token })).await.status, 410);
     let member = owner.post("/teams/acme/invites", invite("ann@example.org", "viewer")).await;
     assert_eq!((member.status, field(&member)), (409, "email"));
+}
+
+#[tokio::test]
+async fn nobody_gives_what_he_does_not_hold() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let acme = team(&owner, "acme").await["id"].clone();
+    let recruiter = join(&app, &owner, "recruiter@example.org", Some(("acme", "viewer"))).await;
+    let role = Uuid::now_v7();
+    let may = |action: &str| json!({ "resource": "team.invites", "action": action });
+    let definition =
+        json!({ "name": "Recruiter", "permissions": [may("create"), may("read")], "inherits": [] });
+    let scope = json!({ "type": "team", "teamId": acme });
+    for (kind, id, event) in [
+        ("role", role, json!({ "type": "role.created", "team_id": acme, "definition": definition })),
+        (
+            "role_assignment",
+            Uuid::now_v7(),
+            json!({
+                "type": "role.assigned", "user_id": id_of(&recruiter).await, "role": role, "scope": scope
+            }),
+        ),
+    ] {
+        sqlx::query(
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             VALUES ($1, $2, 1, $3, '1', $4, '{}')",
+        )
+        .bind(kind)
+        .bind(id.to_string())
+        .bind(event["type"].as_str())
+        .bind(&event)
+        .execute(app.db.pool())
+        .await
+        .unwrap();
+    }
+    app.settle().await;
+    let invite = async |email: &str, role: &str| {
+        recruiter.post("/teams/acme/invites", json!({ "email": email, "role": role })).await
+    };
+    invite("a@example.org", "viewer").await.expect(201);
+    for role in ["developer", "admin", "owner"] {
+        let refused = invite("b@example.org", role).await;
+        assert_eq!((refused.status, refused.str("code").as_str()), (403, "not_held"), "{role}");
+    }
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use domain::ids::EnvironmentId;
-use domain::project::{EnvironmentType, ProjectCommand};
-use domain::values::{BranchName, DisplayName};
+use domain::project::{Environment, EnvironmentType, ProjectCommand};
+use domain::values::{BranchName, DisplayName, Slug};
 use http::StatusCode;
 use projections::projects::{EnvironmentRow, ProjectRow};
 use serde::Deserialize;
@@ -58,14 +58,29 @@ pub(crate) async fn create(
     Body(CreateEnvironment { name, kind, branch }): Body<CreateEnvironment>,
 ) -> Result<Done, ApiError> {
     let environment_id: EnvironmentId = platform.new_id();
-    let slug = domain::values::Slug::from_name(name.as_str());
+    let unnamed = || ApiError::field("name", "no_slug", "must have a letter or digit, for its URL");
+    let slug = Slug::from_name(name.as_str()).ok_or_else(unnamed)?;
+    let context = project.context();
+    let fresh = EnvironmentRow {
+        environment: Environment {
+            id: environment_id,
+            name: name.clone(),
+            slug,
+            kind,
+            branch: branch.clone(),
+        },
+        project_id: project.it.id,
+        team_id: project.team_id,
+        created_at: context.at,
+        updated_at: context.at,
+    };
     let command = ProjectCommand::CreateEnvironment { environment_id, name, kind, branch };
-    let receipt = platform.commands.project(project.it.id, command, &project.context()).await?;
+    let receipt = platform.commands.project(project.it.id, command, &context).await?;
     Done::new(&platform, StatusCode::CREATED, receipt, async || {
         let environments = projections::projects::environments(&platform.pool, project.it.id).await?;
         // With a repeated key it is the environment of the first time, which has the same name.
-        let made = environments.iter().find(|row| Some(&row.environment.slug) == slug.as_ref());
-        Ok(view(made.ok_or_else(ApiError::not_found)?))
+        let made = environments.iter().find(|row| row.environment.slug == fresh.environment.slug);
+        Ok(view(made.unwrap_or(&fresh)))
     })
     .await
 }

@@ -1,6 +1,6 @@
 //! The gate: every request passes it. It finds out who asks, what about, and whether they may.
 //!
-//! Invariant: a handler gets a [`Scoped`] team, project, environment, build or deployment only from here, from a
+//! Invariant: a handler gets a `Scoped` team, project, environment, build or deployment only from here, from a
 //! caller who may see it and do this to it.
 
 mod identify;

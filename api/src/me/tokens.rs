@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::auth::token::NewToken;
 use crate::body::{Body, Params, Query};
 use crate::error::{ApiError, in_future};
-use crate::gate::Caller;
+use crate::gate::{Caller, Principal};
 use crate::platform::Platform;
 use crate::reply::{Done, Page, items};
 
@@ -45,6 +45,10 @@ pub(crate) async fn create(
     Body(CreateToken { name, expires_at }): Body<CreateToken>,
 ) -> Result<Done, ApiError> {
     let user = caller.user()?;
+    if matches!(caller.principal, Principal::PersonalToken { .. }) {
+        // It would outlive its own expiry and revocation.
+        return Err(ApiError::forbidden("A token makes no tokens: sign in for that."));
+    }
     in_future("expiresAt", expires_at, caller.at())?;
     let context = caller.context(None);
     let token = NewToken::api(context.key.as_ref(), platform.commands.vault()).await?;
