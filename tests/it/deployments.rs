@@ -106,8 +106,12 @@ async fn a_crashed_server_is_started_again() {
     let owner = app.owner().await;
     let project = team_and_project(&app, &owner, "tiny").await;
     let deployment = project.deployed(&app, &owner).await;
-    // Beyond its probation, an end is a crash.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    // Beyond its probation of five seconds, an end is a crash.
+    let active: chrono::DateTime<chrono::Utc> = deployment["activatedAt"].as_str().unwrap().parse().unwrap();
+    app.wait_until("its probation is over", Duration::from_secs(30), async || {
+        chrono::Utc::now() - active > chrono::TimeDelta::seconds(6)
+    })
+    .await;
     project.ask(&owner, "/api/exit?code=3").await;
     let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
     app.wait_until("it serves again", Duration::from_secs(60), async || {
