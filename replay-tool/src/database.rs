@@ -47,22 +47,21 @@ fn embedded(data_dir: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use tempfile::TempDir;
 
     use super::*;
 
-    fn data_dir(pid_file: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("replay-tool-{}-{}", std::process::id(), pid_file.len()));
-        fs::create_dir_all(dir.join("postgres")).unwrap();
-        fs::write(dir.join("postgres/postmaster.pid"), pid_file).unwrap();
+    fn data_dir(pid_file: &str) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("postgres")).unwrap();
+        fs::write(dir.path().join("postgres/postmaster.pid"), pid_file).unwrap();
         dir
     }
 
     #[test]
     fn the_url_is_that_of_the_socket_that_postgres_notes() {
         let dir = data_dir("12\n/x\n1700000000\n5432\n.\n\n  1 2\nready   \n");
-        let url = embedded(&dir).unwrap();
-        fs::remove_dir_all(&dir).unwrap();
+        let url = embedded(dir.path()).unwrap();
         assert!(url.starts_with("postgres://mastra_admin@localhost:5432/mastra_admin?host=%2F"), "{url}");
         assert!(url.ends_with("%2Fpostgres&sslmode=disable"), "{url}");
     }
@@ -70,8 +69,8 @@ mod tests {
     #[test]
     fn a_server_that_is_not_ready_or_not_there_has_none() {
         let dir = data_dir("12\n/x\n1700000000\n5432\n.\n\n  1 2\nstarting\n");
-        assert_eq!(embedded(&dir), None);
-        fs::remove_dir_all(&dir).unwrap();
-        assert_eq!(embedded(&dir), None);
+        assert_eq!(embedded(dir.path()), None);
+        fs::remove_file(dir.path().join("postgres/postmaster.pid")).unwrap();
+        assert_eq!(embedded(dir.path()), None);
     }
 }
