@@ -31,6 +31,7 @@ use sqlx::migrate::MigrateError;
 pub use context::{Context, IdempotencyKey, Mode};
 pub use outcome::{CommandError, Preview, Receipt, StoreError};
 pub use store::{Appender, Loaded, Store};
+use store::Change;
 pub use vault::{Vault, VaultError};
 
 /// How often a command is decided anew when others change the same aggregate meanwhile.
@@ -133,19 +134,15 @@ impl Commands {
         self.run::<RoleAssignment>(id, name, command, context).await
     }
 
-    /// Load, decide, append; anew when somebody else was faster.
+    /// Decide, append; anew when somebody else was faster.
     async fn run<A>(&self, id: A::Id, name: &str, command: A::Command, context: &Context) -> Answer<A::Error>
     where
         A: Stored,
     {
-        if let (Some(key), Mode::Append) = (&context.key, context.mode)
-            && let Some(receipt) = self.store.find_receipt(key).await?
-        {
-            return Ok(receipt);
-        }
+        let _turn = self.store.turn::<A>(&id.to_string()).await;
         let mut tries = 0;
         loop {
-            let answer = self.run_once::<A>(id, name, command.clone(), context).await;
+            let answer = self.run_once::<A>(id, name, &command, context).await;
             tries += 1;
             match answer {
                 Err(CommandError::Conflict { .. }) if context.expected_version.is_none() && tries < TRIES => {
@@ -158,29 +155,48 @@ impl Commands {
         }
     }
 
+    /// Decides with the aggregate as it was last seen, which costs nothing. When that leads to new events, the log
+    /// refuses them if there is a newer state. When it does not, it is asked first whether the command was carried
+    /// out before, and the decision is made again with what the log has.
     async fn run_once<A>(
         &self,
         id: A::Id,
         name: &str,
-        command: A::Command,
+        command: &A::Command,
         context: &Context,
     ) -> Answer<A::Error>
     where
         A: Stored,
     {
-        let mut loaded = self.store.load::<A>(id).await?;
-        if let Some(expected) = context.expected_version.filter(|expected| *expected != loaded.version) {
-            return Err(CommandError::Conflict { expected, actual: loaded.version });
+        let key = context.key.as_ref().filter(|_| context.mode == Mode::Append);
+        let (mut loaded, mut is_fresh) = self.store.recall::<A>(&id.to_string()).await?;
+        let mut is_new = key.is_none();
+        loop {
+            let decided = decide_as_expected(&mut loaded, command.clone(), context).await;
+            if let Ok(events) = &decided
+                && !events.is_empty()
+                && context.mode == Mode::Append
+            {
+                let change = Change::new::<A>(&self.store, id, loaded, events, name, context).await?;
+                return self.store.append(vec![change], context.key.clone()).await;
+            }
+            if let Some(key) = key.filter(|_| !is_new) {
+                if let Some(receipt) = self.store.find_receipt(key).await? {
+                    return Ok(receipt);
+                }
+                is_new = true;
+            }
+            if is_fresh {
+                let events = decided?;
+                if context.mode == Mode::DryRun {
+                    return Err(self.preview::<A>(id, &events).await);
+                }
+                let (aggregate_id, version, position) = (loaded.id, loaded.version, loaded.position);
+                return Ok(Receipt { aggregate_id, version, position, repeated: false });
+            }
+            loaded = self.store.load::<A>(id).await?;
+            is_fresh = true;
         }
-        let events = decide(&mut loaded.aggregate, command).await.map_err(CommandError::Refused)?;
-        if context.mode == Mode::DryRun {
-            return Err(self.preview::<A>(id, &events).await);
-        }
-        if events.is_empty() {
-            let (aggregate_id, version, position) = (loaded.id, loaded.version, loaded.position);
-            return Ok(Receipt { aggregate_id, version, position, repeated: false });
-        }
-        self.store.append::<A>(id, loaded.version, &events, name, context).await
     }
 
     async fn preview<A: Stored>(&self, id: A::Id, events: &[A::Event]) -> CommandError<A::Error> {
@@ -198,6 +214,19 @@ impl Commands {
                     .collect(),
             ),
         }
+    }
+}
+
+/// What the aggregate says, when it has the version that the caller asks for.
+async fn decide_as_expected<A: Stored>(
+    loaded: &mut Loaded<A>,
+    command: A::Command,
+    context: &Context,
+) -> Result<Vec<A::Event>, CommandError<A::Error>> {
+    let actual = loaded.version;
+    match context.expected_version {
+        Some(expected) if expected != actual => Err(CommandError::Conflict { expected, actual }),
+        _ => decide(&mut loaded.aggregate, command).await.map_err(CommandError::Refused),
     }
 }
 

@@ -3,11 +3,14 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{Connection, PgPool};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 /// How long to wait for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
+
+/// A connection that was used so lately is taken to be alive. A server needs longer to restart.
+const TRUSTED: Duration = Duration::from_secs(1);
 
 /// Opens a pool. `max_connections` includes one that listens for the feed. Nothing is connected to yet when
 /// the server cannot be reached: the error comes with the first query.
@@ -22,5 +25,14 @@ pub async fn connect(url: &str, max_connections: u32) -> sqlx::Result<PgPool> {
         // A process that is stopped in the middle must not hold what others wait for.
         ("idle_in_transaction_session_timeout", "30s"),
     ]);
-    PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE).connect_with(options).await
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE)
+        // Asking a connection whether it lives costs every query a second round trip: only who has been idle is asked.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move { Ok(meta.idle_for < TRUSTED || connection.ping().await.is_ok()) })
+        })
+        .connect_with(options)
+        .await
 }

@@ -75,7 +75,7 @@ pub fn lone_event() -> Value {
     event("user", &Uuid::now_v7().to_string(), 1, json!({ "type": "user.password_changed" }))
 }
 
-/// An event as the append function takes it.
+/// An event as a row of the log.
 pub fn event(aggregate_type: &str, id: &str, sequence: i64, payload: Value) -> Value {
     json!({
         "type": aggregate_type,
@@ -93,15 +93,20 @@ pub fn event(aggregate_type: &str, id: &str, sequence: i64, payload: Value) -> V
 
 /// Appends events one after the other, in one transaction; answers the last position.
 pub async fn append(pool: &PgPool, events: &[Value]) -> i64 {
-    let appends: Vec<Value> = events.iter().map(|event| json!({ "claims": [], "events": [event] })).collect();
-    let answers: Vec<(String, Value)> =
-        sqlx::query_as("SELECT outcome, detail FROM append_events($1::json) ORDER BY number")
-            .bind(Value::from(appends).to_string())
-            .fetch_all(pool)
-            .await
-            .expect("the function answers");
-    assert!(answers.iter().all(|(outcome, _)| outcome == "appended"), "{answers:?}");
-    answers.last().expect("one answer an event").1["position"].as_i64().expect("a number")
+    let positions: Vec<i64> = sqlx::query_scalar(
+        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                             event_id, recorded_at, team_id)
+         SELECT e ->> 'type', e ->> 'id', (e ->> 'sequence')::bigint, e ->> 'event_type', e ->> 'event_version',
+                e -> 'payload', e -> 'metadata', (e ->> 'event_id')::uuid, (e ->> 'recorded_at')::timestamptz,
+                (e ->> 'team_id')::uuid
+           FROM json_array_elements($1::json) e
+         RETURNING position",
+    )
+    .bind(Value::from(events.to_vec()).to_string())
+    .fetch_all(pool)
+    .await
+    .expect("the events are appended");
+    positions.into_iter().max().expect("at least one event")
 }
 
 /// Waits until something is so; fails when it never is.

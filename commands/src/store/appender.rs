@@ -1,20 +1,28 @@
 //! Group commit: one task takes all waiting appends and sends them in one round trip.
 //!
-//! Invariant: an append is answered only after its transaction has committed or is known to have failed.
+//! Invariants: an append is answered only after its transaction has committed or is known to have failed, also when
+//! the connection is lost in between. No two appends that touch the same stream, name or key are under way at once.
 
+use std::collections::{HashSet, VecDeque};
+use std::hash::RandomState;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use domain::claim::ClaimScope;
-use serde_json::Value;
-use sqlx::{PgPool, Row};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
-use crate::outcome::{CommandError, Receipt, StoreError};
+use super::append::{self, Append, Verdict};
+use crate::outcome::StoreError;
 
 /// Appends in one round trip. More wait for the next one.
 const MAX_BATCH: usize = 256;
 /// Appends that may wait; more callers wait themselves.
 const QUEUE: usize = 1024;
+/// Batches under way at once: while one commits, the next is already waiting for the log in PostgreSQL.
+const LANES: usize = 2;
+/// How often a batch is sent again when its connection is lost: for some seconds, then the callers are told.
+const TRIES: u32 = 7;
 
 /// Hands appends to the one task that writes.
 #[derive(Clone)]
@@ -23,146 +31,229 @@ pub struct Appender {
 }
 
 struct Waiting {
-    append: Value,
+    append: Append,
+    touches: HashSet<u64>,
+    since: Instant,
     answer: oneshot::Sender<Result<Verdict, StoreError>>,
 }
 
-/// What the append function says of one append.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    Appended { position: i64 },
-    Repeated { aggregate_id: String, version: i64, position: i64 },
-    KeyReused,
-    Conflict { expected: i64, actual: i64 },
-    NameTaken { scope: ClaimScope, key: String },
+/// What every batch needs.
+struct Shared {
+    pool: PgPool,
+    appended: Arc<dyn Fn(i64) + Send + Sync>,
+    head: watch::Sender<i64>,
 }
+
+/// A connection of its own, once it was needed.
+type Lane = Option<PgConnection>;
 
 impl Appender {
     /// Starts the task. `appended` is called after every batch with the head of the log, to wake who reads it.
     /// The task ends when every `Appender` is dropped.
     pub fn start(pool: PgPool, appended: Arc<dyn Fn(i64) + Send + Sync>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(run(pool, waiting, appended));
+        let head = watch::Sender::new(0);
+        tokio::spawn(notify(pool.clone(), head.subscribe()));
+        tokio::spawn(run(Arc::new(Shared { pool, appended, head }), waiting));
         Self { queue }
     }
 
-    pub(super) async fn append(&self, append: Value) -> Result<Verdict, StoreError> {
+    pub(super) async fn append(&self, append: Append, hasher: &RandomState) -> Result<Verdict, StoreError> {
         let (answer, verdict) = oneshot::channel();
-        self.queue.send(Waiting { append, answer }).await.map_err(|_| StoreError::ShuttingDown)?;
+        let waiting = Waiting { touches: append.touches(hasher), append, since: Instant::now(), answer };
+        self.queue.send(waiting).await.map_err(|_| StoreError::ShuttingDown)?;
         verdict.await.map_err(|_| StoreError::ShuttingDown)?
     }
 }
 
-impl Verdict {
-    pub(super) fn into_receipt<E: std::error::Error>(
-        self,
-        aggregate_id: String,
-        version: i64,
-    ) -> Result<Receipt, CommandError<E>> {
-        match self {
-            Self::Appended { position } => Ok(Receipt { aggregate_id, version, position, repeated: false }),
-            Self::Repeated { aggregate_id, version, position } => {
-                Ok(Receipt { aggregate_id, version, position, repeated: true })
-            }
-            Self::KeyReused => Err(CommandError::KeyReused),
-            Self::Conflict { expected, actual } => Err(CommandError::Conflict { expected, actual }),
-            Self::NameTaken { scope, key } => Err(CommandError::NameTaken { scope, key }),
+/// Wakes readers in other processes. Not in the append itself, where it would cost two thirds of the throughput; and
+/// a batch that comes while the one before is being told of is told with the next.
+async fn notify(pool: PgPool, mut head: watch::Receiver<i64>) {
+    while head.changed().await.is_ok() {
+        let position = head.borrow_and_update().to_string();
+        let told = sqlx::query("SELECT pg_notify('log_appended', $1)").bind(position).execute(&pool).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "other processes were not woken; they look by themselves every second");
         }
     }
+}
 
-    fn read(outcome: &str, detail: &Value) -> Result<Self, StoreError> {
-        let number = |field: &str| detail[field].as_i64();
-        let text = |field: &str| detail[field].as_str().map(str::to_owned);
-        let verdict = match outcome {
-            "appended" => number("position").map(|position| Self::Appended { position }),
-            "repeated" => match (text("aggregate_id"), number("version"), number("position")) {
-                (Some(aggregate_id), Some(version), Some(position)) => {
-                    Some(Self::Repeated { aggregate_id, version, position })
+async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Waiting>) {
+    let mut pending = VecDeque::new();
+    let mut received = Vec::new();
+    let mut busy = HashSet::new();
+    let mut lanes: Vec<Lane> = (0..LANES).map(|_| None).collect();
+    let mut under_way = JoinSet::new();
+    let mut is_open = true;
+    while is_open || !pending.is_empty() || !under_way.is_empty() {
+        while let Some(batch) = take_batch(&mut pending, &mut busy, !lanes.is_empty()) {
+            let lane = lanes.pop().flatten();
+            let touches = batch.iter().flat_map(|waiting| &waiting.touches).copied().collect();
+            under_way.spawn(settle(shared.clone(), lane, batch, touches));
+        }
+        tokio::select! {
+            count = queue.recv_many(&mut received, MAX_BATCH), if is_open && pending.len() < MAX_BATCH => {
+                is_open = count > 0;
+                pending.extend(received.drain(..));
+            }
+            Some(done) = under_way.join_next() => match done {
+                Ok((lane, touches)) => {
+                    lanes.push(lane);
+                    busy.retain(|touch| !touches.contains(touch));
                 }
-                _ => None,
+                Err(error) => {
+                    // Its callers hear that the server is shutting down; what it touched stays refused to others
+                    // rather than unsafe. Nothing in a batch panics.
+                    tracing::error!(%error, "a batch of appends has panicked");
+                    lanes.push(None);
+                }
             },
-            "key_reused" => Some(Self::KeyReused),
-            "conflict" => match (number("expected"), number("actual")) {
-                (Some(expected), Some(actual)) => Some(Self::Conflict { expected, actual }),
-                _ => None,
-            },
-            "name_taken" => match (text("scope").and_then(|s| ClaimScope::from_stored(&s)), text("key")) {
-                (Some(scope), Some(key)) => Some(Self::NameTaken { scope, key }),
-                _ => None,
-            },
-            _ => None,
-        };
-        verdict.ok_or_else(|| StoreError::Answer(outcome.to_owned()))
-    }
-}
-
-async fn run(pool: PgPool, mut waiting: mpsc::Receiver<Waiting>, appended: Arc<dyn Fn(i64) + Send + Sync>) {
-    let mut batch = Vec::new();
-    while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        let started = std::time::Instant::now();
-        metrics::histogram!("mastra_admin_append_batch_size").record(batch.len() as f64);
-        let head = settle(&pool, std::mem::take(&mut batch)).await;
-        metrics::histogram!("mastra_admin_append_seconds").record(started.elapsed());
-        if let Some(head) = head {
-            appended(head);
-            // Wakes readers in other processes; in the append itself it would cost two thirds of the throughput.
-            let notified = sqlx::query("SELECT pg_notify('log_appended', $1)").bind(head.to_string());
-            if let Err(error) = notified.execute(&pool).await {
-                tracing::warn!(%error, "other processes were not woken; they look by themselves every second");
-            }
         }
     }
 }
 
-/// Sends a batch and answers everybody in it. Answers the head of the log when something was appended.
-async fn settle(pool: &PgPool, batch: Vec<Waiting>) -> Option<i64> {
-    let appends: Vec<&Value> = batch.iter().map(|waiting| &waiting.append).collect();
-    let verdicts = send(pool, &appends).await;
-    let alone = batch.len() == 1;
-    match verdicts {
-        Ok(verdicts) => {
-            let positions = verdicts.iter().filter_map(|verdict| match verdict {
-                Ok(Verdict::Appended { position }) => Some(*position),
-                _ => None,
-            });
-            let head = positions.max();
-            for (waiting, verdict) in batch.into_iter().zip(verdicts) {
-                // A caller that has gone away does not need its answer.
-                let _ = waiting.answer.send(verdict);
-            }
-            head
+/// The waiting appends that can go now: none touches what another of them, one under way, or one that came before
+/// it and has to wait touches.
+fn take_batch(
+    pending: &mut VecDeque<Waiting>,
+    busy: &mut HashSet<u64>,
+    has_lane: bool,
+) -> Option<Vec<Waiting>> {
+    if !has_lane || pending.is_empty() {
+        return None;
+    }
+    let (mut batch, mut later) = (Vec::new(), VecDeque::new());
+    let mut blocked: HashSet<u64> = HashSet::new();
+    for waiting in pending.drain(..) {
+        let is_free = batch.len() < MAX_BATCH
+            && waiting.touches.is_disjoint(busy)
+            && waiting.touches.is_disjoint(&blocked);
+        if is_free {
+            busy.extend(&waiting.touches);
+            batch.push(waiting);
+        } else {
+            blocked.extend(&waiting.touches);
+            later.push_back(waiting);
         }
+    }
+    *pending = later;
+    (!batch.is_empty()).then_some(batch)
+}
+
+/// Sends a batch and answers everybody in it. Gives the lane back, and what is free to be touched again.
+async fn settle(
+    shared: Arc<Shared>,
+    mut lane: Lane,
+    batch: Vec<Waiting>,
+    touches: HashSet<u64>,
+) -> (Lane, HashSet<u64>) {
+    metrics::histogram!("mastra_admin_append_batch_size").record(batch.len() as f64);
+    let appends: Vec<&Append> = batch.iter().map(|waiting| &waiting.append).collect();
+    let verdicts = match send(&shared.pool, &mut lane, &appends).await {
         // Nothing was appended: an append that PostgreSQL itself refuses must not fail its neighbours.
-        Err(sqlx::Error::Database(_)) if !alone => {
-            let mut head = None;
-            for waiting in batch {
-                head = Box::pin(settle(pool, vec![waiting])).await.or(head);
+        Err(error) if appends.len() > 1 && is_about_content(&error) => {
+            let mut verdicts = Vec::with_capacity(appends.len());
+            for append in appends {
+                verdicts.push(send(&shared.pool, &mut lane, &[append]).await.map(|mut one| one.remove(0)));
             }
-            head
+            verdicts
         }
+        Ok(verdicts) => verdicts.into_iter().map(Ok).collect(),
         Err(error) => {
             let text = error.to_string();
             let mut error = Some(error);
-            for waiting in batch {
-                let error = error.take().unwrap_or_else(|| sqlx::Error::Protocol(text.clone()));
-                let _ = waiting.answer.send(Err(error.into()));
+            let again = || StoreError::Database(sqlx::Error::Protocol(text.clone()));
+            appends.iter().map(|_| Err(error.take().unwrap_or_else(again))).collect()
+        }
+    };
+    let head = verdicts.iter().filter_map(|verdict| match verdict {
+        Ok(Verdict::Appended { position }) => Some(*position),
+        _ => None,
+    });
+    if let Some(head) = head.max() {
+        (shared.appended)(head);
+        shared.head.send_if_modified(|told| std::mem::replace(told, head.max(*told)) < head);
+    }
+    for (waiting, verdict) in batch.into_iter().zip(verdicts) {
+        let result = verdict.as_ref().map_or("failed", Verdict::name);
+        metrics::histogram!("mastra_admin_append_seconds", "result" => result)
+            .record(waiting.since.elapsed());
+        // A caller that has gone away does not need its answer.
+        let _ = waiting.answer.send(verdict);
+    }
+    (lane, touches)
+}
+
+/// Sends a batch until it is known what became of it.
+async fn send(pool: &PgPool, lane: &mut Lane, appends: &[&Append]) -> Result<Vec<Verdict>, StoreError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match send_once(pool, lane, appends, tries > 1).await {
+            Err(error) if is_passing(&error) && tries < TRIES => {
+                tracing::warn!(%error, tries, "the log could not be reached; the batch is sent again");
+                *lane = None;
+                tokio::time::sleep(Duration::from_millis(5 << tries.min(10))).await;
             }
-            None
+            Err(error) => {
+                *lane = None;
+                return Err(error);
+            }
+            sent => return sent,
         }
     }
 }
 
-async fn send(pool: &PgPool, appends: &[&Value]) -> Result<Vec<Result<Verdict, StoreError>>, sqlx::Error> {
-    let batch = serde_json::to_string(appends).expect("JSON values serialise");
-    let rows = sqlx::query("SELECT outcome, detail FROM append_events($1::json) ORDER BY number")
-        .bind(batch)
-        .fetch_all(pool)
-        .await?;
-    if rows.len() != appends.len() {
-        return Err(sqlx::Error::Protocol(format!("{} answers to {} appends", rows.len(), appends.len())));
+async fn send_once(
+    pool: &PgPool,
+    lane: &mut Lane,
+    appends: &[&Append],
+    is_repeat: bool,
+) -> Result<Vec<Verdict>, StoreError> {
+    let db = match lane {
+        Some(db) => db,
+        None => lane.insert(pool.acquire().await?.detach()),
+    };
+    let rows = append::bind(appends).fetch_all(&mut *db).await?;
+    let mut verdicts = append::read(appends, &rows)?;
+    if is_repeat {
+        // The connection was lost before the answer came. The transaction it carried has ended since, or this one
+        // would still wait for the log: what is refused now may be refused for what the first try has appended.
+        for (append, verdict) in appends.iter().zip(&mut verdicts) {
+            if let Some(position) = find_own(db, append).await? {
+                *verdict = Verdict::Appended { position };
+            }
+        }
     }
-    Ok(rows
-        .iter()
-        .map(|row| Verdict::read(row.get::<String, _>("outcome").as_str(), &row.get::<Value, _>("detail")))
-        .collect())
+    Ok(verdicts)
+}
+
+/// Position of the append's last event when it is in the log.
+async fn find_own(db: &mut PgConnection, append: &Append) -> sqlx::Result<Option<i64>> {
+    let Some(last) = append.events.last() else { return Ok(None) };
+    sqlx::query_scalar("SELECT position FROM events WHERE event_id = $1")
+        .bind(last.event_id.0)
+        .fetch_optional(db)
+        .await
+}
+
+/// Whether PostgreSQL objects to what was sent: data that it cannot take (class 22) or a broken rule (23).
+fn is_about_content(error: &StoreError) -> bool {
+    sql_state(error).is_some_and(|state| state.starts_with("22") || state.starts_with("23"))
+}
+
+/// Whether the same may succeed a moment later: the connection was lost, the server stops or starts, a lock or a
+/// resource was not to be had.
+fn is_passing(error: &StoreError) -> bool {
+    match error {
+        StoreError::Database(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
+        error => sql_state(error).is_some_and(|state| {
+            ["08", "40", "53", "55", "57"].iter().any(|class| state.starts_with(class))
+        }),
+    }
+}
+
+fn sql_state(error: &StoreError) -> Option<String> {
+    let StoreError::Database(error) = error else { return None };
+    error.as_database_error()?.code().map(|code| code.into_owned())
 }

@@ -2,30 +2,32 @@
 //!
 //! Invariant: nothing is appended but through [`appender`], and nothing is read but through upcasting.
 
+mod append;
 mod appender;
+mod cache;
+mod change;
+mod contract;
+mod stream;
 
-use std::collections::HashMap;
 use std::fmt::Display;
+use std::hash::RandomState;
 use std::sync::Arc;
 
-use cqrs_es::{Aggregate, AggregateContext, AggregateError, DomainEvent, EventEnvelope, EventStore};
 use domain::claim::{Claim, ClaimAct};
-use domain::envelope::{Actor, Envelope};
 use domain::fact::{Stored, StoredEvent};
 use domain::ids::EventId;
-use domain::sealed::KeyOwner;
-use serde_json::{Value, json};
 use sqlx::{PgPool, Row};
-use uuid::Uuid;
+use tokio::sync::OwnedMutexGuard;
 
-use crate::context::{Context, IdempotencyKey};
+use crate::context::IdempotencyKey;
 use crate::outcome::{CommandError, Receipt, StoreError};
 use crate::vault::Vault;
 
-pub use appender::Appender;
+use self::append::Append;
+use self::cache::Cache;
 
-/// The largest payload the log takes, in bytes of JSON.
-const MAX_PAYLOAD: usize = 64 * 1024;
+pub use appender::Appender;
+pub(crate) use change::Change;
 
 /// Loads aggregates and appends their events.
 #[derive(Clone)]
@@ -33,6 +35,8 @@ pub struct Store {
     pool: PgPool,
     appender: Appender,
     vault: Arc<Vault>,
+    cache: Cache,
+    hasher: RandomState,
 }
 
 /// An aggregate as it was read.
@@ -46,24 +50,94 @@ pub struct Loaded<A> {
     pub version: i64,
     /// Position of its last event; 0 when there is none.
     pub position: i64,
+    /// Number of the event that its last snapshot was taken after; 0 when there is none.
+    snapshot: i64,
+    /// Its last event; none when it comes from a snapshot and nothing came after.
+    last: Option<EventId>,
+}
+
+impl<A: Stored> Loaded<A> {
+    fn new(id: String) -> Self {
+        Self { id, aggregate: A::default(), version: 0, position: 0, snapshot: 0, last: None }
+    }
+
+    fn take(&mut self, event: &StoredEvent) -> Result<(), StoreError> {
+        self.aggregate.apply(event.event::<A>()?);
+        (self.version, self.position) = (event.sequence, event.position);
+        self.last = Some(event.event_id);
+        Ok(())
+    }
 }
 
 impl Store {
     /// A store on this log.
     pub fn new(pool: PgPool, appender: Appender, vault: Arc<Vault>) -> Self {
-        Self { pool, appender, vault }
+        Self { pool, appender, vault, cache: Cache::new(), hasher: RandomState::new() }
     }
 
-    /// Folds an aggregate from its stream.
+    /// The aggregate as the log has it now.
     pub async fn load<A: Stored>(&self, id: impl Display) -> Result<Loaded<A>, StoreError> {
         let id = id.to_string();
-        let mut loaded = Loaded { aggregate: A::default(), version: 0, position: 0, id };
-        for row in self.stream::<A>(&loaded.id).await? {
-            loaded.version = row.sequence;
-            loaded.position = row.position;
-            loaded.aggregate.apply(row.event::<A>()?);
-        }
+        let mut loaded = match self.cache.get::<A>(&id) {
+            Some(mut known) => {
+                stream::catch_up(&self.pool, &mut known).await?;
+                known
+            }
+            None => stream::load(&self.pool, id).await?,
+        };
+        self.keep(&mut loaded);
         Ok(loaded)
+    }
+
+    /// The aggregate as it was last seen here, which may be behind the log: the flag says whether it is fresh.
+    pub(crate) async fn recall<A: Stored>(&self, id: &str) -> Result<(Loaded<A>, bool), StoreError> {
+        match self.cache.get::<A>(id) {
+            Some(known) => Ok((known, false)),
+            None => Ok((self.load(id).await?, true)),
+        }
+    }
+
+    /// Waits for the turn of a command to an aggregate: those of this process go one after the other.
+    pub(crate) async fn turn<A: Stored>(&self, id: &str) -> OwnedMutexGuard<()> {
+        self.cache.turn::<A>(id).lock_owned().await
+    }
+
+    /// Remembers an aggregate, and what led to it in a snapshot when that is much.
+    fn keep<A: Stored>(&self, loaded: &mut Loaded<A>) {
+        if let Some(last) = loaded.last {
+            stream::keep_snapshot(&self.pool, loaded, last);
+        }
+        if loaded.version > 0 {
+            self.cache.put(loaded);
+        }
+    }
+
+    /// Appends changes of one aggregate or several, all or nothing. The receipt is that of the last event.
+    pub(crate) async fn append<E: std::error::Error + 'static>(
+        &self,
+        changes: Vec<Change>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Receipt, CommandError<E>> {
+        let mut append = Append { key, ..Append::default() };
+        let mut after = Vec::new();
+        for change in changes {
+            after.push(change.add_to(&mut append).map_err(|Claim { scope, key, .. }| CommandError::NameTaken { scope, key })?);
+        }
+        let Some(last) = append.events.last() else {
+            return Err(StoreError::Answer("nothing to append".to_owned()).into());
+        };
+        let (aggregate_id, version) = (last.aggregate_id.clone(), last.sequence);
+        let count = i64::try_from(append.events.len()).expect("a command has few events");
+        let verdict = self.appender.append(append, &self.hasher).await;
+        // What is known of the aggregates is as it was appended, or not known well enough.
+        let first = match &verdict {
+            Ok(append::Verdict::Appended { position }) => Some(position - count + 1),
+            _ => None,
+        };
+        for after in after {
+            after(self, first);
+        }
+        verdict?.into_receipt(aggregate_id, version)
     }
 
     /// What the first command of this key made; an error when the key was used for another request.
@@ -115,202 +189,4 @@ impl Store {
         Ok(None)
     }
 
-    /// Appends an aggregate's new events, with the names they take and the caller's key, all or nothing.
-    pub(crate) async fn append<A: Stored>(
-        &self,
-        id: A::Id,
-        version: i64,
-        events: &[A::Event],
-        command: &str,
-        context: &Context,
-    ) -> Result<Receipt, CommandError<A::Error>> {
-        let mut rows = Vec::with_capacity(events.len());
-        for (event, sequence) in events.iter().zip(version + 1..) {
-            rows.push(self.row::<A>(id, sequence, event, command, context).await?);
-        }
-        let claims: Vec<Value> = events
-            .iter()
-            .flat_map(|event| A::claims(id, event))
-            .map(|claim| {
-                let act = if claim.act == ClaimAct::Take { "take" } else { "free" };
-                json!({ "act": act, "scope": claim.scope.as_str(), "key": claim.key })
-            })
-            .collect();
-        let key = context
-            .key
-            .as_ref()
-            .map(|key| json!({ "scope": key.scope, "key": key.key, "hash": key.request_hash }));
-        let append = json!({ "key": key, "claims": claims, "events": rows });
-        let last = version + i64::try_from(events.len()).expect("a command has few events");
-        self.appender.append(append).await?.into_receipt(id.to_string(), last)
-    }
-
-    async fn row<A: Stored>(
-        &self,
-        id: A::Id,
-        sequence: i64,
-        event: &A::Event,
-        command: &str,
-        context: &Context,
-    ) -> Result<Value, StoreError> {
-        let payload = serde_json::to_value(event).expect("events serialise");
-        let bytes = payload.to_string().len();
-        if bytes > MAX_PAYLOAD {
-            return Err(StoreError::TooLarge { bytes });
-        }
-        let event_id = EventId(Uuid::now_v7());
-        let envelope = self.envelope(event_id, command, context).await?;
-        Ok(json!({
-            "type": A::TYPE,
-            "id": id.to_string(),
-            "sequence": sequence,
-            "event_type": event.event_type(),
-            "event_version": event.event_version(),
-            "payload": payload,
-            "metadata": envelope,
-            "event_id": event_id,
-            "recorded_at": context.at,
-            "team_id": context.team_id,
-        }))
-    }
-
-    async fn envelope(
-        &self,
-        event_id: EventId,
-        command: &str,
-        context: &Context,
-    ) -> Result<Envelope, StoreError> {
-        let owner = match (&context.actor, &context.on_behalf_of) {
-            (Actor::User(id), _) | (_, Some(Actor::User(id))) => KeyOwner::User(*id),
-            _ => KeyOwner::System,
-        };
-        let note = async |field: &str, text: &Option<String>| match text {
-            Some(text) => {
-                let aad = format!("{event_id}|{field}");
-                self.vault.seal_note(owner, &aad, text, context.at).await.map(Some)
-            }
-            None => Ok(None),
-        };
-        let request = format!("request:{}", context.request_id);
-        Ok(Envelope {
-            actor: context.actor.clone(),
-            on_behalf_of: context.on_behalf_of.clone(),
-            request_id: context.request_id.clone(),
-            command: command.to_owned(),
-            causation: context.causation.map_or_else(|| request.clone(), |id| format!("event:{id}")),
-            correlation: context.correlation.clone().unwrap_or(request),
-            source_ip: note("source_ip", &context.source_ip).await?,
-            user_agent: note("user_agent", &context.user_agent).await?,
-            traceparent: context.traceparent.clone(),
-            app_version: env!("CARGO_PKG_VERSION").to_owned(),
-        })
-    }
-
-    async fn stream<A: Aggregate>(&self, id: &str) -> Result<Vec<StoredEvent>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT position, event_id, recorded_at, team_id, aggregate_type, aggregate_id, sequence, event_type,
-                    event_version, payload, metadata
-               FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
-        )
-        .bind(A::TYPE)
-        .bind(id)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| StoredEvent {
-                position: row.get("position"),
-                event_id: EventId(row.get("event_id")),
-                recorded_at: row.get("recorded_at"),
-                team_id: row.get::<Option<Uuid>, _>("team_id").map(Into::into),
-                aggregate_type: row.get("aggregate_type"),
-                aggregate_id: row.get("aggregate_id"),
-                sequence: row.get("sequence"),
-                event_type: row.get("event_type"),
-                event_version: row.get("event_version"),
-                payload: row.get("payload"),
-                metadata: row.get("metadata"),
-            })
-            .collect())
-    }
-}
-
-impl<A> AggregateContext<A> for Loaded<A>
-where
-    A: Aggregate,
-{
-    fn aggregate(&mut self) -> &mut A {
-        &mut self.aggregate
-    }
-}
-
-/// cqrs-es's own contract, so that its framework and test kit drive the same log. The command bus uses the
-/// inherent methods, which say more about how an append ended.
-impl<A: Stored> EventStore<A> for Store {
-    type AC = Loaded<A>;
-
-    async fn load_events(
-        &self,
-        aggregate_id: &str,
-    ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
-        let rows = self.stream::<A>(aggregate_id).await.map_err(database)?;
-        rows.iter()
-            .map(|row| {
-                Ok(EventEnvelope {
-                    aggregate_id: row.aggregate_id.clone(),
-                    sequence: usize::try_from(row.sequence).expect("sequences count from 1"),
-                    payload: row.event::<A>().map_err(|e| AggregateError::DeserializationError(e.into()))?,
-                    metadata: Envelope::from_json(&row.metadata).to_map(),
-                })
-            })
-            .collect()
-    }
-
-    async fn load_aggregate(&self, aggregate_id: &str) -> Result<Loaded<A>, AggregateError<A::Error>> {
-        self.load(aggregate_id).await.map_err(database)
-    }
-
-    async fn commit(
-        &self,
-        events: Vec<A::Event>,
-        context: Loaded<A>,
-        metadata: HashMap<String, String>,
-    ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
-        if events.is_empty() {
-            return Ok(vec![]);
-        }
-        let id: A::Id = context
-            .id
-            .parse()
-            .map_err(|_| AggregateError::UnexpectedError(format!("{:?} is no id", context.id).into()))?;
-        let request_id = metadata.get("request_id").cloned().unwrap_or_default();
-        let actor = metadata.get("actor").and_then(|actor| actor.parse().ok()).unwrap_or(Actor::System);
-        let how = Context::bare(actor, request_id, chrono::Utc::now());
-        let command = metadata.get("command").cloned().unwrap_or_default();
-        self.append::<A>(id, context.version, &events, &command, &how).await.map_err(
-            |error| match error {
-                CommandError::Conflict { .. } => AggregateError::AggregateConflict,
-                CommandError::Store(error) => database(error),
-                other => AggregateError::UnexpectedError(other.to_string().into()),
-            },
-        )?;
-        let first = usize::try_from(context.version).expect("versions count from 0") + 1;
-        Ok(events
-            .into_iter()
-            .zip(first..)
-            .map(|(payload, sequence)| EventEnvelope {
-                aggregate_id: context.id.clone(),
-                sequence,
-                payload,
-                metadata: metadata.clone(),
-            })
-            .collect())
-    }
-}
-
-fn database<E: std::error::Error>(error: StoreError) -> AggregateError<E> {
-    match error {
-        StoreError::Unreadable(error) => AggregateError::DeserializationError(error.into()),
-        other => AggregateError::DatabaseConnectionError(other.into()),
-    }
 }

@@ -28,6 +28,10 @@ pub trait Stored:
     /// Its id.
     type Id: Copy + Display + FromStr + Send + Sync;
 
+    /// Raised with every change of what its state means or how it is written: snapshots of another version are not
+    /// used.
+    const STATE_VERSION: i32 = 1;
+
     /// The names that an event takes or frees; a function of the event alone.
     fn claims(_id: Self::Id, _event: &Self::Event) -> Vec<Claim> {
         vec![]

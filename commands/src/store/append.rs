@@ -1,0 +1,262 @@
+//! One append, and a batch of them as the columns that the append function takes.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hash, RandomState};
+
+use chrono::{DateTime, Utc};
+use domain::claim::{Claim, ClaimAct, ClaimScope};
+use domain::ids::EventId;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Postgres, Row};
+use uuid::Uuid;
+
+use crate::context::IdempotencyKey;
+use crate::outcome::{CommandError, Receipt, StoreError};
+
+/// What one command, or several that belong together, add to the log: all or nothing.
+#[derive(Debug, Default)]
+pub(super) struct Append {
+    pub(super) key: Option<IdempotencyKey>,
+    pub(super) streams: Vec<Stream>,
+    pub(super) claims: Vec<OwnedClaim>,
+    pub(super) events: Vec<NewEvent>,
+}
+
+/// A stream that an append goes on with.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) aggregate_type: &'static str,
+    pub(super) aggregate_id: String,
+    /// Number of its last event before.
+    pub(super) version: i64,
+}
+
+/// A name with who takes or frees it.
+#[derive(Debug)]
+pub(super) struct OwnedClaim {
+    pub(super) claim: Claim,
+    pub(super) owner: String,
+}
+
+/// A row of the log to be, but for its position.
+#[derive(Debug)]
+pub(super) struct NewEvent {
+    pub(super) aggregate_type: &'static str,
+    pub(super) aggregate_id: String,
+    pub(super) sequence: i64,
+    pub(super) event_type: String,
+    pub(super) event_version: String,
+    pub(super) payload: String,
+    pub(super) metadata: String,
+    pub(super) event_id: EventId,
+    pub(super) recorded_at: DateTime<Utc>,
+    pub(super) team_id: Option<Uuid>,
+}
+
+/// What the log says of one append.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is in: the position of its last event.
+    Appended { position: i64 },
+    Repeated { aggregate_id: String, version: i64, position: i64 },
+    KeyReused,
+    Conflict { expected: i64, actual: i64 },
+    NameTaken { scope: ClaimScope, key: String },
+}
+
+impl Verdict {
+    /// As metrics name it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Appended { .. } => "appended",
+            Self::Repeated { .. } => "repeated",
+            Self::KeyReused => "key_reused",
+            Self::Conflict { .. } => "conflict",
+            Self::NameTaken { .. } => "name_taken",
+        }
+    }
+
+    pub(super) fn into_receipt<E: std::error::Error>(
+        self,
+        aggregate_id: String,
+        version: i64,
+    ) -> Result<Receipt, CommandError<E>> {
+        match self {
+            Self::Appended { position } => Ok(Receipt { aggregate_id, version, position, repeated: false }),
+            Self::Repeated { aggregate_id, version, position } => {
+                Ok(Receipt { aggregate_id, version, position, repeated: true })
+            }
+            Self::KeyReused => Err(CommandError::KeyReused),
+            Self::Conflict { expected, actual } => Err(CommandError::Conflict { expected, actual }),
+            Self::NameTaken { scope, key } => Err(CommandError::NameTaken { scope, key }),
+        }
+    }
+}
+
+impl Append {
+    /// Adds the names that an event takes or frees. What was taken before in the same append and is freed again was
+    /// never taken, and the other way round. The name, when it is taken twice.
+    pub(super) fn claim(&mut self, claim: Claim, owner: String) -> Result<(), Claim> {
+        let opposite = self.claims.iter().position(|other| {
+            other.owner == owner
+                && other.claim.act != claim.act
+                && (other.claim.scope, &other.claim.key) == (claim.scope, &claim.key)
+        });
+        if let Some(place) = opposite {
+            self.claims.swap_remove(place);
+            return Ok(());
+        }
+        let is_taken_twice = claim.act == ClaimAct::Take
+            && self.claims.iter().any(|other| {
+                other.claim.act == ClaimAct::Take
+                    && (other.claim.scope, &other.claim.key) == (claim.scope, &claim.key)
+            });
+        if is_taken_twice {
+            return Err(claim);
+        }
+        self.claims.push(OwnedClaim { claim, owner });
+        Ok(())
+    }
+
+    /// Hashes of all that no other append of the same batch, nor of one under way, may touch.
+    pub(super) fn touches(&self, hasher: &RandomState) -> HashSet<u64> {
+        fn hash(hasher: &RandomState, value: impl Hash) -> u64 {
+            hasher.hash_one(value)
+        }
+        let streams = self.streams.iter().map(|s| hash(hasher, ("stream", s.aggregate_type, &s.aggregate_id)));
+        let claims =
+            self.claims.iter().map(|c| hash(hasher, ("claim", c.claim.scope.as_str(), &c.claim.key)));
+        let keys = self.key.iter().map(|k| hash(hasher, ("key", &k.scope, &k.key)));
+        streams.chain(claims).chain(keys).collect()
+    }
+}
+
+/// The statement that appends a batch.
+pub(super) const STATEMENT: &str = "SELECT append, outcome, position, version, actual, subject, name FROM \
+    append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+    $22, $23, $24, $25, $26, $27, $28)";
+
+/// Binds a batch. Appends are numbered from 1.
+pub(super) fn bind<'q>(batch: &'q [&'q Append]) -> Query<'q, Postgres, PgArguments> {
+    let numbered = || (1_i32..).zip(batch);
+    let streams: Vec<_> = numbered().flat_map(|(n, a)| a.streams.iter().map(move |s| (n, s))).collect();
+    // The receipt of a key is that of the append's last event.
+    let keys: Vec<_> =
+        numbered().filter_map(|(n, a)| Some((n, a.key.as_ref()?, a.events.last()?))).collect();
+    let claims: Vec<_> = numbered().flat_map(|(n, a)| a.claims.iter().map(move |c| (n, c))).collect();
+    let events: Vec<_> = numbered().flat_map(|(n, a)| a.events.iter().map(move |e| (n, e))).collect();
+    fn column<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
+        rows.iter().map(of).collect()
+    }
+    sqlx::query(STATEMENT)
+        .bind(column(&streams, |(n, _)| *n))
+        .bind(column(&streams, |(_, s)| s.aggregate_type))
+        .bind(column(&streams, |(_, s)| s.aggregate_id.as_str()))
+        .bind(column(&streams, |(_, s)| s.version))
+        .bind(column(&keys, |(n, ..)| *n))
+        .bind(column(&keys, |(_, k, _)| k.scope.as_str()))
+        .bind(column(&keys, |(_, k, _)| k.key.as_str()))
+        .bind(column(&keys, |(_, k, _)| k.request_hash.as_str()))
+        .bind(column(&keys, |(.., last)| last.aggregate_type))
+        .bind(column(&keys, |(.., last)| last.aggregate_id.as_str()))
+        .bind(column(&keys, |(.., last)| last.sequence))
+        .bind(column(&keys, |(.., last)| last.recorded_at))
+        .bind(column(&claims, |(n, _)| *n))
+        .bind(column(&claims, |(_, c)| c.claim.act == ClaimAct::Take))
+        .bind(column(&claims, |(_, c)| c.claim.scope.as_str()))
+        .bind(column(&claims, |(_, c)| c.claim.key.as_str()))
+        .bind(column(&claims, |(_, c)| c.owner.as_str()))
+        .bind(column(&events, |(n, _)| *n))
+        .bind(column(&events, |(_, e)| e.aggregate_type))
+        .bind(column(&events, |(_, e)| e.aggregate_id.as_str()))
+        .bind(column(&events, |(_, e)| e.sequence))
+        .bind(column(&events, |(_, e)| e.event_type.as_str()))
+        .bind(column(&events, |(_, e)| e.event_version.as_str()))
+        .bind(column(&events, |(_, e)| e.payload.as_str()))
+        .bind(column(&events, |(_, e)| e.metadata.as_str()))
+        .bind(column(&events, |(_, e)| e.event_id.0))
+        .bind(column(&events, |(_, e)| e.recorded_at))
+        .bind(column(&events, |(_, e)| e.team_id))
+}
+
+/// Reads the answer: a verdict for each append of the batch, in its order.
+pub(super) fn read(batch: &[&Append], rows: &[PgRow]) -> Result<Vec<Verdict>, StoreError> {
+    let strange = |what: &str| StoreError::Answer(what.to_owned());
+    let (first, rest) = rows.split_first().ok_or_else(|| strange("nothing"))?;
+    let mut position: i64 = first.try_get("position")?;
+    let mut verdicts: Vec<Option<Verdict>> = batch.iter().map(|_| None).collect();
+    for row in rest {
+        let number: i32 = row.try_get("append")?;
+        let place = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+        let slot = place.and_then(|place| verdicts.get_mut(place)).ok_or_else(|| strange("a number"))?;
+        *slot = Some(refusal(row)?);
+    }
+    Ok(verdicts
+        .into_iter()
+        .zip(batch)
+        .map(|(refusal, append)| {
+            refusal.unwrap_or_else(|| {
+                position += i64::try_from(append.events.len()).expect("a command has few events");
+                Verdict::Appended { position }
+            })
+        })
+        .collect())
+}
+
+fn refusal(row: &PgRow) -> Result<Verdict, StoreError> {
+    let outcome: String = row.try_get("outcome")?;
+    Ok(match outcome.as_str() {
+        "repeated" => Verdict::Repeated {
+            aggregate_id: row.try_get("subject")?,
+            version: row.try_get("version")?,
+            position: row.try_get("position")?,
+        },
+        "key_reused" => Verdict::KeyReused,
+        "conflict" => {
+            Verdict::Conflict { expected: row.try_get("version")?, actual: row.try_get("actual")? }
+        }
+        "name_taken" => {
+            let scope: String = row.try_get("subject")?;
+            let scope = ClaimScope::from_stored(&scope).ok_or(StoreError::Answer(scope))?;
+            Verdict::NameTaken { scope, key: row.try_get("name")? }
+        }
+        _ => return Err(StoreError::Answer(outcome)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(act: ClaimAct, key: &str) -> Claim {
+        Claim { act, scope: ClaimScope::TeamSlug, key: key.to_owned() }
+    }
+
+    fn names(append: &Append) -> Vec<(ClaimAct, &str)> {
+        append.claims.iter().map(|c| (c.claim.act, c.claim.key.as_str())).collect()
+    }
+
+    #[test]
+    fn there_and_back_again_leaves_names_as_they_were() {
+        let mut append = Append::default();
+        for (act, key) in [
+            (ClaimAct::Free, "a"),
+            (ClaimAct::Take, "b"),
+            (ClaimAct::Free, "b"),
+            (ClaimAct::Take, "a"),
+        ] {
+            append.claim(claim(act, key), "1".to_owned()).unwrap();
+        }
+        assert_eq!(names(&append), []);
+    }
+
+    #[test]
+    fn a_name_is_handed_over_in_one_append_but_not_taken_twice() {
+        let mut append = Append::default();
+        append.claim(claim(ClaimAct::Free, "a"), "1".to_owned()).unwrap();
+        append.claim(claim(ClaimAct::Take, "a"), "2".to_owned()).unwrap();
+        assert_eq!(names(&append), [(ClaimAct::Free, "a"), (ClaimAct::Take, "a")]);
+        assert!(append.claim(claim(ClaimAct::Take, "a"), "3".to_owned()).is_err());
+    }
+}
