@@ -98,8 +98,8 @@ impl Store {
     }
 
     /// Waits for the turn of a command to an aggregate: those of this process go one after the other.
-    pub(crate) async fn turn<A: Stored>(&self, id: &str) -> OwnedMutexGuard<()> {
-        self.cache.turn::<A>(id).lock_owned().await
+    pub(crate) async fn turn(&self, aggregate_type: &'static str, id: &str) -> OwnedMutexGuard<()> {
+        self.cache.turn(aggregate_type, id).lock_owned().await
     }
 
     /// Remembers an aggregate, and what led to it in a snapshot when that is much.
@@ -121,7 +121,11 @@ impl Store {
         let mut append = Append { key, ..Append::default() };
         let mut after = Vec::new();
         for change in changes {
-            after.push(change.add_to(&mut append).map_err(|Claim { scope, key, .. }| CommandError::NameTaken { scope, key })?);
+            after.push(
+                change
+                    .add_to(&mut append)
+                    .map_err(|Claim { scope, key, .. }| CommandError::NameTaken { scope, key })?,
+            );
         }
         let Some(last) = append.events.last() else {
             return Err(StoreError::Answer("nothing to append".to_owned()).into());
@@ -188,5 +192,4 @@ impl Store {
         }
         Ok(None)
     }
-
 }

@@ -173,4 +173,6 @@ fn parse<E: DomainEvent + DeserializeOwned>(payload: Value) -> Result<E, String>
 }
 
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod tests;
