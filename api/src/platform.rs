@@ -12,6 +12,7 @@ use domain::ports::logs::Logs;
 use domain::ports::runner::Runner;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::feed::Feed;
+use projections::ledger::KeyRing;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -43,6 +44,8 @@ pub struct Platform {
     pub router: Arc<Router>,
     /// Sign-ins.
     pub sessions: Sessions,
+    /// The public keys of the ledger.
+    pub ledger_keys: KeyRing,
     /// Slows down who guesses passwords.
     pub throttle: Throttle,
     /// Commands with an idempotency key that are under way.

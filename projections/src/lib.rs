@@ -8,6 +8,7 @@ pub mod builds;
 pub mod deployments;
 pub mod env_vars;
 pub mod feed;
+pub mod ledger;
 pub mod log;
 pub mod pool;
 pub mod projects;

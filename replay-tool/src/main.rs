@@ -2,6 +2,7 @@
 
 mod database;
 mod history;
+mod ledger;
 mod read_models;
 
 use std::io;
@@ -18,7 +19,8 @@ const EXIT_CODES: &str = "Exit codes:
   0  it is done; verify: every read model is what the log says
   1  it could not be done; the last line says why
   2  the command line is wrong
-  3  verify: a read model is not what the log says; the last line names the first difference";
+  3  verify: a read model is not what the log says; ledger verify, ledger check: the log or the proof is not what was
+     signed; the last line names the first difference";
 
 /// Looks at the log, and proves and repairs the query tables that are made of it.
 #[derive(Parser)]
@@ -78,6 +80,9 @@ enum Command {
         #[arg(long)]
         at: history::Moment,
     },
+    /// Proves that nobody has changed the log.
+    #[command(subcommand)]
+    Ledger(ledger::Verb),
 }
 
 /// One aggregate.
@@ -95,7 +100,7 @@ struct Stream {
 enum Failure {
     /// It could not be.
     Error(String),
-    /// A read model is not what the log says.
+    /// A read model is not what the log says, or the log not what was signed.
     Different(String),
     /// Nobody reads on: `replay-tool history … | head`.
     Unread,
@@ -117,8 +122,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Outcome {
+    if let Command::Ledger(verb) = cli.command {
+        return ledger::run(&cli.place, verb).await;
+    }
     let pool = database::connect(&cli.place).await?;
     match cli.command {
+        Command::Ledger(_) => unreachable!("answered above: some of its verbs need no database"),
         Command::Status { json } => read_models::status(&pool, json).await,
         Command::Rebuild { name } => read_models::rebuild(&pool, &name).await,
         Command::Verify { name } => read_models::verify(&pool, &name).await,

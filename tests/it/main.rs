@@ -9,6 +9,7 @@ mod deployments;
 mod env_vars;
 mod feed;
 mod http_contract;
+mod ledger;
 mod log;
 mod log_lines;
 mod logs;

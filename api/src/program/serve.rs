@@ -19,6 +19,7 @@ use domain::ports::runner::Runner;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use processes::{Workers, World};
 use projections::feed::Feed;
+use projections::ledger::{KeyRing, Ledger, LedgerOptions};
 use providers::artifacts::folder::FolderArtifacts;
 use providers::email::console::ConsoleEmail;
 use providers::encryption::aes_256_gcm::Aes256Gcm;
@@ -70,6 +71,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let commands = Commands::new(pool.clone(), appender, Arc::new(vault));
     let logs = PostgresLogs::start(pool.clone());
     let git = Arc::new(git(&config)?);
+    let ledger = ledger(&config, &pool)?;
     let runner = Arc::new(runner(&config, git.clone()).await?);
     // What an earlier life has left running is ended before anything new begins.
     runner.sweep(&[]).await?;
@@ -86,6 +88,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         git: git.clone(),
         router: router.clone(),
         sessions: Sessions::new(pool.clone()),
+        ledger_keys: KeyRing::new(&config.data_dir),
         throttle: Default::default(),
         under_way: Default::default(),
         metrics,
@@ -122,10 +125,16 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
     let _ = keeper.await;
     stop_servers(&platform, &*runner).await;
+    close(&feed, &logs, &ledger, database).await;
+    ended
+}
+
+/// Ends what writes to the database, the ledger last: its last checkpoint covers all that was appended.
+async fn close(feed: &Feed, logs: &PostgresLogs, ledger: &Ledger, database: Database) {
     let _ = tokio::time::timeout(SHUTDOWN, feed.stop()).await;
     let _ = tokio::time::timeout(SHUTDOWN, logs.drain()).await;
+    let _ = tokio::time::timeout(SHUTDOWN, ledger.stop()).await;
     database.close().await;
-    ended
 }
 
 /// Forgets what is over, now and every hour.
@@ -194,6 +203,20 @@ async fn vault(config: &Config, pool: &PgPool) -> anyhow::Result<Vault> {
     let key = MasterKey::from_env_or_file(config.secrets.master_key.as_ref(), &file)?;
     let vault = Vault::open(pool.clone(), Arc::new(Aes256Gcm::new(&key)), Utc::now());
     vault.await.context("the key vault does not open")
+}
+
+/// Starts the ledger with its anchors.
+fn ledger(config: &Config, pool: &PgPool) -> anyhow::Result<Ledger> {
+    let token = config.secrets.anchor_token.as_ref();
+    let anchors = config.ledger_anchors.iter().filter(|word| !word.is_empty());
+    let anchors = anchors.map(|word| providers::anchor::open(word, &config.data_dir, token));
+    let anchors = anchors.collect::<Result<_, _>>().context("MASTRA_ADMIN_LEDGER_ANCHORS")?;
+    let options = LedgerOptions {
+        batch: config.ledger_batch,
+        anchor: config.ledger_anchor,
+        ..LedgerOptions::default()
+    };
+    Ok(Ledger::start(pool.clone(), KeyRing::new(&config.data_dir), anchors, options, Utc::now))
 }
 
 fn git(config: &Config) -> anyhow::Result<GitCommand> {
