@@ -1,7 +1,7 @@
 //! `ledger …`: proves that nobody has changed the log.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Write};
+use std::io::{BufRead, BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
@@ -11,11 +11,13 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::{Failure, Outcome, Place, database};
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::tool::Tool;
 
 /// Verbs of the ledger.
 #[derive(Subcommand)]
-pub(crate) enum Verb {
+pub(crate) enum Ledger {
     /// Reads the whole log and compares it with what was signed; names every position that differs.
     Verify {
         /// What a witness outside the database has seen: the file of an anchor, or a checkpoint.
@@ -23,9 +25,6 @@ pub(crate) enum Verb {
         anchor: Option<PathBuf>,
         #[command(flatten)]
         trust: Trust,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Writes the proof that an event stands in the log.
     Prove {
@@ -41,16 +40,9 @@ pub(crate) enum Verb {
         proof: PathBuf,
         #[command(flatten)]
         trust: Trust,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Signs a checkpoint of the log as it is now, and shows it.
-    Checkpoint {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Checkpoint,
     /// Shows the public keys, the oldest first.
     Key,
     /// Signs with a new key from now on. The old one names it and is gone.
@@ -70,49 +62,43 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    fn keys(&self, place: &Place) -> Result<Vec<PublicKey>, Failure> {
-        let file = self.public_key.clone().unwrap_or_else(|| KeyRing::new(&place.data_dir).public_file());
+    fn keys(&self, tool: &Tool) -> Result<Vec<PublicKey>, Failure> {
+        let file = self.public_key.clone().unwrap_or_else(|| KeyRing::new(tool.data_dir()).public_file());
         read_public(&file).map_err(|error| Failure::Error(format!("{error}; name one with --public-key")))
     }
 }
 
-pub(crate) async fn run(place: &Place, verb: Verb) -> Outcome {
-    let keys = KeyRing::new(&place.data_dir);
-    match verb {
-        Verb::Check { proof, trust, json } => check(&proof, &trust.keys(place)?, json),
-        Verb::Key => {
-            let all = keys.public().map_err(LedgerError::from)?;
-            all.iter().try_for_each(|key| Ok(writeln!(std::io::stdout(), "{key}")?))
-        }
-        Verb::Verify { anchor, trust, json } => {
-            let (trusted, anchor) = (trust.keys(place)?, anchor.as_deref().map(open_anchor).transpose()?);
-            let report = ledger::verify(&database::connect(place).await?, &trusted, anchor).await?;
-            tell(&report, json)
-        }
-        Verb::Prove { event, output } => {
-            prove(&database::connect(place).await?, &event, output.as_deref()).await
-        }
-        Verb::Checkpoint { json } => {
-            let pool = database::connect(place).await?;
-            let mut signed = ledger::close(&pool, &keys, true, Utc::now()).await?;
-            while let Some(more) = ledger::close(&pool, &keys, false, Utc::now()).await? {
-                signed = Some(more);
+impl Ledger {
+    pub(crate) async fn run(self, tool: &Tool) -> Outcome {
+        let keys = KeyRing::new(tool.data_dir());
+        match self {
+            Self::Check { proof, trust } => check(tool, &proof, &trust.keys(tool)?),
+            Self::Key => {
+                let all = keys.public().map_err(LedgerError::from)?;
+                all.iter().try_for_each(|key| tool.say(&key.to_string(), &json!({ "key": key.to_string() })))
             }
-            show(signed.as_ref().map_or("", |signed| &signed.note), json)
-        }
-        Verb::RotateKey { lost } => {
-            let pool = database::connect(place).await?;
-            show(&ledger::rotate(&pool, &keys, lost, Utc::now()).await?.note, false)
+            Self::Verify { anchor, trust } => {
+                let (trusted, anchor) = (trust.keys(tool)?, anchor.as_deref().map(open_anchor).transpose()?);
+                tell(tool, &ledger::verify(tool.pool().await?, &trusted, anchor).await?)
+            }
+            Self::Prove { event, output } => prove(tool.pool().await?, &event, output.as_deref()).await,
+            Self::Checkpoint => {
+                let pool = tool.pool().await?;
+                let mut signed = ledger::close(pool, &keys, true, Utc::now()).await?;
+                while let Some(more) = ledger::close(pool, &keys, false, Utc::now()).await? {
+                    signed = Some(more);
+                }
+                signed.map_or(Ok(()), |signed| show(tool, &signed.note))
+            }
+            Self::RotateKey { lost } => {
+                show(tool, &ledger::rotate(tool.pool().await?, &keys, lost, Utc::now()).await?.note)
+            }
         }
     }
 }
 
-fn show(note: &str, as_json: bool) -> Outcome {
-    let mut out = std::io::stdout();
-    if as_json {
-        return Ok(writeln!(out, "{}", json!({ "checkpoint": note }))?);
-    }
-    Ok(write!(out, "{note}")?)
+fn show(tool: &Tool, note: &str) -> Outcome {
+    tool.say(note.trim_end(), &json!({ "checkpoint": note }))
 }
 
 /// The lines of an anchor's file. A single checkpoint as it was published is one too.
@@ -126,23 +112,20 @@ fn open_anchor(path: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
     Ok(Box::new(reader))
 }
 
-fn tell(report: &Report, as_json: bool) -> Outcome {
-    let mut out = std::io::stdout();
+fn tell(tool: &Tool, report: &Report) -> Outcome {
     let Report { events, covered, checkpoints, anchored, findings, found } = report;
-    if as_json {
-        writeln!(out, "{}", json!({ "ok": *found == 0, "report": report }))?;
+    if tool.json {
+        output::line(json!({ "ok": *found == 0, "report": report }))?;
     } else if *found == 0 {
         let waiting = events - covered;
-        writeln!(
-            out,
+        output::line(format!(
             "the log is what was signed: {events} events, {checkpoints} checkpoints, {anchored} of them \
              witnessed; {waiting} events wait for a checkpoint"
-        )?;
+        ))?;
+    } else {
+        findings.iter().try_for_each(output::line)?;
     }
     let Some(first) = findings.first() else { return Ok(()) };
-    if !as_json {
-        findings.iter().try_for_each(|finding| writeln!(out, "{finding}"))?;
-    }
     let more = if *found > 1 { format!(" ({found} findings)") } else { String::new() };
     Err(Failure::Different(format!("the log is not what was signed: {first}{more}")))
 }
@@ -165,11 +148,11 @@ async fn prove(pool: &PgPool, event: &str, output: Option<&Path>) -> Outcome {
     let text = serde_json::to_string_pretty(&proof).map_err(|error| Failure::Error(error.to_string()))?;
     match output {
         Some(path) => Ok(std::fs::write(path, text + "\n")?),
-        None => Ok(writeln!(std::io::stdout(), "{text}")?),
+        None => output::line(text),
     }
 }
 
-fn check(path: &Path, trusted: &[PublicKey], as_json: bool) -> Outcome {
+fn check(tool: &Tool, path: &Path, trusted: &[PublicKey]) -> Outcome {
     let read = if path == Path::new("-") {
         std::io::read_to_string(std::io::stdin())
     } else {
@@ -179,17 +162,13 @@ fn check(path: &Path, trusted: &[PublicKey], as_json: bool) -> Outcome {
     let proof: Proof = serde_json::from_str(&text)
         .map_err(|error| Failure::Different(format!("{} is no proof: {error}", path.display())))?;
     let proven = proof.check(trusted).map_err(|error| Failure::Different(error.to_string()))?;
-    let mut out = std::io::stdout();
-    if as_json {
-        return Ok(writeln!(out, "{}", json!({ "ok": true, "proven": proven }))?);
-    }
-    let ledger::Proven { position, event_id, event_type, size, at, ledger } = proven;
-    Ok(writeln!(
-        out,
+    let ledger::Proven { position, event_id, event_type, size, at, ledger } = &proven;
+    let words = format!(
         "proven: {event_type} {event_id} stands at position {position} of {ledger}, which had {size} events \
          at {}",
         at.format("%FT%TZ")
-    )?)
+    );
+    tool.say(&words, &json!({ "ok": true, "proven": proven }))
 }
 
 impl From<LedgerError> for Failure {
