@@ -17,6 +17,7 @@ pub mod roles;
 pub mod routes;
 mod row;
 mod shadow;
+pub mod shred;
 pub mod teams;
 pub mod tokens;
 pub mod users;

@@ -25,8 +25,8 @@ pub struct UserRow {
     pub subject: String,
     /// Address.
     pub email: Sealed,
-    /// Keyed hash of the address.
-    pub email_hash: String,
+    /// Keyed hash of the address; none of who was erased.
+    pub email_hash: Option<String>,
     /// First name.
     pub first_name: Sealed,
     /// Last name.
@@ -112,7 +112,7 @@ impl Consumer for Users {
     }
 
     fn version(&self) -> i32 {
-        1
+        2
     }
 
     fn tables(&self) -> &'static str {
@@ -121,7 +121,7 @@ impl Consumer for Users {
             provider          text        NOT NULL,
             subject           text        NOT NULL,
             email             jsonb       NOT NULL,
-            email_hash        text        NOT NULL UNIQUE,
+            email_hash        text        UNIQUE,
             first_name        jsonb       NOT NULL,
             last_name         jsonb       NOT NULL,
             photo_url         jsonb,
@@ -186,6 +186,15 @@ impl Consumer for Users {
             .bind(recorded.sequence)
             .bind(recorded.at)
             .bind(project_id.map(|id| id.0)),
+            // Address and identity are free for somebody else; the rest is ciphertext without a key.
+            UserEvent::UserErased { .. } => sqlx::query(
+                "UPDATE users SET version = $2, updated_at = $3, email_hash = NULL, subject = 'erased:' || id,
+                        active_team_id = NULL, active_project_id = NULL
+                  WHERE id = $1",
+            )
+            .bind(id.0)
+            .bind(recorded.sequence)
+            .bind(recorded.at),
             UserEvent::UserPasswordChanged {}
             | UserEvent::UserSignedIn { .. }
             | UserEvent::UserSignedOut { .. }
