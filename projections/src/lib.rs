@@ -10,6 +10,7 @@ pub mod env_vars;
 pub mod feed;
 pub mod ledger;
 pub mod log;
+pub mod operations;
 pub mod pool;
 pub mod projects;
 pub mod rebuild;

@@ -9,6 +9,7 @@ use domain::build::Build;
 use domain::deployment::Deployment;
 use domain::envelope::Envelope;
 use domain::fact::{Stored, StoredEvent};
+use domain::operation::Operation;
 use domain::project::Project;
 use domain::role::Role;
 use domain::role_assignment::RoleAssignment;
@@ -39,7 +40,7 @@ pub(crate) struct AsOf {
 /// One aggregate.
 #[derive(Args)]
 struct Stream {
-    /// Its kind: user, team, project, build, deployment, role, role_assignment.
+    /// Its kind: user, team, project, build, deployment, role, role_assignment, operation.
     #[arg(value_name = "TYPE")]
     kind: String,
     /// Its id.
@@ -118,6 +119,7 @@ impl AsOf {
             Deployment::TYPE => fold::<Deployment>(&events),
             Role::TYPE => fold::<Role>(&events),
             RoleAssignment::TYPE => fold::<RoleAssignment>(&events),
+            Operation::TYPE => fold::<Operation>(&events),
             other => Err(Failure::Error(format!("there is no kind of aggregate {other}"))),
         }?;
         let whole = json!({
