@@ -6,6 +6,7 @@
 
 mod build_deployment;
 mod deliver_invite;
+mod erase_person;
 mod keep_running;
 mod leave_nothing;
 mod retire_deployment;
@@ -88,6 +89,7 @@ pub fn all() -> Vec<Arc<dyn Process>> {
         Arc::new(retire_deployment::RetireDeployment),
         Arc::new(leave_nothing::LeaveNothing),
         Arc::new(deliver_invite::DeliverInvite),
+        Arc::new(erase_person::ErasePerson),
     ]
 }
 

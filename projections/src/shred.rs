@@ -19,6 +19,12 @@ pub async fn erase(db: impl PgExecutor<'_>, user: UserId) -> sqlx::Result<Vec<Ke
     Ok(owners.iter().filter_map(|owner| owner.parse().ok()).collect())
 }
 
+/// Whether a person's key is destroyed.
+pub async fn is_erased(db: impl PgExecutor<'_>, user: UserId) -> sqlx::Result<bool> {
+    let destroyed = "SELECT EXISTS (SELECT FROM data_keys WHERE owner = 'user:' || $1::uuid AND destroyed_at IS NOT NULL)";
+    sqlx::query_scalar(destroyed).bind(user.0).fetch_one(db).await
+}
+
 /// Who was erased from this installation: a file in the data dir, a person a line. It names ids, nothing else.
 #[derive(Clone, Debug)]
 pub struct ShredList {

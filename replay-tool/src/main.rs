@@ -70,6 +70,8 @@ enum Command {
     /// Proves that nobody has changed the log.
     #[command(subcommand)]
     Ledger(verbs::ledger::Ledger),
+    /// Erases a person: destroys the keys of all that is personal.
+    Shred(verbs::shred::Shred),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -89,5 +91,6 @@ async fn run(cli: Cli) -> Outcome {
         Command::History(verb) => verb.run(&tool).await,
         Command::AsOf(verb) => verb.run(&tool).await,
         Command::Ledger(verb) => verb.run(&tool).await,
+        Command::Shred(verb) => verb.run(&tool).await,
     }
 }

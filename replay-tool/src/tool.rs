@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use domain::envelope::Actor;
+use domain::operation::OperationEvent;
 use projections::feed::Consumer;
+use projections::operations;
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
@@ -17,7 +19,6 @@ pub(crate) struct Tool {
     /// Whether to answer as JSON.
     pub(crate) json: bool,
     /// Who asks.
-    #[expect(dead_code, reason = "the verbs that write come next")]
     pub(crate) actor: Actor,
     pool: OnceCell<PgPool>,
 }
@@ -35,6 +36,13 @@ impl Tool {
     /// The database, connected to when it is first asked for: there are verbs that need none.
     pub(crate) async fn pool(&self) -> Result<&PgPool, Failure> {
         self.pool.get_or_try_init(|| database::connect(&self.place)).await
+    }
+
+    /// Records what was done, when that could not be part of the transaction that did it.
+    pub(crate) async fn record(&self, done: &OperationEvent) -> Outcome {
+        let mut db = self.pool().await?.acquire().await?;
+        operations::record(&mut db, &self.actor, done).await?;
+        Ok(())
     }
 
     /// One thing to tell: as JSON, or in words.

@@ -7,6 +7,7 @@ mod auth;
 mod bad_input;
 mod deployments;
 mod env_vars;
+mod erasure;
 mod feed;
 mod http_contract;
 mod ledger;

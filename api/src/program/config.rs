@@ -45,7 +45,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "MASTRA_ADMIN_NPM_REGISTRY")]
     npm_registry: Option<String>,
 
-    /// Also write each mail as a file into this directory [default: mails are only logged]
+    /// Write each mail as a file into this directory [default: mails are logged]
     #[arg(long, env = "MASTRA_ADMIN_MAIL_OUTBOX")]
     mail_outbox: Option<PathBuf>,
 

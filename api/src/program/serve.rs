@@ -20,6 +20,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use processes::{Workers, World};
 use projections::feed::Feed;
 use projections::ledger::{KeyRing, Ledger, LedgerOptions};
+use projections::shred::ShredList;
 use providers::artifacts::folder::FolderArtifacts;
 use providers::email::console::ConsoleEmail;
 use providers::encryption::aes_256_gcm::Aes256Gcm;
@@ -88,16 +89,13 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         git: git.clone(),
         router: router.clone(),
         sessions: Sessions::new(pool.clone()),
+        shred_list: ShredList::new(&config.data_dir),
         ledger_keys: KeyRing::new(&config.data_dir),
         throttle: Default::default(),
         under_way: Default::default(),
         metrics,
         now: Utc::now,
-        settings: Settings {
-            public_url: public_url.clone(),
-            environment: config.environment.clone(),
-            local_roots: config.allow_local_repos.clone(),
-        },
+        settings: settings(&config, &public_url),
     });
     let world = World {
         pool,
@@ -108,6 +106,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         logs: logs.clone(),
         traffic: router,
         email: Arc::new(ConsoleEmail::new(config.mail_outbox.clone())),
+        shred_list: ShredList::new(&config.data_dir),
         now: Utc::now,
         public_url: public_url.clone(),
         start_deadline: config.start_deadline,
@@ -117,6 +116,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let keeper = tokio::spawn(processes::keep_running(world, boot, stop.clone()));
 
+    erase_again(&platform).await?;
     first_user(&platform, &config, &public_url).await?;
     announce(address);
     let ended = listen(listener, platform.clone(), database.crashed(), stop.clone()).await;
@@ -247,6 +247,20 @@ async fn runner(config: &Config, git: Arc<dyn Git>) -> anyhow::Result<LocalRunne
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| Path::new(&folder).join(name)).find(|file| file.is_file())
+}
+
+/// A database that was restored does not bring back who was erased since its backup.
+async fn erase_again(platform: &Platform) -> anyhow::Result<()> {
+    let erased = platform.erase_again().await;
+    erased.map_err(|error| anyhow!("who was erased is not erased again: {error:?}"))
+}
+
+fn settings(config: &Config, public_url: &str) -> Settings {
+    Settings {
+        public_url: public_url.to_owned(),
+        environment: config.environment.clone(),
+        local_roots: config.allow_local_repos.clone(),
+    }
 }
 
 /// Makes the first user when the operator names one, or offers to make one.

@@ -73,6 +73,8 @@ fn people_routes() -> Vec<Route> {
         get("/api/v1/me", SignedIn, "Who asks", me::show::handler),
         patch("/api/v1/me", SignedIn, "Changes name, picture, and where one looks", me::update::handler)
             .body::<me::update::ChangeMe>(),
+        delete("/api/v1/me", SignedIn, "Erases who asks, for good", me::erase::handler)
+            .body::<me::erase::EraseMe>(),
         get("/api/v1/me/tokens", SignedIn, "Personal API tokens", me::tokens::list).query(PAGE),
         post("/api/v1/me/tokens", SignedIn, "Makes a personal API token", me::tokens::create)
             .body::<me::tokens::CreateToken>()

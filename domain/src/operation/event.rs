@@ -3,7 +3,7 @@
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::EventId;
+use crate::ids::{EventId, UserId};
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +81,28 @@ pub enum OperationEvent {
         /// Why, in the operator's words.
         reason: String,
     },
+    /// The keys of a person were destroyed.
+    #[serde(rename = "ops.person_shredded")]
+    PersonShredded {
+        /// Who.
+        user_id: UserId,
+    },
+    /// A checkpoint of the ledger was asked for.
+    #[serde(rename = "ops.ledger_checkpoint_signed")]
+    LedgerCheckpointSigned {
+        /// Its number.
+        number: i64,
+        /// How many events it covers.
+        size: i64,
+    },
+    /// Another key signs the ledger from now on.
+    #[serde(rename = "ops.ledger_key_rotated")]
+    LedgerKeyRotated {
+        /// The first checkpoint that says so.
+        number: i64,
+        /// Whether the old key was lost and could not name it.
+        lost: bool,
+    },
 }
 
 impl OperationEvent {
@@ -95,6 +117,9 @@ impl OperationEvent {
             Self::ConsumerReset { .. } => ("ops.consumer_reset", "ResetConsumer"),
             Self::DeadLetterRetried { .. } => ("ops.dead_letter_retried", "RetryDeadLetter"),
             Self::DeadLetterSkipped { .. } => ("ops.dead_letter_skipped", "SkipDeadLetter"),
+            Self::PersonShredded { .. } => ("ops.person_shredded", "ShredPerson"),
+            Self::LedgerCheckpointSigned { .. } => ("ops.ledger_checkpoint_signed", "SignLedgerCheckpoint"),
+            Self::LedgerKeyRotated { .. } => ("ops.ledger_key_rotated", "RotateLedgerKey"),
         }
     }
 

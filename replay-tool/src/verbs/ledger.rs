@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use clap::{Args, Subcommand};
-use projections::ledger::{self, KeyRing, LedgerError, Proof, PublicKey, Report, read_public};
+use domain::operation::OperationEvent;
+use projections::ledger::{self, KeyRing, LedgerError, Proof, PublicKey, Report, Signed, read_public};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -88,10 +89,16 @@ impl Ledger {
                 while let Some(more) = ledger::close(pool, &keys, false, Utc::now()).await? {
                     signed = Some(more);
                 }
-                signed.map_or(Ok(()), |signed| show(tool, &signed.note))
+                let Some(Signed { checkpoint, note, .. }) = signed else { return Ok(()) };
+                let (number, size) = (checkpoint.number, checkpoint.size);
+                tool.record(&OperationEvent::LedgerCheckpointSigned { number, size }).await?;
+                show(tool, &note)
             }
             Self::RotateKey { lost } => {
-                show(tool, &ledger::rotate(tool.pool().await?, &keys, lost, Utc::now()).await?.note)
+                let signed = ledger::rotate(tool.pool().await?, &keys, lost, Utc::now()).await?;
+                let number = signed.checkpoint.number;
+                tool.record(&OperationEvent::LedgerKeyRotated { number, lost }).await?;
+                show(tool, &signed.note)
             }
         }
     }

@@ -3,5 +3,6 @@
 pub(crate) mod history;
 pub(crate) mod ledger;
 pub(crate) mod rebuild;
+pub(crate) mod shred;
 pub(crate) mod status;
 pub(crate) mod verify;

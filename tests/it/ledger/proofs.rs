@@ -30,18 +30,18 @@ async fn a_proof_holds_offline_in_other_hands_and_across_keys() {
     assert!(rotated.status.success() && said(&rotated).contains("next-key"), "{}", said(&rotated));
     it.append(2000).await;
     let checkpoint = it.tool(&["checkpoint"]).await;
-    assert!(said(&checkpoint).contains("\n2705\n"), "{}", said(&checkpoint));
+    assert!(said(&checkpoint).contains("\n2706\n"), "{}", said(&checkpoint));
     assert_eq!(it.verify(true).await.findings, []);
     assert_eq!(said(&it.tool(&["key"]).await).lines().count(), 2);
 
     let trusted = projections::ledger::read_public(&first_keys).unwrap();
     let mut db = it.pool().acquire().await.unwrap();
-    for position in (1..=2705).step_by(97).chain([255, 256, 257, 512, 513, 700, 701, 2704, 2705]) {
+    for position in (1..=2706).step_by(97).chain([255, 256, 257, 512, 513, 700, 701, 2705, 2706]) {
         let proof = ledger::prove(&mut db, position).await.unwrap().expect("it is covered");
         assert_eq!(proof.check(&trusted).unwrap().position, position);
         assert!(proof.check(&trusted[..0]).is_err());
     }
-    assert!(ledger::prove(&mut db, 2706).await.unwrap().is_none());
+    assert!(ledger::prove(&mut db, 2707).await.unwrap().is_none());
 
     let file = it.dir.path().join("proof.json");
     let (file, key) = (file.to_str().unwrap(), first_keys.to_str().unwrap());
