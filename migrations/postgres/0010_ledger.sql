@@ -20,6 +20,20 @@ CREATE TABLE ledger_nodes (
     PRIMARY KEY (level, index)
 );
 
+-- The only way to write evidence: a checkpoint, the leaves that it adds, the subtrees that they complete.
+CREATE FUNCTION append_checkpoint(
+    number  bigint,
+    size    bigint,
+    note    text,
+    leaves  bytea,
+    levels  smallint[],
+    indexes bigint[],
+    hashes  bytea[]
+) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    INSERT INTO ledger_nodes (level, index, hash) SELECT * FROM unnest($5, $6, $7);
+    INSERT INTO ledger_checkpoints (number, size, note, leaves) VALUES ($1, $2, $3, $4);
+$$;
+
 CREATE TRIGGER ledger_checkpoints_are_never_changed BEFORE UPDATE OR DELETE ON ledger_checkpoints
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER ledger_checkpoints_are_never_truncated BEFORE TRUNCATE ON ledger_checkpoints

@@ -6,7 +6,8 @@ UPDATE sessions SET source_ip = NULL, user_agent = NULL;
 -- Destroys the keys of a person, and of the invites to the person's address, and forgets what stands outside the log.
 -- Asked again, or for somebody who never was, it leaves the same: nobody of this id gets a key again. Answers the
 -- owners of the keys that it destroyed.
-CREATE FUNCTION erase_person(person uuid) RETURNS SETOF text LANGUAGE plpgsql SET search_path = public AS $$
+CREATE FUNCTION erase_person(person uuid) RETURNS SETOF text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO data_keys (owner, provider, created_at) VALUES ('user:' || person, 'none', now())
     ON CONFLICT DO NOTHING;

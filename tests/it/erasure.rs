@@ -273,3 +273,30 @@ async fn a_restored_backup_is_clean_again_once_a_server_starts_or_the_list_is_ap
     let nobody = tool(&app, &["shred", &Uuid::now_v7().to_string()]).await;
     assert_eq!(nobody.status.code(), Some(1), "{}", said(&nobody));
 }
+
+#[tokio::test]
+async fn an_erasure_that_a_crash_cut_short_is_finished() {
+    let mut app = TestApp::start().await;
+    let owner = app.owner().await;
+    let (person, id) = somebody(&app, &owner).await;
+    app.kill().await;
+    // As far as it had come: the event, and nothing that follows.
+    sqlx::query(
+        r#"INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+           SELECT 'user', $1, max(sequence) + 1, 'user.erased', '1',
+                  json_build_object('type', 'user.erased', 'provider', 'local', 'subject', $1,
+                                    'email_hash', min(payload ->> 'email_hash')), '{}'
+             FROM events WHERE aggregate_type = 'user' AND aggregate_id = $1"#,
+    )
+    .bind(&id)
+    .execute(app.db.pool())
+    .await
+    .unwrap();
+    app.kill_and_restart().await;
+    app.settle().await;
+    let person = Client::new(&app.url).with_token(person.token().unwrap());
+    is_gone(&app, &app.owner().await, &person, &id).await;
+    assert_eq!(traces(&app).await, [] as [String; 0]);
+    let listed = std::fs::read_to_string(app.dir.path().join("data/shredded.ndjson")).unwrap();
+    assert!(listed.contains(&id), "{listed}");
+}

@@ -40,19 +40,14 @@ pub(super) async fn insert(
     let levels: Vec<i16> = nodes.iter().map(|node| level(node)).collect();
     let indexes: Vec<i64> = nodes.iter().map(|node| node.index).collect();
     let hashes: Vec<&[u8]> = nodes.iter().map(|node| node.hash.as_slice()).collect();
-    sqlx::query(
-        "INSERT INTO ledger_nodes (level, index, hash) SELECT * FROM unnest($1::int2[], $2::int8[], $3::bytea[])",
-    )
-    .bind(levels)
-    .bind(indexes)
-    .bind(hashes)
-    .execute(&mut *db)
-    .await?;
-    sqlx::query("INSERT INTO ledger_checkpoints (number, size, note, leaves) VALUES ($1, $2, $3, $4)")
+    sqlx::query("SELECT append_checkpoint($1, $2, $3, $4, $5, $6, $7)")
         .bind(signed.checkpoint.number)
         .bind(signed.checkpoint.size)
         .bind(&signed.note)
         .bind(leaves.concat())
+        .bind(levels)
+        .bind(indexes)
+        .bind(hashes)
         .execute(db)
         .await?;
     Ok(())
