@@ -1,9 +1,11 @@
 //! Who is erased is nowhere any more: not in a dump of the database, not in the files of the data dir, not after every
 //! read model was built anew, not after the restore of an older backup.
 
+use std::collections::BTreeSet;
 use std::process::Output;
 use std::time::Duration;
 
+use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use reqwest::Method;
@@ -61,10 +63,6 @@ async fn dump(db: &TestDb) -> Vec<u8> {
     output.stdout
 }
 
-fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    hay.windows(needle.len()).any(|window| window == needle)
-}
-
 /// What of the person stands in the database or in the data dir.
 async fn traces(app: &TestApp) -> Vec<String> {
     let mut places = vec![("the database".to_owned(), dump(&app.db).await)];
@@ -77,16 +75,21 @@ async fn traces(app: &TestApp) -> Vec<String> {
             }
         }
     }
-    let needles = personal();
-    let mut found = Vec::new();
+    let (names, needles): (Vec<_>, Vec<_>) = personal().into_iter().unzip();
+    let search = AhoCorasick::new(needles).unwrap();
+    let mut found = BTreeSet::new();
     for (place, bytes) in places {
-        for (what, needle) in &needles {
-            if contains(&bytes, needle) {
-                found.push(format!("{what} in {place}"));
-            }
-        }
+        // PostgreSQL's own files say where it listens.
+        let is_its_own =
+            place.contains("/postgres/") && !["/base/", "/pg_wal/"].iter().any(|dir| place.contains(dir));
+        let found_here = search.find_overlapping_iter(&bytes).map(|found| &names[found.pattern().as_usize()]);
+        found.extend(
+            found_here
+                .filter(|what| !is_its_own || !what.ends_with(ADDRESS))
+                .map(|what| format!("{what} in {place}")),
+        );
     }
-    found
+    found.into_iter().collect()
 }
 
 async fn tool(app: &TestApp, arguments: &[&str]) -> Output {
@@ -299,4 +302,17 @@ async fn an_erasure_that_a_crash_cut_short_is_finished() {
     assert_eq!(traces(&app).await, [] as [String; 0]);
     let listed = std::fs::read_to_string(app.dir.path().join("data/shredded.ndjson")).unwrap();
     assert!(listed.contains(&id), "{listed}");
+}
+
+#[tokio::test]
+async fn nothing_is_left_in_the_files_of_the_embedded_postgres_either() {
+    // Without another database it runs its own, below the data dir: tables, write-ahead log, everything.
+    let mut app = TestApp::start_with(&[("DATABASE_URL", "")]).await;
+    let owner = app.owner().await;
+    let (person, _) = somebody(&app, &owner).await;
+    erase(&person, PASSWORD).await.expect(200);
+    assert!(app.dir.path().join("data/postgres/base").is_dir());
+    assert_eq!(traces(&app).await, [] as [String; 0]);
+    app.kill_and_restart().await; // what was in memory alone is on the disk now
+    assert_eq!(traces(&app).await, [] as [String; 0]);
 }
