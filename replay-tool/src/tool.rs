@@ -16,7 +16,6 @@ pub(crate) struct Tool {
     /// Whether to answer as JSON.
     pub(crate) json: bool,
     /// Who asks.
-    #[expect(dead_code, reason = "the verbs that write come next")]
     pub(crate) actor: Actor,
     pool: OnceCell<PgPool>,
 }
@@ -47,4 +46,12 @@ pub(crate) fn read_models(name: &str) -> Result<Vec<Arc<dyn Consumer>>, Failure>
     let unknown = format!("there is no read model {name}; there are: {}", names.join(", "));
     models.retain(|model| model.name() == name);
     if models.is_empty() { Err(Failure::because(unknown)) } else { Ok(models) }
+}
+
+/// The read model of this name.
+pub(crate) fn one_read_model(name: &str) -> Result<Arc<dyn Consumer>, Failure> {
+    match read_models(name)?.as_slice() {
+        [model] => Ok(model.clone()),
+        _ => Err(Failure::because("name one read model")),
+    }
 }
