@@ -12,6 +12,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row};
 use uuid::Uuid;
 
 use crate::feed::Consumer;
+use crate::parked::Grain;
 use crate::row::Columns;
 
 /// One person.
@@ -140,6 +141,10 @@ impl Consumer for Users {
 
     fn wants(&self, recorded: &Recorded) -> bool {
         matches!(recorded.fact, Fact::User(..))
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Stream
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {

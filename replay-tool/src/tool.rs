@@ -62,3 +62,11 @@ pub(crate) fn read_models(name: &str) -> Result<Vec<Arc<dyn Consumer>>, Failure>
     models.retain(|model| model.name() == name);
     if models.is_empty() { Err(Failure::because(unknown)) } else { Ok(models) }
 }
+
+/// The read model of this name.
+pub(crate) fn one_read_model(name: &str) -> Result<Arc<dyn Consumer>, Failure> {
+    match read_models(name)?.as_slice() {
+        [model] => Ok(model.clone()),
+        _ => Err(Failure::because("name one read model")),
+    }
+}
