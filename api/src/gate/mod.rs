@@ -28,7 +28,7 @@ use crate::reply::X_PROJECTION_LAG;
 
 pub(crate) use identify::cookie_name;
 pub use once::UnderWay;
-pub(crate) use scope::Scoped;
+pub(crate) use scope::{EventAt, Scoped};
 
 /// What a route needs from who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub enum Needs {
     Environment(Resource, Action),
     /// A right in the project of the build named by `{build}`.
     Build(Resource, Action),
+    /// A right in the team of the event named by `{position}`.
+    Event(Resource, Action),
     /// A right in the project of the deployment named by `{deployment}`.
     Deployment(Resource, Action),
 }

@@ -29,6 +29,10 @@ pub(crate) struct Scoped<T> {
     _gate: (),
 }
 
+/// The position of an event of a team.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventAt(pub(crate) i64);
+
 impl<T> Scoped<T> {
     /// The circumstances of a command about it.
     pub(crate) fn context(&self) -> Context {
@@ -108,6 +112,7 @@ pub(super) async fn admit(
         | Needs::Project(resource, action)
         | Needs::Environment(resource, action)
         | Needs::Build(resource, action)
+        | Needs::Event(resource, action)
         | Needs::Deployment(resource, action) => (resource, action),
     };
     let params: Params = parts.extract().await?;
@@ -142,6 +147,14 @@ pub(super) async fn admit(
             let it = it.ok_or_else(ApiError::not_found)?;
             find_project(platform, it.project_id).await?;
             parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+        }
+        Needs::Event(..) => {
+            let position = params.id("position")?;
+            // Who only belongs to the team learns nothing of events: they are as unknown as another team's.
+            let team = projections::log::team_at(&platform.pool, position).await?;
+            let team = team.ok_or_else(ApiError::not_found)?;
+            let it = ask.scoped(team, None, EventAt(position)).map_err(|_| ApiError::not_found())?;
+            parts.extensions.insert(it);
         }
         Needs::Deployment(..) => {
             let id = params.id("deployment")?;

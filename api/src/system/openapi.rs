@@ -68,6 +68,7 @@ fn operation(route: &Route) -> Value {
     | Needs::Project(resource, action)
     | Needs::Environment(resource, action)
     | Needs::Build(resource, action)
+    | Needs::Event(resource, action)
     | Needs::Deployment(resource, action) = route.needs
     {
         operation["x-permission"] = format!("{resource}:{action}").into();
