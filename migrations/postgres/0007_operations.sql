@@ -21,7 +21,8 @@ BEGIN
     IF coalesce(record_operation.metadata ->> 'actor', '') !~ '^(operator:.+|system)$' THEN
         RAISE EXCEPTION 'an operation is of an operator or of the system' USING ERRCODE = 'check_violation';
     END IF;
-    UPDATE log_head SET position = log_head.position + 1 RETURNING log_head.position INTO taken;
+    PERFORM lock_log();
+    SELECT log_head.position + 1 INTO taken FROM log_head;
     INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position,
                         event_id, recorded_at)
     VALUES ('operation', record_operation.operation_id::text, 1, record_operation.event_type,
