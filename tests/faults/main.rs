@@ -53,15 +53,19 @@ async fn killed_at_every_step(cut: Cut) {
         })
         .await;
         let log = events_about(&app, &[&build, &deployment, &serving]).await;
-        for (event_type, id) in [
-            ("build.requested", &build),
-            ("build.succeeded", &build),
-            ("deployment.requested", &deployment),
-            ("deployment.activated", &deployment),
-            ("deployment.superseded", &serving),
+        // Servers that ran are started again with the platform, and activated again: that may be seen more than once.
+        for (event_type, id, at_most) in [
+            ("build.requested", &build, 1),
+            ("build.succeeded", &build, 1),
+            ("deployment.requested", &deployment, 1),
+            ("deployment.activated", &deployment, 2),
+            ("deployment.superseded", &serving, 1),
         ] {
             let times = log.iter().filter(|(of, t)| (of, t.as_str()) == (id, event_type)).count();
-            assert_eq!(times, 1, "{event_type} when the server was killed {cut:?} {step}: {log:?}");
+            assert!(
+                (1..=at_most).contains(&times),
+                "{event_type} when the server was killed {cut:?} {step}: {log:?}"
+            );
         }
         serving = deployment;
     }
