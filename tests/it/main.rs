@@ -22,5 +22,6 @@ mod projections;
 mod replay_tool;
 mod stock_postgres_es;
 mod teams;
+mod two_servers;
 mod vault;
 mod work;
