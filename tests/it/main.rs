@@ -20,6 +20,7 @@ mod parked;
 mod permissions;
 mod projections;
 mod replay_tool;
+mod replay_tool_writes;
 mod stock_postgres_es;
 mod teams;
 mod two_servers;

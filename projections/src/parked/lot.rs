@@ -152,14 +152,20 @@ impl Lot {
     }
 
     fn place_of(&self, consumer: &dyn Consumer, event: &Recorded) -> Place {
-        if self.leaves_out(event.position) || !consumer.wants(event) {
+        // Tables that are built anew are shown every event, so that a proof finds a `wants` that is wrong.
+        let is_wanted = consumer.wants(event);
+        if self.leaves_out(event.position) || !is_wanted && self.parks() && self.schema == LIVE {
             return Place::Out;
         }
         if !self.parks() || self.partitions.is_empty() {
             return Place::Free;
         }
         let partition = partition_of(consumer, event);
-        if self.partitions.contains(&partition) { Place::Behind(partition) } else { Place::Free }
+        match self.partitions.contains(&partition) {
+            false => Place::Free,
+            true if is_wanted => Place::Behind(partition),
+            true => Place::Out,
+        }
     }
 
     async fn park(
