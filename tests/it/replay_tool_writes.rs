@@ -7,6 +7,7 @@ use projections::feed::Feed;
 use projections::{log, pool, read_models};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tests::app::TestApp;
 use tests::bus::Bus;
 use tests::postgres::TestDb;
 use tests::tape::{append, event, lone_event};
@@ -162,4 +163,30 @@ async fn dead_letters_are_listed_shown_tried_again_and_skipped() {
     assert!(text(&lacking.stdout).contains("but for 1 skipped"), "{}", text(&lacking.stdout));
     let kinds: Vec<_> = operations(&pool).await.into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, ["ops.dead_letter_retried", "ops.dead_letter_skipped", "ops.dead_letter_retried"]);
+}
+
+#[tokio::test]
+async fn a_server_shows_what_is_parked_goes_on_with_the_rest_and_tries_again_for_its_processes() {
+    let app = TestApp::start().await;
+    append(app.db.pool(), &[event("weather", "1", 1, json!({ "type": "weather.changed" }))]).await;
+    app.settle().await;
+    let nobody = app.nobody();
+    let ready = nobody.get("//api/ready").await.expect(200);
+    assert_eq!(ready["status"], "degraded", "{ready}");
+    let consumers = ready["consumers"].as_array().unwrap();
+    assert!(consumers.iter().all(|consumer| consumer["parked"] == 1 && consumer["lag"] == 0), "{ready}");
+    let metrics = nobody.get("//metrics").await.text;
+    assert!(metrics.contains("mastra_admin_dead_letters{consumer=\"run_build\"} 1"), "{metrics}");
+    let owner = app.owner().await;
+    let team = owner.post("/teams", json!({ "name": "Acme", "slug": "acme" })).await;
+    assert_eq!(team.status, 201, "{}", team.body);
+    assert!(!team.headers.contains_key("x-projection-lag"), "it is read as it was written");
+
+    let again = run(&app.db, &["dlq", "retry", "run_build", "weather/1", "--json"]).await;
+    assert_eq!(again.status.code(), Some(4), "{}", text(&again.stderr));
+    let tried: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&tried["taken"], &tried["left"]), (&json!(0), &json!(1)), "the server has tried: {tried}");
+    assert!(tried["error"].as_str().unwrap().contains("weather.changed"), "{tried}");
+    let attempts = answers(&app.db, &["dlq", "list", "run_build"]).await.remove(0)["attempts"].clone();
+    assert_eq!(attempts, 2);
 }
