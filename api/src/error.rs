@@ -201,10 +201,10 @@ fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::BeginFailed => true,
-        // No connection; no resources; stopping or starting; a deadlock.
+        // No connection; no resources; stopping, starting or taking too long; a deadlock.
         sqlx::Error::Database(error) => error
             .code()
-            .is_some_and(|code| ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))),
+            .is_some_and(|code| ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))),
         _ => false,
     }
 }

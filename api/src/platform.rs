@@ -12,6 +12,7 @@ use domain::ports::logs::Logs;
 use domain::ports::runner::Runner;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::feed::Feed;
+use projections::past::Archive;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -33,6 +34,8 @@ pub struct Platform {
     pub commands: Commands,
     /// The query tables' progress.
     pub feed: Feed,
+    /// The query tables as they were.
+    pub archive: Archive,
     /// Output of builds and servers.
     pub logs: Arc<dyn Logs>,
     /// Answers for the health of servers.

@@ -13,6 +13,9 @@ use crate::platform::Platform;
 /// Says that the query tables do not know of it yet.
 pub(crate) const X_PROJECTION_LAG: HeaderName = HeaderName::from_static("x-projection-lag");
 
+/// Where in the log: of a command's last event, or of the moment that a read was asked about.
+pub(crate) const X_EVENT_POSITION: HeaderName = HeaderName::from_static("x-event-position");
+
 /// The answer to a command: the resource, its version, its place in the log.
 pub(crate) struct Done {
     status: StatusCode,
@@ -44,13 +47,18 @@ impl IntoResponse for Done {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.body)).into_response();
         let headers = response.headers_mut();
-        headers.insert("x-event-position", self.receipt.position.into());
+        headers.insert(X_EVENT_POSITION, self.receipt.position.into());
         headers.insert(header::ETAG, etag(self.receipt.version));
         if self.lags {
             headers.insert(X_PROJECTION_LAG, HeaderValue::from_static("true"));
         }
         response
     }
+}
+
+/// A list of parts of one thing, with the version of that thing: a change of any part asks for it.
+pub(crate) fn versioned(list: axum::Json<Value>, version: i64) -> Response {
+    ([(header::ETAG, etag(version))], list).into_response()
 }
 
 /// A resource with its version.

@@ -19,5 +19,6 @@ mod projections;
 mod replay_tool;
 mod stock_postgres_es;
 mod teams;
+mod time_travel;
 mod vault;
 mod work;

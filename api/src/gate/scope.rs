@@ -9,10 +9,11 @@ use http::StatusCode;
 use http::request::Parts;
 use projections::builds::BuildRow;
 use projections::deployments::DeploymentRow;
+use projections::past::{Then, View};
 use projections::projects::{EnvironmentRow, ProjectRow};
 use projections::teams::TeamRow;
 
-use super::{Caller, Needs, Principal};
+use super::{Caller, Needs, Principal, past};
 use crate::body::Params;
 use crate::error::ApiError;
 use crate::platform::Platform;
@@ -25,6 +26,7 @@ pub(crate) struct Scoped<T> {
     /// Its team.
     pub(crate) team_id: TeamId,
     caller: Caller,
+    view: View,
     /// Only the gate makes one.
     _gate: (),
 }
@@ -38,6 +40,24 @@ impl<T> Scoped<T> {
     /// Who asks.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// The query tables as of when the caller asks about: of now, unless he says otherwise.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Whether the caller may do this, too, to a project of the team or to the team itself.
+    pub(crate) async fn may(
+        &self,
+        platform: &Platform,
+        project_id: Option<ProjectId>,
+        resource: Resource,
+        action: Action,
+    ) -> Result<bool, ApiError> {
+        let grants = self.caller.grants(platform).await?;
+        let ask = Question { grants: &grants, resource, action, caller: &self.caller };
+        Ok(policy::allows(&grants, resource, action, &ask.context(self.team_id, project_id)))
     }
 
     /// Refuses to give away in the team what the caller does not hold there.
@@ -93,10 +113,12 @@ pub(super) async fn grants(platform: &Platform, principal: &Principal) -> Result
     }
 }
 
-/// Finds what the route is about and puts it into the request, or refuses.
+/// Finds what the route is about, as it is or as it was `then`, and puts it into the request, or refuses. What may
+/// be seen of the past is what may be seen now.
 pub(super) async fn admit(
     platform: &Platform,
     needs: Needs,
+    then: Option<(Then, &'static [&'static str])>,
     caller: &Caller,
     parts: &mut Parts,
 ) -> Result<(), ApiError> {
@@ -113,11 +135,24 @@ pub(super) async fn admit(
     let params: Params = parts.extract().await?;
     let grants = grants(platform, &caller.principal).await?;
     let ask = Question { grants: &grants, resource, action, caller };
+    let (origin, view) = match then {
+        None => (None, View::now(platform.pool.clone())),
+        Some((then, all)) => {
+            let (origin, view) = past::open(platform, &ask, needs, &params, then, all).await?;
+            (Some(origin), view)
+        }
+    };
     match needs {
         Needs::Public | Needs::SignedIn => {}
         Needs::Team(..) => {
-            let team = find_team(platform, params.text("team")).await?;
-            parts.extensions.insert(ask.scoped(team.id, None, team)?);
+            let team = match origin {
+                None => find_team(platform, params.text("team")).await?,
+                Some(origin) => {
+                    let team = projections::teams::find(&view, origin.team_id).await?;
+                    team.ok_or_else(ApiError::not_found)?
+                }
+            };
+            parts.extensions.insert(ask.scoped(team.id, None, team, view)?);
         }
         Needs::TeamOrSelf(..) => {
             let team = find_team(platform, params.text("team")).await?;
@@ -125,30 +160,30 @@ pub(super) async fn admit(
             let is_self = caller.user().is_ok_and(|user| named.is_ok_and(|named| named == user));
             let seeing = Question { resource: Resource::Team, action: Action::Read, ..ask };
             let ask = if is_self { &seeing } else { &ask };
-            parts.extensions.insert(ask.scoped(team.id, None, team)?);
+            parts.extensions.insert(ask.scoped(team.id, None, team, view)?);
         }
         Needs::Project(..) => {
-            let project = find_project(platform, params.id("project")?).await?;
-            parts.extensions.insert(ask.scoped(project.team_id, Some(project.id), project)?);
+            let project = find_project(&view, params.id("project")?).await?;
+            parts.extensions.insert(ask.scoped(project.team_id, Some(project.id), project, view)?);
         }
         Needs::Environment(..) => {
             let id = params.id("environment")?;
-            let it = projections::projects::find_environment(&platform.pool, id).await?;
+            let it = projections::projects::find_environment(&view, id).await?;
             let it: EnvironmentRow = it.ok_or_else(ApiError::not_found)?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it, view)?);
         }
         Needs::Build(..) => {
-            let it: Option<BuildRow> = projections::builds::find(&platform.pool, params.id("build")?).await?;
+            let it: Option<BuildRow> = projections::builds::find(&view, params.id("build")?).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
-            find_project(platform, it.project_id).await?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+            find_project(&view, it.project_id).await?;
+            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it, view)?);
         }
         Needs::Deployment(..) => {
             let id = params.id("deployment")?;
-            let it: Option<DeploymentRow> = projections::deployments::find(&platform.pool, id).await?;
+            let it: Option<DeploymentRow> = projections::deployments::find(&view, id).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
-            find_project(platform, it.project_id).await?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+            find_project(&view, it.project_id).await?;
+            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it, view)?);
         }
     }
     Ok(())
@@ -156,7 +191,7 @@ pub(super) async fn admit(
 
 /// Whether a caller may do something to something.
 #[derive(Clone, Copy)]
-struct Question<'a> {
+pub(super) struct Question<'a> {
     grants: &'a [Grant],
     resource: Resource,
     action: Action,
@@ -164,32 +199,42 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// 404 for whom it does not exist, 403 for who may see it but not do this.
-    fn scoped<T>(
-        &self,
-        team_id: TeamId,
-        project_id: Option<ProjectId>,
-        it: T,
-    ) -> Result<Scoped<T>, ApiError> {
-        let context = policy::Context {
+    fn context(&self, team_id: TeamId, project_id: Option<ProjectId>) -> policy::Context {
+        policy::Context {
             team_id: Some(team_id),
             project_id,
             user_id: self.caller.user().ok(),
             ip: Some(self.caller.ip),
             ..policy::Context::default()
-        };
+        }
+    }
+
+    /// 404 for whom it does not exist, 403 for who may see it but not do this.
+    pub(super) fn permits(&self, team_id: TeamId, project_id: Option<ProjectId>) -> Result<(), ApiError> {
+        let context = self.context(team_id, project_id);
         if !policy::allows(self.grants, self.resource, self.action, &context) {
             let what = if project_id.is_some() { Resource::Project } else { Resource::Team };
             let sees = policy::allows(self.grants, what, Action::Read, &context);
             let detail = format!("This needs the right to {} {}.", self.action, self.resource);
             return Err(if sees { ApiError::forbidden(detail) } else { ApiError::not_found() });
         }
-        Ok(Scoped { it, team_id, caller: self.caller.clone(), _gate: () })
+        Ok(())
+    }
+
+    fn scoped<T>(
+        &self,
+        team_id: TeamId,
+        project_id: Option<ProjectId>,
+        it: T,
+        view: View,
+    ) -> Result<Scoped<T>, ApiError> {
+        self.permits(team_id, project_id)?;
+        Ok(Scoped { it, team_id, caller: self.caller.clone(), view, _gate: () })
     }
 }
 
 /// By id or slug.
-async fn find_team(platform: &Platform, name: &str) -> Result<TeamRow, ApiError> {
+pub(super) async fn find_team(platform: &Platform, name: &str) -> Result<TeamRow, ApiError> {
     let team = match name.parse() {
         Ok(id) => projections::teams::find(&platform.pool, id).await?,
         Err(_) if name.parse::<domain::values::Slug>().is_ok() => {
@@ -200,6 +245,6 @@ async fn find_team(platform: &Platform, name: &str) -> Result<TeamRow, ApiError>
     team.ok_or_else(ApiError::not_found)
 }
 
-async fn find_project(platform: &Platform, id: ProjectId) -> Result<ProjectRow, ApiError> {
-    projections::projects::find(&platform.pool, id).await?.ok_or_else(ApiError::not_found)
+async fn find_project(view: &View, id: ProjectId) -> Result<ProjectRow, ApiError> {
+    projections::projects::find(view, id).await?.ok_or_else(ApiError::not_found)
 }

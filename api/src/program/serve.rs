@@ -19,6 +19,7 @@ use domain::ports::runner::Runner;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use processes::{Workers, World};
 use projections::feed::Feed;
+use projections::past::Archive;
 use providers::artifacts::folder::FolderArtifacts;
 use providers::email::console::ConsoleEmail;
 use providers::encryption::aes_256_gcm::Aes256Gcm;
@@ -81,6 +82,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         pool: pool.clone(),
         commands: commands.clone(),
         feed: feed.clone(),
+        archive: Archive::new(pool.clone()),
         logs: logs.clone(),
         runner: runner.clone(),
         git: git.clone(),

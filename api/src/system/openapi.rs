@@ -86,6 +86,11 @@ fn parameters(route: &Route) -> Vec<Value> {
     for name in route.query {
         parameters.push(json!({ "name": name, "in": "query", "schema": text }));
     }
+    if route.as_of.is_some() {
+        let description = "A time (RFC 3339) or a position of the log: answered as it was then";
+        let as_of = json!({ "name": "asOf", "in": "query", "schema": text, "description": description });
+        parameters.push(as_of);
+    }
     if crate::gate::is_unsafe(&route.method) {
         parameters.push(json!({ "name": "dryRun", "in": "query", "schema": { "type": "boolean" } }));
         parameters.push(json!({ "name": "Idempotency-Key", "in": "header", "schema": text }));

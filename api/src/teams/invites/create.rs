@@ -79,7 +79,7 @@ pub(crate) async fn handler(
     Done::new(&platform, StatusCode::CREATED, receipt, async || {
         // With a repeated key it is the invite of the first time.
         let row = projections::teams::find_invite(&platform.pool, &token.hex()).await?;
-        list::view(&platform, &row.unwrap_or(fresh)).await
+        list::view(&platform, &row.unwrap_or(fresh), context.at).await
     })
     .await
 }
