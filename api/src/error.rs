@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use commands::{CommandError, Preview, StoreError, VaultError};
+use commands::{CommandError, Preview, Since, StoreError, VaultError};
 use domain::build::BuildError;
 use domain::claim::ClaimScope;
 use domain::deployment::DeploymentError;
@@ -14,8 +14,13 @@ use domain::user::UserError;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::dry_run;
+
 /// The resource has another version than the command was decided for.
 pub(crate) const VERSION_MISMATCH: &str = "version_mismatch";
+
+/// What came since the version that was asked for: shown to who may see the whole resource.
+pub(crate) const SINCE: &str = "since";
 
 /// An answer that is not what was asked for.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub struct Problem {
     detail: String,
     fields: Vec<Field>,
     retry_after: Option<u64>,
+    /// Further members of the problem.
+    more: Vec<(&'static str, Value)>,
 }
 
 /// A field of the request that is not accepted.
@@ -48,7 +55,14 @@ impl ApiError {
     /// A problem with this status and stable code.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self::Problem(Box::new(Problem { status, code, detail, fields: vec![], retry_after: None }))
+        Self::Problem(Box::new(Problem {
+            status,
+            code,
+            detail,
+            fields: vec![],
+            retry_after: None,
+            more: vec![],
+        }))
     }
 
     /// 422 for one field.
@@ -128,7 +142,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = match self {
-            Self::DryRun(events) => return dry_run(events),
+            Self::DryRun(events) => return dry_run::answer(events),
             Self::Problem(problem) => problem,
         };
         // The gate adds the request's id when the answer passes it.
@@ -142,6 +156,9 @@ impl IntoResponse for ApiError {
         if !problem.fields.is_empty() {
             let field = |f: &Field| json!({ "field": f.field, "code": f.code, "message": f.message });
             body["errors"] = problem.fields.iter().map(field).collect();
+        }
+        for (name, value) in problem.more {
+            body[name] = value;
         }
         let mut response = (problem.status, body.to_string()).into_response();
         let headers = response.headers_mut();
@@ -160,27 +177,6 @@ impl IntoResponse for ApiError {
 /// The body of a problem, for who adds the request's id.
 #[derive(Clone, Debug)]
 pub(crate) struct ProblemBody(pub(crate) Value);
-
-fn dry_run(events: Vec<Preview>) -> Response {
-    let shown = |event: Preview| {
-        let payload = hide(event.payload);
-        json!({ "aggregateType": event.aggregate_type, "type": event.event_type, "payload": payload })
-    };
-    let events: Vec<Value> = events.into_iter().map(shown).collect();
-    axum::Json(json!({ "events": events })).into_response()
-}
-
-/// Sealed values by their marks alone.
-fn hide(value: Value) -> Value {
-    match value {
-        Value::Object(fields) if fields.contains_key("mark") && fields.contains_key("data") => {
-            json!({ "sealed": fields["mark"] })
-        }
-        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, hide(value))).collect(),
-        Value::Array(values) => values.into_iter().map(hide).collect(),
-        other => other,
-    }
-}
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
@@ -250,11 +246,7 @@ impl<E: Refusal> From<CommandError<E>> for ApiError {
                 let problem = Self::new(status, code, detail.clone());
                 if field.is_empty() { problem } else { problem.with_field(field, code, detail) }
             }
-            CommandError::Conflict { expected, actual } => Self::new(
-                StatusCode::PRECONDITION_FAILED,
-                VERSION_MISMATCH,
-                format!("The resource has version {actual}, not {expected}: read it again."),
-            ),
+            CommandError::Conflict { expected, actual, since } => Self::outdated(expected, actual, &since),
             CommandError::NameTaken { scope, .. } => name_taken(scope),
             CommandError::KeyReused => Self::key_reused(),
             CommandError::DryRun(events) => Self::DryRun(events),
@@ -264,6 +256,16 @@ impl<E: Refusal> From<CommandError<E>> for ApiError {
 }
 
 impl ApiError {
+    /// The resource is not as the caller thinks; with what came since.
+    fn outdated(expected: i64, actual: i64, since: &[Since]) -> Self {
+        let detail = format!("The resource has version {actual}, not {expected}: read it again.");
+        let mut error = Self::new(StatusCode::PRECONDITION_FAILED, VERSION_MISMATCH, detail);
+        if let Self::Problem(problem) = &mut error {
+            problem.more = vec![("currentVersion", actual.into()), (SINCE, json!(since))];
+        }
+        error
+    }
+
     /// An idempotency key with another request than the first.
     pub fn key_reused() -> Self {
         Self::new(

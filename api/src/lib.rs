@@ -7,6 +7,7 @@ pub mod auth;
 mod body;
 mod builds;
 mod deployments;
+mod dry_run;
 mod env_vars;
 mod environments;
 mod error;

@@ -29,7 +29,7 @@ use sqlx::PgPool;
 use sqlx::migrate::MigrateError;
 
 pub use context::{Context, IdempotencyKey, Mode};
-pub use outcome::{CommandError, Preview, Receipt, StoreError};
+pub use outcome::{CommandError, MOST_SINCE, Preview, Receipt, Since, StoreError};
 pub use store::{Appender, Loaded, Store};
 use store::Change;
 pub use vault::{Vault, VaultError};
@@ -150,6 +150,12 @@ impl Commands {
                         .increment(1);
                     tokio::time::sleep(jitter(tries)).await;
                 }
+                Err(CommandError::Conflict { expected, actual, .. })
+                    if context.expected_version.is_some() =>
+                {
+                    let since = self.store.since::<A>(&id.to_string(), expected).await?;
+                    return Err(CommandError::Conflict { expected, actual, since });
+                }
                 answer => return answer,
             }
         }
@@ -189,7 +195,7 @@ impl Commands {
             if is_fresh {
                 let events = decided?;
                 if context.mode == Mode::DryRun {
-                    return Err(self.preview::<A>(id, &events).await);
+                    return Err(CommandError::DryRun(self.preview::<A>(id, &events).await?));
                 }
                 let (aggregate_id, version, position) = (loaded.id, loaded.version, loaded.position);
                 return Ok(Receipt { aggregate_id, version, position, repeated: false });
@@ -199,21 +205,40 @@ impl Commands {
         }
     }
 
-    async fn preview<A: Stored>(&self, id: A::Id, events: &[A::Event]) -> CommandError<A::Error> {
-        match self.store.find_taken::<A>(id, events).await {
-            Err(error) => error.into(),
-            Ok(Some(Claim { scope, key, .. })) => CommandError::NameTaken { scope, key },
-            Ok(None) => CommandError::DryRun(
-                events
-                    .iter()
-                    .map(|event| Preview {
-                        aggregate_type: A::TYPE,
-                        event_type: event.event_type(),
-                        payload: serde_json::to_value(event).expect("events serialise"),
-                    })
-                    .collect(),
-            ),
+    /// What several commands to one aggregate would append, one after the other: a dry run of a request that sends
+    /// them all. The version is asked for by the first alone.
+    pub async fn rehearse<A: Stored>(
+        &self,
+        id: A::Id,
+        commands: Vec<A::Command>,
+        context: &Context,
+    ) -> Result<Vec<Preview>, CommandError<A::Error>> {
+        let mut loaded = self.store.load::<A>(id).await?;
+        let mut context = context.clone();
+        let mut events = Vec::new();
+        for command in commands {
+            // The sink applies what is decided: the next command meets it.
+            events.extend(decide_as_expected(&mut loaded, command, &context).await?);
+            context.expected_version = None;
         }
+        self.preview::<A>(id, &events).await
+    }
+
+    /// The events as a dry run shows them, when the log would take them.
+    async fn preview<A: Stored>(
+        &self,
+        id: A::Id,
+        events: &[A::Event],
+    ) -> Result<Vec<Preview>, CommandError<A::Error>> {
+        if let Some(Claim { scope, key, .. }) = self.store.find_taken::<A>(id, events).await? {
+            return Err(CommandError::NameTaken { scope, key });
+        }
+        let preview = |event: &A::Event| {
+            let payload = serde_json::to_value(event).expect("events serialise");
+            store::check_size(&payload.to_string())?;
+            Ok(Preview { aggregate_type: A::TYPE, event_type: event.event_type(), payload })
+        };
+        events.iter().map(preview).collect()
     }
 }
 
@@ -225,7 +250,9 @@ async fn decide_as_expected<A: Stored>(
 ) -> Result<Vec<A::Event>, CommandError<A::Error>> {
     let actual = loaded.version;
     match context.expected_version {
-        Some(expected) if expected != actual => Err(CommandError::Conflict { expected, actual }),
+        Some(expected) if expected != actual => {
+            Err(CommandError::Conflict { expected, actual, since: vec![] })
+        }
         _ => decide(&mut loaded.aggregate, command).await.map_err(CommandError::Refused),
     }
 }

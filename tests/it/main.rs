@@ -5,7 +5,9 @@
 mod architecture;
 mod auth;
 mod bad_input;
+mod concurrency;
 mod deployments;
+mod dry_run;
 mod env_vars;
 mod feed;
 mod http_contract;

@@ -128,7 +128,7 @@ pub(crate) async fn set(
     let sealing: SecretId = platform.new_id();
     let vault = platform.commands.vault();
     let value =
-        vault.seal(KeyOwner::Project(id), &purpose, sealing, body.value.as_bytes(), context.at).await?;
+        vault.seal_for(&context, KeyOwner::Project(id), &purpose, sealing, body.value.as_bytes()).await?;
     let command = ProjectCommand::SetEnvVar {
         key: key.clone(),
         environment_id: body.environment,

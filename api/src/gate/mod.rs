@@ -22,8 +22,9 @@ use domain::policy::{Action, Grant, Resource};
 use domain::project::TokenScope;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::Value;
 
-use crate::error::{ApiError, ProblemBody, VERSION_MISMATCH};
+use crate::error::{ApiError, ProblemBody, SINCE, VERSION_MISMATCH};
 use crate::platform::{PATIENCE, Platform};
 use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 
@@ -221,7 +222,7 @@ async fn pass(
     let mut caller = caller(platform, &parts, principal, id)?;
     caller.key = once::key(&caller.principal, &parts.headers, hash)?;
     let then = past::asked(platform, &parts, as_of.is_some()).await?;
-    scope::admit(platform, needs, then.zip(as_of), &caller, &mut parts).await?;
+    let sees = scope::admit(platform, needs, then.zip(as_of), &caller, &mut parts).await?;
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
     let is_conditional = caller.expected_version.is_some();
     parts.extensions.insert(caller);
@@ -232,6 +233,9 @@ async fn pass(
     };
     if !is_conditional {
         lost_race(&mut response);
+    }
+    if let Some(ProblemBody(Value::Object(problem))) = response.extensions_mut().get_mut().filter(|_| !sees) {
+        problem.remove(SINCE);
     }
     if let Some(then) = then {
         response.headers_mut().insert(X_EVENT_POSITION, then.position.into());

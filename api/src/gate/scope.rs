@@ -114,17 +114,18 @@ pub(super) async fn grants(platform: &Platform, principal: &Principal) -> Result
 }
 
 /// Finds what the route is about, as it is or as it was `then`, and puts it into the request, or refuses. What may
-/// be seen of the past is what may be seen now.
+/// be seen of the past is what may be seen now. Answers whether the caller may see the whole of it: its project or
+/// team.
 pub(super) async fn admit(
     platform: &Platform,
     needs: Needs,
     then: Option<(Then, &'static [&'static str])>,
     caller: &Caller,
     parts: &mut Parts,
-) -> Result<(), ApiError> {
+) -> Result<bool, ApiError> {
     let (resource, action) = match needs {
-        Needs::Public => return Ok(()),
-        Needs::SignedIn => return caller.user().map(drop),
+        Needs::Public => return Ok(true),
+        Needs::SignedIn => return caller.user().map(|_| true),
         Needs::Team(resource, action)
         | Needs::TeamOrSelf(resource, action)
         | Needs::Project(resource, action)
@@ -143,7 +144,7 @@ pub(super) async fn admit(
         }
     };
     match needs {
-        Needs::Public | Needs::SignedIn => {}
+        Needs::Public | Needs::SignedIn => Ok(true),
         Needs::Team(..) => {
             let team = match origin {
                 None => find_team(platform, params.text("team")).await?,
@@ -152,7 +153,7 @@ pub(super) async fn admit(
                     team.ok_or_else(ApiError::not_found)?
                 }
             };
-            parts.extensions.insert(ask.scoped(team.id, None, team, view)?);
+            ask.scoped(parts, team.id, None, team, view)
         }
         Needs::TeamOrSelf(..) => {
             let team = find_team(platform, params.text("team")).await?;
@@ -160,33 +161,32 @@ pub(super) async fn admit(
             let is_self = caller.user().is_ok_and(|user| named.is_ok_and(|named| named == user));
             let seeing = Question { resource: Resource::Team, action: Action::Read, ..ask };
             let ask = if is_self { &seeing } else { &ask };
-            parts.extensions.insert(ask.scoped(team.id, None, team, view)?);
+            ask.scoped(parts, team.id, None, team, view)
         }
         Needs::Project(..) => {
             let project = find_project(&view, params.id("project")?).await?;
-            parts.extensions.insert(ask.scoped(project.team_id, Some(project.id), project, view)?);
+            ask.scoped(parts, project.team_id, Some(project.id), project, view)
         }
         Needs::Environment(..) => {
             let id = params.id("environment")?;
             let it = projections::projects::find_environment(&view, id).await?;
             let it: EnvironmentRow = it.ok_or_else(ApiError::not_found)?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it, view)?);
+            ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
         }
         Needs::Build(..) => {
             let it: Option<BuildRow> = projections::builds::find(&view, params.id("build")?).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
             find_project(&view, it.project_id).await?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it, view)?);
+            ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
         }
         Needs::Deployment(..) => {
             let id = params.id("deployment")?;
             let it: Option<DeploymentRow> = projections::deployments::find(&view, id).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
             find_project(&view, it.project_id).await?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it, view)?);
+            ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
         }
     }
-    Ok(())
 }
 
 /// Whether a caller may do something to something.
@@ -209,27 +209,30 @@ impl Question<'_> {
         }
     }
 
-    /// 404 for whom it does not exist, 403 for who may see it but not do this.
-    pub(super) fn permits(&self, team_id: TeamId, project_id: Option<ProjectId>) -> Result<(), ApiError> {
+    /// 404 for whom it does not exist, 403 for who may see it but not do this. Answers whether he may see it.
+    pub(super) fn permits(&self, team_id: TeamId, project_id: Option<ProjectId>) -> Result<bool, ApiError> {
         let context = self.context(team_id, project_id);
-        if !policy::allows(self.grants, self.resource, self.action, &context) {
-            let what = if project_id.is_some() { Resource::Project } else { Resource::Team };
-            let sees = policy::allows(self.grants, what, Action::Read, &context);
-            let detail = format!("This needs the right to {} {}.", self.action, self.resource);
-            return Err(if sees { ApiError::forbidden(detail) } else { ApiError::not_found() });
+        let what = if project_id.is_some() { Resource::Project } else { Resource::Team };
+        let sees = policy::allows(self.grants, what, Action::Read, &context);
+        if policy::allows(self.grants, self.resource, self.action, &context) {
+            return Ok(sees);
         }
-        Ok(())
+        let detail = format!("This needs the right to {} {}.", self.action, self.resource);
+        Err(if sees { ApiError::forbidden(detail) } else { ApiError::not_found() })
     }
 
-    fn scoped<T>(
+    /// Puts it into the request for the handler, as `permits` says.
+    fn scoped<T: Clone + Send + Sync + 'static>(
         &self,
+        parts: &mut Parts,
         team_id: TeamId,
         project_id: Option<ProjectId>,
         it: T,
         view: View,
-    ) -> Result<Scoped<T>, ApiError> {
-        self.permits(team_id, project_id)?;
-        Ok(Scoped { it, team_id, caller: self.caller.clone(), view, _gate: () })
+    ) -> Result<bool, ApiError> {
+        let sees = self.permits(team_id, project_id)?;
+        parts.extensions.insert(Scoped { it, team_id, caller: self.caller.clone(), view, _gate: () });
+        Ok(sees)
     }
 }
 

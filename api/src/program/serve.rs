@@ -76,8 +76,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     runner.sweep(&[]).await?;
 
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-    let is_https = public_url.starts_with("https:");
-    let router = Router::start(pool.clone(), &feed, is_https);
+    let router = Router::start(pool.clone(), &feed, public_url.starts_with("https:"));
     let platform = Arc::new(Platform {
         pool: pool.clone(),
         commands: commands.clone(),
