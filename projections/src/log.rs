@@ -74,7 +74,7 @@ pub async fn read_at(db: impl PgExecutor<'_>, positions: &[i64]) -> sqlx::Result
 }
 
 /// Positions after `from` and up to `to`, in order: of the events of these streams, of all streams of these kinds
-/// that began in the team (and in the project, when one is given), and of the team's people when `user` is a kind.
+/// that began in the team (and, but for roles, in the project, when one is given), and of the team's people when `user` is a kind.
 pub async fn positions_of(
     db: impl PgExecutor<'_>,
     team: TeamId,
@@ -92,7 +92,7 @@ pub async fn positions_of(
                   UNION
                  SELECT b.aggregate_type, b.aggregate_id FROM events b
                   WHERE b.sequence = 1 AND b.team_id = $3 AND b.position <= $7 AND b.aggregate_type = ANY($5)
-                    AND ($4::text IS NULL
+                    AND ($4::text IS NULL OR b.aggregate_type = 'role'
                          OR $4 = coalesce(b.payload ->> 'project_id', b.payload -> 'scope' ->> 'projectId'))
                   UNION
                  SELECT 'user', coalesce(m.payload ->> 'user_id', m.payload ->> 'owner') FROM events m

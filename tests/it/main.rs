@@ -7,6 +7,7 @@ mod auth;
 mod bad_input;
 mod concurrency;
 mod deployments;
+mod diff;
 mod dry_run;
 mod env_vars;
 mod feed;

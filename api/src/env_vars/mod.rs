@@ -186,7 +186,7 @@ fn key(params: &Params) -> Result<EnvKey, ApiError> {
 }
 
 /// A variable without its value.
-fn view(row: &EnvVarRow) -> Value {
+pub(crate) fn view(row: &EnvVarRow) -> Value {
     json!({
         "key": row.key,
         "environment": row.environment_id,

@@ -119,7 +119,8 @@ pub(crate) async fn delete(
     .await
 }
 
-fn view(row: &EnvironmentRow) -> Value {
+/// An environment as the API shows it.
+pub(crate) fn view(row: &EnvironmentRow) -> Value {
     let environment = &row.environment;
     json!({
         "id": environment.id,

@@ -30,6 +30,7 @@ use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 
 pub(crate) use identify::cookie_name;
 pub use once::UnderWay;
+pub(crate) use past::moment;
 pub(crate) use scope::Scoped;
 
 /// What a route needs from who asks.
@@ -45,12 +46,30 @@ pub enum Needs {
     TeamOrSelf(Resource, Action),
     /// A right in the project named by `{project}`.
     Project(Resource, Action),
+    /// A right in the project named by `{project}`, which may have gone.
+    AnyProject(Resource, Action),
     /// A right in the project of the environment named by `{environment}`.
     Environment(Resource, Action),
     /// A right in the project of the build named by `{build}`.
     Build(Resource, Action),
     /// A right in the project of the deployment named by `{deployment}`.
     Deployment(Resource, Action),
+}
+
+impl Needs {
+    /// The right that it is.
+    pub(crate) fn right(self) -> Option<(Resource, Action)> {
+        match self {
+            Self::Public | Self::SignedIn => None,
+            Self::Team(resource, action)
+            | Self::TeamOrSelf(resource, action)
+            | Self::Project(resource, action)
+            | Self::AnyProject(resource, action)
+            | Self::Environment(resource, action)
+            | Self::Build(resource, action)
+            | Self::Deployment(resource, action) => Some((resource, action)),
+        }
+    }
 }
 
 /// Whether a route answers `?asOf=`, and of which kinds of aggregates it then needs all of the team or project;

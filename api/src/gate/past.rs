@@ -77,7 +77,7 @@ pub(super) async fn open(
             // A name is that of now: another team may have had it then.
             Err(_) => Thing::Team(find_team(platform, params.text("team")).await?.id),
         },
-        Needs::Project(..) => Thing::Project(params.id("project")?),
+        Needs::Project(..) | Needs::AnyProject(..) => Thing::Project(params.id("project")?),
         Needs::Environment(..) => Thing::Environment(params.id("environment")?),
         Needs::Build(..) => Thing::Build(params.id("build")?),
         Needs::Deployment(..) => Thing::Deployment(params.id("deployment")?),

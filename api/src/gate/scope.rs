@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::request::Parts;
 use projections::builds::BuildRow;
 use projections::deployments::DeploymentRow;
-use projections::past::{Then, View};
+use projections::past::{Origin, Then, Thing, View};
 use projections::projects::{EnvironmentRow, ProjectRow};
 use projections::teams::TeamRow;
 
@@ -123,15 +123,8 @@ pub(super) async fn admit(
     caller: &Caller,
     parts: &mut Parts,
 ) -> Result<bool, ApiError> {
-    let (resource, action) = match needs {
-        Needs::Public => return Ok(true),
-        Needs::SignedIn => return caller.user().map(|_| true),
-        Needs::Team(resource, action)
-        | Needs::TeamOrSelf(resource, action)
-        | Needs::Project(resource, action)
-        | Needs::Environment(resource, action)
-        | Needs::Build(resource, action)
-        | Needs::Deployment(resource, action) => (resource, action),
+    let Some((resource, action)) = needs.right() else {
+        return if needs == Needs::SignedIn { caller.user().map(|_| true) } else { Ok(true) };
     };
     let params: Params = parts.extract().await?;
     let grants = grants(platform, &caller.principal).await?;
@@ -166,6 +159,11 @@ pub(super) async fn admit(
         Needs::Project(..) => {
             let project = find_project(&view, params.id("project")?).await?;
             ask.scoped(parts, project.team_id, Some(project.id), project, view)
+        }
+        Needs::AnyProject(..) => {
+            let thing = Thing::Project(params.id("project")?);
+            let origin = Origin::find(&platform.pool, thing).await?.ok_or_else(ApiError::not_found)?;
+            ask.scoped(parts, origin.team_id, origin.project_id, origin, view)
         }
         Needs::Environment(..) => {
             let id = params.id("environment")?;

@@ -4,7 +4,9 @@ use domain::policy::Action::{Create, Delete, Execute, Read, Update};
 use domain::policy::Resource as On;
 
 use super::{PAGE, Route, delete, get, patch, post, put};
-use crate::gate::Needs::{Build, Deployment, Environment, Project, Public, SignedIn, Team, TeamOrSelf};
+use crate::gate::Needs::{
+    AnyProject, Build, Deployment, Environment, Project, Public, SignedIn, Team, TeamOrSelf,
+};
 use crate::{
     audit, auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system,
     teams,
@@ -186,6 +188,13 @@ fn project_routes() -> Vec<Route> {
             "Ends a project",
             projects::delete::handler,
         ),
+        get(
+            "/api/v1/projects/{project}/diff",
+            AnyProject(On::Project, Read),
+            "What changed between two moments",
+            projects::diff::handler,
+        )
+        .query(&["from", "to"]),
         get(
             "/api/v1/projects/{project}/environments",
             Project(On::Project, Read),

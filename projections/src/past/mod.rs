@@ -104,6 +104,11 @@ impl Archive {
         Self { pool, views: Arc::new(Semaphore::new(VIEWS)) }
     }
 
+    /// How long one may look back.
+    pub fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
     /// The tables of this extent after the event at `then`.
     pub async fn open(&self, extent: Extent, then: Then) -> Result<View, PastError> {
         let mut past = self.begin(extent).await?;
