@@ -70,6 +70,8 @@ id! {
     SessionId,
     /// One event of the log.
     EventId,
+    /// One operation: what an operator did to the platform itself.
+    OperationId,
     /// One row of work of a process.
     WorkId,
     /// One request, webhook delivery or run of a process.

@@ -9,6 +9,7 @@ pub mod deployments;
 pub mod env_vars;
 pub mod feed;
 pub mod log;
+pub mod operations;
 pub mod past;
 pub mod pool;
 pub mod projects;

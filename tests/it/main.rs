@@ -17,6 +17,7 @@ mod log_lines;
 mod logs;
 mod mastra;
 mod migrations;
+mod operations;
 mod permissions;
 mod projections;
 mod replay_tool;

@@ -13,7 +13,10 @@ use crate::build::{Build, BuildEvent};
 use crate::claim::Claim;
 use crate::deployment::{Deployment, DeploymentEvent};
 use crate::envelope::Envelope;
-use crate::ids::{AssignmentId, BuildId, DeploymentId, EventId, ProjectId, RoleId, TeamId, UserId};
+use crate::ids::{
+    AssignmentId, BuildId, DeploymentId, EventId, OperationId, ProjectId, RoleId, TeamId, UserId,
+};
+use crate::operation::{Operation, OperationEvent};
 use crate::project::{Project, ProjectEvent};
 use crate::role::{Role, RoleEvent};
 use crate::role_assignment::{RoleAssignment, RoleAssignmentEvent};
@@ -52,6 +55,7 @@ pub enum Fact {
     Deployment(DeploymentId, DeploymentEvent),
     Role(RoleId, RoleEvent),
     RoleAssignment(AssignmentId, RoleAssignmentEvent),
+    Operation(OperationId, OperationEvent),
 }
 
 /// An event as it stands in the log.
@@ -124,6 +128,7 @@ impl StoredEvent {
             Deployment::TYPE => fact::<Deployment>(&self.aggregate_id, payload),
             Role::TYPE => fact::<Role>(&self.aggregate_id, payload),
             RoleAssignment::TYPE => fact::<RoleAssignment>(&self.aggregate_id, payload),
+            Operation::TYPE => fact::<Operation>(&self.aggregate_id, payload),
             other => Err(format!("unknown aggregate type {other:?}")),
         };
         match fact {
