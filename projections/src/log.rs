@@ -120,10 +120,10 @@ pub async fn positions_of(
 /// says later. Exact for clocks that differ by less than an hour.
 pub async fn position_at(db: &sqlx::PgPool, time: DateTime<Utc>) -> sqlx::Result<i64> {
     // The last event of so long before is the last of all: only its neighbourhood needs to be looked at.
-    for window in ["1 hour", "30 days", "100 years"] {
+    for window in [Some("1 hour"), Some("30 days"), None] {
         let last: Option<i64> = sqlx::query_scalar(
             "SELECT max(position) FROM (SELECT position FROM events
-              WHERE recorded_at <= $1 AND recorded_at > $1 - $2::interval OFFSET 0) near",
+              WHERE recorded_at <= $1 AND ($2 IS NULL OR recorded_at > $1 - $2::interval) OFFSET 0) near",
         )
         .bind(time)
         .bind(window)

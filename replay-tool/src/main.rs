@@ -8,6 +8,7 @@ mod database;
 mod failure;
 mod output;
 mod tool;
+mod transfer;
 mod verbs;
 
 use std::path::PathBuf;
@@ -66,6 +67,12 @@ enum Command {
     History(verbs::history::History),
     /// Shows the state of one aggregate as it was, as JSON.
     AsOf(verbs::history::AsOf),
+    /// Shows what changed in one aggregate between two moments, and the events that changed it.
+    Diff(verbs::diff::Diff),
+    /// Writes the log to a file, or to standard output: every event exactly as it is stored.
+    Export(verbs::transfer::Export),
+    /// Reads the log of a file into a database whose log is empty; all of it or nothing.
+    Import(verbs::transfer::Import),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -84,5 +91,8 @@ async fn run(cli: Cli) -> Outcome {
         Command::Verify(verb) => verb.run(&tool).await,
         Command::History(verb) => verb.run(&tool).await,
         Command::AsOf(verb) => verb.run(&tool).await,
+        Command::Diff(verb) => verb.run(&tool).await,
+        Command::Export(verb) => verb.run(&tool).await,
+        Command::Import(verb) => verb.run(&tool).await,
     }
 }

@@ -16,7 +16,6 @@ pub(crate) struct Tool {
     /// Whether to answer as JSON.
     pub(crate) json: bool,
     /// Who asks.
-    #[expect(dead_code, reason = "the verbs that write come next")]
     pub(crate) actor: Actor,
     pool: OnceCell<PgPool>,
 }

@@ -89,6 +89,10 @@ async fn every_part_of_a_project_tells_what_changed_and_which_events_made_it_so(
         (role.2, role.3, role.4),
         (Value::Null, json!("project:admin"), vec!["role.assigned".to_owned()])
     );
+    told_of_variables(&diff);
+}
+
+fn told_of_variables(diff: &Value) {
     let vars: Vec<_> =
         diff["changes"].as_array().unwrap().iter().filter(|c| c["resource"] == "env_var").collect();
     let changed = vars.iter().find(|c| c["resourceId"] == "CHANGED").unwrap();

@@ -10,6 +10,7 @@ mod deployments;
 mod diff;
 mod dry_run;
 mod env_vars;
+mod export_import;
 mod feed;
 mod http_contract;
 mod log;

@@ -149,7 +149,8 @@ async fn a_time_is_the_last_event_recorded_until_then() {
     sqlx::query(
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                              recorded_at)
-         VALUES ('role', $1, 1, 'role.deleted', '1', '{\"type\":\"role.deleted\"}', '{}', $2)",
+         VALUES ('operation', $1, 1, 'ops.consumer_paused', '1',
+                 '{\"type\":\"ops.consumer_paused\",\"consumer\":\"x\"}', '{}', $2)",
     )
     .bind(Uuid::now_v7().to_string())
     .bind(behind)
