@@ -1,14 +1,29 @@
 //! What a dry run answers: the events that the command would append.
 
 use axum::response::{IntoResponse, Response};
-use commands::Preview;
+use commands::{CommandError, Context, Mode, Preview, Step};
 use domain::ids::UserId;
-use domain::user::{User, UserCommand};
+use domain::user::UserCommand;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
 use crate::gate::Caller;
 use crate::platform::Platform;
+
+/// What several commands to one person would append, one after the other.
+pub(crate) async fn rehearse(
+    platform: &Platform,
+    id: UserId,
+    commands: Vec<UserCommand>,
+    context: &Context,
+) -> Result<Vec<Preview>, ApiError> {
+    let steps: Vec<Step> = commands.into_iter().map(|command| Step::User(id, command)).collect();
+    let context = Context { mode: Mode::DryRun, ..context.clone() };
+    match platform.commands.together(&steps, &context).await {
+        Err(CommandError::DryRun(previews)) => Ok(previews),
+        answer => answer.map(|_| vec![]).map_err(ApiError::from),
+    }
+}
 
 /// The answer to a dry run of a request that sends several commands to its caller.
 pub(crate) async fn rehearsed(
@@ -17,8 +32,7 @@ pub(crate) async fn rehearsed(
     commands: Vec<UserCommand>,
     caller: &Caller,
 ) -> Result<ApiError, ApiError> {
-    let shown = platform.commands.rehearse::<User>(id, commands, &caller.context(None)).await?;
-    Ok(ApiError::DryRun(shown))
+    Ok(ApiError::DryRun(rehearse(platform, id, commands, &caller.context(None)).await?))
 }
 
 /// The events, as they would stand in the log.

@@ -1,8 +1,7 @@
 //! Errors as people and programs get them: RFC 9457 problems. The one place that maps errors to statuses.
 
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
-use commands::{CommandError, Preview, Since, StoreError, VaultError};
+use commands::{CommandError, Preview, Since, StepError, StoreError, VaultError};
 use domain::build::BuildError;
 use domain::claim::ClaimScope;
 use domain::deployment::DeploymentError;
@@ -304,6 +303,20 @@ const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
 const CONFLICT: StatusCode = StatusCode::CONFLICT;
 const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 
+impl Refusal for StepError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::User(error) => error.problem(),
+            Self::Team(error) => error.problem(),
+            Self::Project(error) => error.problem(),
+            Self::Build(error) => error.problem(),
+            Self::Deployment(error) => error.problem(),
+            Self::Role(error) => error.problem(),
+            Self::RoleAssignment(error) => error.problem(),
+        }
+    }
+}
+
 impl Refusal for UserError {
     fn problem(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -382,13 +395,5 @@ impl Refusal for RoleAssignmentError {
             Self::Unknown => (NOT_FOUND, "not_found", ""),
             Self::Exists => (CONFLICT, "exists", ""),
         }
-    }
-}
-
-/// Refuses an expiry that lies in the past.
-pub(crate) fn in_future(field: &str, at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), ApiError> {
-    match at {
-        Some(at) if at <= now => Err(ApiError::field(field, "in_the_past", "must lie in the future")),
-        _ => Ok(()),
     }
 }

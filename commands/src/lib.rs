@@ -9,6 +9,7 @@ pub mod credentials;
 mod outcome;
 pub mod sessions;
 mod store;
+mod together;
 mod vault;
 
 use std::sync::Arc;
@@ -30,8 +31,9 @@ use sqlx::migrate::MigrateError;
 
 pub use context::{Context, IdempotencyKey, Mode};
 pub use outcome::{CommandError, MOST_SINCE, Preview, Receipt, Since, StoreError};
-pub use store::{Appender, Loaded, Store};
 use store::Change;
+pub use store::{Appender, Loaded, Store};
+pub use together::{Step, StepError};
 pub use vault::{Vault, VaultError};
 
 /// How often a command is decided anew when others change the same aggregate meanwhile.
@@ -139,21 +141,20 @@ impl Commands {
     where
         A: Stored,
     {
-        let _turn = self.store.turn::<A>(&id.to_string()).await;
+        let _turn = self.store.turn(A::TYPE, &id.to_string()).await;
         let mut tries = 0;
         loop {
             let answer = self.run_once::<A>(id, name, &command, context).await;
             tries += 1;
             match answer {
                 Err(CommandError::Conflict { .. }) if context.expected_version.is_none() && tries < TRIES => {
-                    metrics::counter!("mastra_admin_append_conflicts_total", "aggregate" => A::TYPE)
-                        .increment(1);
+                    conflict(A::TYPE);
                     tokio::time::sleep(jitter(tries)).await;
                 }
                 Err(CommandError::Conflict { expected, actual, .. })
                     if context.expected_version.is_some() =>
                 {
-                    let since = self.store.since::<A>(&id.to_string(), expected).await?;
+                    let since = self.store.since(A::TYPE, &id.to_string(), expected).await?;
                     return Err(CommandError::Conflict { expected, actual, since });
                 }
                 answer => return answer,
@@ -205,25 +206,6 @@ impl Commands {
         }
     }
 
-    /// What several commands to one aggregate would append, one after the other: a dry run of a request that sends
-    /// them all. The version is asked for by the first alone.
-    pub async fn rehearse<A: Stored>(
-        &self,
-        id: A::Id,
-        commands: Vec<A::Command>,
-        context: &Context,
-    ) -> Result<Vec<Preview>, CommandError<A::Error>> {
-        let mut loaded = self.store.load::<A>(id).await?;
-        let mut context = context.clone();
-        let mut events = Vec::new();
-        for command in commands {
-            // The sink applies what is decided: the next command meets it.
-            events.extend(decide_as_expected(&mut loaded, command, &context).await?);
-            context.expected_version = None;
-        }
-        self.preview::<A>(id, &events).await
-    }
-
     /// The events as a dry run shows them, when the log would take them.
     async fn preview<A: Stored>(
         &self,
@@ -264,6 +246,11 @@ async fn decide<A: Aggregate<Services = ()>>(
     let sink = EventSink::default();
     aggregate.handle(command, &(), &sink).await?;
     Ok(sink.collect().await)
+}
+
+/// Counts a command that is decided anew.
+fn conflict(aggregate: &'static str) {
+    metrics::counter!("mastra_admin_append_conflicts_total", "aggregate" => aggregate).increment(1);
 }
 
 /// Full jitter: nobody waits in step with anybody, at most 2^tries milliseconds.

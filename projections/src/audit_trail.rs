@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, PgExecutor, Row};
 
 use crate::feed::Consumer;
+use crate::parked::Grain;
 use crate::row::Columns;
 
 /// One event, as people look at it.
@@ -166,6 +167,10 @@ impl Consumer for AuditTrail {
 
     fn table_names(&self) -> &'static [&'static str] {
         &["audit_trail"]
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Stream
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {

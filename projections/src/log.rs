@@ -144,6 +144,12 @@ pub async fn recorded_at(db: impl PgExecutor<'_>, position: i64) -> sqlx::Result
         .await
 }
 
+/// The team of the event at a position; none when it belongs to none, or there is no such event.
+pub async fn team_at(db: impl PgExecutor<'_>, position: i64) -> sqlx::Result<Option<TeamId>> {
+    let team = sqlx::query_scalar("SELECT team_id FROM events WHERE position = $1 AND team_id IS NOT NULL");
+    Ok(team.bind(position).fetch_optional(db).await?.map(TeamId))
+}
+
 /// The position of the last event; 0 in an empty log.
 pub async fn head(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar("SELECT position FROM log_head").fetch_one(db).await

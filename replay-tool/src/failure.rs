@@ -13,8 +13,10 @@ pub(crate) type Outcome = Result<(), Failure>;
 pub(crate) enum Failure {
     /// It could not be.
     Error(String),
-    /// A read model is not what the log says.
+    /// A read model is not what the log says, or the log not what was signed.
     Different(String),
+    /// Events wait that could not be taken in.
+    Parked(String),
     /// Nobody reads on: `replay-tool history … | head`.
     Unread,
 }
@@ -39,6 +41,7 @@ impl Failure {
             Self::Unread => return ExitCode::SUCCESS,
             Self::Error(text) => (1, text),
             Self::Different(text) => (3, text),
+            Self::Parked(text) => (4, text),
         };
         #[expect(clippy::print_stderr, reason = "this is where a command line program says what is wrong")]
         {

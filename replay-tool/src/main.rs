@@ -7,6 +7,7 @@ mod actor;
 mod database;
 mod failure;
 mod output;
+mod progress;
 mod tool;
 mod transfer;
 mod verbs;
@@ -24,7 +25,10 @@ const EXIT_CODES: &str = "Exit codes:
   0  it is done; verify: every read model is what the log says
   1  it could not be done; the last line says why
   2  the command line is wrong
-  3  verify: a read model is not what the log says; the last line names the first difference
+  3  verify: a read model is not what the log says; ledger verify, ledger check: the log or the proof is not what
+     was signed; the last line names the first difference
+  4  verify: every read model is what the log says but for events that are parked or skipped;
+     dlq retry: an event is refused again
   130, 137, 143  it was interrupted, and nothing says that it is done";
 
 /// Looks at the log, and proves and repairs what is made of it.
@@ -61,8 +65,16 @@ enum Command {
     Status(verbs::status::Status),
     /// Builds read models anew beside the live ones and swaps them in; readers never see an empty table.
     Rebuild(verbs::rebuild::Rebuild),
+    /// Takes up the tables that the last rebuild replaced: brings them up to date and swaps them back in.
+    Rollback(verbs::rollback::Rollback),
+    /// Removes the tables that rebuilds and rollbacks have kept.
+    Gc(verbs::gc::Gc),
     /// Builds read models anew at the live ones' position and compares row by row.
     Verify(verbs::verify::Verify),
+    /// Shows and resolves the events that consumers could not take in.
+    Dlq(verbs::dlq::Dlq),
+    /// Pauses a consumer of the log, lets it go on, or sets it back.
+    Consumer(verbs::consumer::Consumer),
     /// Shows the events of one aggregate.
     History(verbs::history::History),
     /// Shows the state of one aggregate as it was, as JSON.
@@ -73,6 +85,11 @@ enum Command {
     Export(verbs::transfer::Export),
     /// Reads the log of a file into a database whose log is empty; all of it or nothing.
     Import(verbs::transfer::Import),
+    /// Proves that nobody has changed the log.
+    #[command(subcommand)]
+    Ledger(verbs::ledger::Ledger),
+    /// Erases a person: destroys the keys of all that is personal.
+    Shred(verbs::shred::Shred),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -88,11 +105,17 @@ async fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Status(verb) => verb.run(&tool).await,
         Command::Rebuild(verb) => verb.run(&tool).await,
+        Command::Rollback(verb) => verb.run(&tool).await,
+        Command::Gc(verb) => verb.run(&tool).await,
+        Command::Dlq(verb) => verb.run(&tool).await,
+        Command::Consumer(verb) => verb.run(&tool).await,
         Command::Verify(verb) => verb.run(&tool).await,
         Command::History(verb) => verb.run(&tool).await,
         Command::AsOf(verb) => verb.run(&tool).await,
         Command::Diff(verb) => verb.run(&tool).await,
         Command::Export(verb) => verb.run(&tool).await,
         Command::Import(verb) => verb.run(&tool).await,
+        Command::Ledger(verb) => verb.run(&tool).await,
+        Command::Shred(verb) => verb.run(&tool).await,
     }
 }

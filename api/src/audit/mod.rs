@@ -1,5 +1,7 @@
 //! `GET /teams/{team}/audit` — who did what.
 
+pub(crate) mod ledger;
+
 use std::sync::Arc;
 
 use axum::Json;

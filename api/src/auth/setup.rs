@@ -7,7 +7,7 @@ use axum::response::Response;
 use commands::{CommandError, Context, Preview, Receipt, credentials};
 use domain::ids::{SecretId, UserId};
 use domain::sealed::{KeyOwner, purpose};
-use domain::user::{User, UserCommand};
+use domain::user::UserCommand;
 use domain::values::{Email, PersonName};
 use http::StatusCode;
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::auth::token::{NewToken, sha256};
 use crate::auth::{login, password};
 use crate::body::Body;
+use crate::dry_run;
 use crate::error::ApiError;
 use crate::gate::Caller;
 use crate::platform::Platform;
@@ -106,7 +107,7 @@ pub(crate) async fn rehearse(
 ) -> Result<Vec<Preview>, ApiError> {
     let sign_in = UserCommand::SignIn { session_id: platform.new_id(), provider: "local".to_owned() };
     let commands = vec![registration(platform, id, new, context).await?, sign_in];
-    Ok(platform.commands.rehearse::<User>(id, commands, context).await?)
+    dry_run::rehearse(platform, id, commands, context).await
 }
 
 async fn registration(

@@ -31,7 +31,7 @@ use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 pub(crate) use identify::cookie_name;
 pub use once::UnderWay;
 pub(crate) use past::moment;
-pub(crate) use scope::Scoped;
+pub(crate) use scope::{EventAt, Scoped};
 
 /// What a route needs from who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub enum Needs {
     Environment(Resource, Action),
     /// A right in the project of the build named by `{build}`.
     Build(Resource, Action),
+    /// A right in the team of the event named by `{position}`.
+    Event(Resource, Action),
     /// A right in the project of the deployment named by `{deployment}`.
     Deployment(Resource, Action),
 }
@@ -67,6 +69,7 @@ impl Needs {
             | Self::AnyProject(resource, action)
             | Self::Environment(resource, action)
             | Self::Build(resource, action)
+            | Self::Event(resource, action)
             | Self::Deployment(resource, action) => Some((resource, action)),
         }
     }

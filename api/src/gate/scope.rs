@@ -31,6 +31,10 @@ pub(crate) struct Scoped<T> {
     _gate: (),
 }
 
+/// The position of an event of a team.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventAt(pub(crate) i64);
+
 impl<T> Scoped<T> {
     /// The circumstances of a command about it.
     pub(crate) fn context(&self) -> Context {
@@ -176,6 +180,13 @@ pub(super) async fn admit(
             let it = it.ok_or_else(ApiError::not_found)?;
             find_project(&view, it.project_id).await?;
             ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
+        }
+        Needs::Event(..) => {
+            let position = params.id("position")?;
+            // Who only belongs to the team learns nothing of events: they are as unknown as another team's.
+            let team = projections::log::team_at(&platform.pool, position).await?;
+            let team = team.ok_or_else(ApiError::not_found)?;
+            ask.scoped(parts, team, None, EventAt(position), view).map_err(|_| ApiError::not_found())
         }
         Needs::Deployment(..) => {
             let id = params.id("deployment")?;

@@ -99,8 +99,8 @@ impl Store {
     }
 
     /// Waits for the turn of a command to an aggregate: those of this process go one after the other.
-    pub(crate) async fn turn<A: Stored>(&self, id: &str) -> OwnedMutexGuard<()> {
-        self.cache.turn::<A>(id).lock_owned().await
+    pub(crate) async fn turn(&self, aggregate_type: &'static str, id: &str) -> OwnedMutexGuard<()> {
+        self.cache.turn(aggregate_type, id).lock_owned().await
     }
 
     /// Remembers an aggregate, and what led to it in a snapshot when that is much.
@@ -122,7 +122,11 @@ impl Store {
         let mut append = Append { key, ..Append::default() };
         let mut after = Vec::new();
         for change in changes {
-            after.push(change.add_to(&mut append).map_err(|Claim { scope, key, .. }| CommandError::NameTaken { scope, key })?);
+            after.push(
+                change
+                    .add_to(&mut append)
+                    .map_err(|Claim { scope, key, .. }| CommandError::NameTaken { scope, key })?,
+            );
         }
         let Some(last) = append.events.last() else {
             return Err(StoreError::Answer("nothing to append".to_owned()).into());
@@ -167,12 +171,17 @@ impl Store {
     }
 
     /// What came after an aggregate's event of this number, at most [`MOST_SINCE`] events.
-    pub(crate) async fn since<A: Stored>(&self, id: &str, version: i64) -> Result<Vec<Since>, StoreError> {
+    pub(crate) async fn since(
+        &self,
+        aggregate_type: &str,
+        id: &str,
+        version: i64,
+    ) -> Result<Vec<Since>, StoreError> {
         let rows = sqlx::query(
             "SELECT position, event_type, metadata, recorded_at FROM events
               WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4",
         )
-        .bind(A::TYPE)
+        .bind(aggregate_type)
         .bind(id)
         .bind(version)
         .bind(MOST_SINCE)
@@ -210,5 +219,4 @@ impl Store {
         }
         Ok(None)
     }
-
 }

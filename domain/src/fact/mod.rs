@@ -194,4 +194,6 @@ fn parse<E: DomainEvent + DeserializeOwned>(payload: Value) -> Result<E, String>
 }
 
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod tests;

@@ -8,15 +8,15 @@ use super::*;
 
 /// One event of one version as it was first released. Never edited.
 #[derive(Deserialize)]
-struct Golden {
-    aggregate_type: String,
-    event_type: String,
+pub(super) struct Golden {
+    pub(super) aggregate_type: String,
+    pub(super) event_type: String,
     event_version: String,
-    payload: Value,
+    pub(super) payload: Value,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the released events are files")]
-fn goldens() -> Vec<Golden> {
+pub(super) fn goldens() -> Vec<Golden> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
     std::fs::read_dir(folder)
         .unwrap()

@@ -3,7 +3,7 @@
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::EventId;
+use crate::ids::{EventId, UserId};
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +95,28 @@ pub enum OperationEvent {
         /// SHA-256 of the file without its last line, in hex.
         sha256: String,
     },
+    /// The keys of a person were destroyed.
+    #[serde(rename = "ops.person_shredded")]
+    PersonShredded {
+        /// Who.
+        user_id: UserId,
+    },
+    /// A checkpoint of the ledger was asked for.
+    #[serde(rename = "ops.ledger_checkpoint_signed")]
+    LedgerCheckpointSigned {
+        /// Its number.
+        number: i64,
+        /// How many events it covers.
+        size: i64,
+    },
+    /// Another key signs the ledger from now on.
+    #[serde(rename = "ops.ledger_key_rotated")]
+    LedgerKeyRotated {
+        /// The first checkpoint that says so.
+        number: i64,
+        /// Whether the old key was lost and could not name it.
+        lost: bool,
+    },
 }
 
 impl OperationEvent {
@@ -111,6 +133,9 @@ impl OperationEvent {
             Self::DeadLetterSkipped { .. } => ("ops.dead_letter_skipped", "SkipDeadLetter"),
             Self::LogExportedWithKeys { .. } => ("ops.log_exported_with_keys", "ExportLogWithKeys"),
             Self::LogImported { .. } => ("ops.log_imported", "ImportLog"),
+            Self::PersonShredded { .. } => ("ops.person_shredded", "ShredPerson"),
+            Self::LedgerCheckpointSigned { .. } => ("ops.ledger_checkpoint_signed", "SignLedgerCheckpoint"),
+            Self::LedgerKeyRotated { .. } => ("ops.ledger_key_rotated", "RotateLedgerKey"),
         }
     }
 

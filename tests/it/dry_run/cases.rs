@@ -131,6 +131,14 @@ pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
             json!({ "firstName": "Zoe", "activeTeamId": null, "activeProjectId": id }),
             &["user.profile_changed", "user.active_project_switched"],
         ),
+        case(
+            &guest,
+            delete.clone(),
+            "/me",
+            &[],
+            json!({ "password": PASSWORD }),
+            &["team.member_removed", "user.erased"],
+        ),
         case(owner, post.clone(), "/me/tokens", &[], json!({ "name": "new" }), &["user.token_created"]),
         case(
             owner,
