@@ -61,7 +61,7 @@ async fn fill(pool: &sqlx::PgPool, events: i64) {
                                   'user_agent', repeat(md5(n::text), 6), 'app_version', '0.1.0'),
                 n, gen_random_uuid()
            FROM generate_series(1, {events}) n;
-         UPDATE log_head SET position = {events}; ANALYZE events"
+         ANALYZE events"
     ))
     .execute(pool)
     .await

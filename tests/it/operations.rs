@@ -80,7 +80,7 @@ async fn who_may_do_nothing_else_may_still_leave_it() {
     let mut db = PgConnection::connect(&bus.db.url()).await.unwrap();
     sqlx::raw_sql(&format!("CREATE ROLE {role}; SET ROLE {role}")).execute(&mut db).await.unwrap();
     let position = operations::record(&mut db, &ada(), &paused()).await;
-    let direct = sqlx::query("UPDATE log_head SET position = 7").execute(&mut db).await;
+    let direct = sqlx::query("INSERT INTO claims VALUES ('team.slug', 'acme', '1')").execute(&mut db).await;
     sqlx::raw_sql(&format!("RESET ROLE; DROP ROLE {role}")).execute(&mut db).await.unwrap();
     assert_eq!(position.unwrap(), 1);
     assert!(direct.is_err());

@@ -26,6 +26,8 @@ pub enum Cut {
 struct Trap {
     /// Bytes of a message to PostgreSQL: a statement's text or one of its parameters.
     needle: Vec<u8>,
+    /// How many such messages still pass.
+    pass: u32,
     cut: Cut,
 }
 
@@ -84,7 +86,12 @@ impl Wire {
 
     /// Sets the trap for the next message with these bytes.
     pub fn cut(&self, cut: Cut, needle: &str) {
-        *self.shared.trap() = Some(Trap { needle: needle.as_bytes().to_vec(), cut });
+        self.cut_after(0, cut, needle);
+    }
+
+    /// Sets the trap for the message with these bytes that comes after `pass` others with them.
+    pub fn cut_after(&self, pass: u32, cut: Cut, needle: &str) {
+        *self.shared.trap() = Some(Trap { needle: needle.as_bytes().to_vec(), pass, cut });
         self.shared.sprung.send_replace(false);
     }
 
@@ -113,11 +120,16 @@ impl Shared {
 
     /// Where to cut, when this is the message that was waited for. A trap springs once.
     fn springs(&self, message: &[u8]) -> Option<Cut> {
-        let mut trap = self.trap();
-        let is_it = trap
-            .as_ref()
-            .is_some_and(|trap| message.windows(trap.needle.len()).any(|part| part == trap.needle));
-        if is_it { trap.take().map(|trap| trap.cut) } else { None }
+        let mut slot = self.trap();
+        let trap = slot.as_mut()?;
+        if !message.windows(trap.needle.len()).any(|part| part == trap.needle) {
+            return None;
+        }
+        if trap.pass > 0 {
+            trap.pass -= 1;
+            return None;
+        }
+        slot.take().map(|trap| trap.cut)
     }
 }
 

@@ -69,8 +69,24 @@ impl Decision for Put {
 
 pub struct Disintegrate(PgDecisionMaker<DomainEvent, Json<DomainEvent>, NoSnapshot>);
 
+/// Its own function, but for a number that PostgreSQL before 16 reads in decimal only. Bodies are not checked when it
+/// makes it (`check_function_bodies` is off on our connections).
+const BEGIN_EPOCH: &str = "CREATE OR REPLACE FUNCTION event_store_begin_epoch() RETURNS void AS $$
+    DECLARE
+        id BIGINT;
+        db_id INT;
+    BEGIN
+        SELECT last_value INTO id FROM seq_event_event_id;
+        SELECT oid INTO db_id FROM pg_database WHERE datname = current_database();
+        PERFORM pg_try_advisory_xact_lock_shared(db_id, 0);
+        PERFORM pg_try_advisory_xact_lock_shared(1, (id & 4294967295)::bit(32)::integer);
+        PERFORM pg_try_advisory_xact_lock_shared(2, (id >> 32)::bit(32)::integer);
+    END;
+    $$ LANGUAGE plpgsql";
+
 pub async fn open(pool: PgPool) -> Disintegrate {
-    let store = PgEventStore::try_new(pool, Json::<DomainEvent>::default()).await.unwrap();
+    let store = PgEventStore::try_new(pool.clone(), Json::<DomainEvent>::default()).await.unwrap();
+    sqlx::raw_sql(BEGIN_EPOCH).execute(&pool).await.unwrap();
     Disintegrate(decision_maker(store, NoSnapshot))
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
 
 /// Commands to one aggregate before the next.
@@ -48,7 +48,7 @@ async fn main() {
     let pool = PgPoolOptions::new()
         .max_connections(writers.clamp(2, 40))
         .test_before_acquire(false)
-        .connect(url)
+        .connect_with(url.parse::<PgConnectOptions>().unwrap().options([("check_function_bodies", "off")]))
         .await
         .unwrap();
     let peer = open(store, pool).await;
