@@ -2,6 +2,7 @@
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use http::request::Parts;
 use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -117,6 +118,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         // Percent-encoded bytes that are no UTF-8 name nothing of ours.
         RawPathParams::from_request_parts(parts, state).await.map(Self).map_err(|_| ApiError::not_found())
+    }
+}
+
+/// Refuses an expiry that lies in the past.
+pub(crate) fn in_future(field: &str, at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), ApiError> {
+    match at {
+        Some(at) if at <= now => Err(ApiError::field(field, "in_the_past", "must lie in the future")),
+        _ => Ok(()),
     }
 }
 

@@ -1,8 +1,7 @@
 //! Errors as people and programs get them: RFC 9457 problems. The one place that maps errors to statuses.
 
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
-use commands::{CommandError, Preview, StoreError, VaultError};
+use commands::{CommandError, Preview, Since, StepError, StoreError, VaultError};
 use domain::build::BuildError;
 use domain::claim::ClaimScope;
 use domain::deployment::DeploymentError;
@@ -14,8 +13,13 @@ use domain::user::UserError;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::dry_run;
+
 /// The resource has another version than the command was decided for.
 pub(crate) const VERSION_MISMATCH: &str = "version_mismatch";
+
+/// What came since the version that was asked for: shown to who may see the whole resource.
+pub(crate) const SINCE: &str = "since";
 
 /// An answer that is not what was asked for.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct Problem {
     detail: String,
     fields: Vec<Field>,
     retry_after: Option<u64>,
+    /// Further members of the problem.
+    more: Vec<(&'static str, Value)>,
 }
 
 /// A field of the request that is not accepted.
@@ -48,7 +54,14 @@ impl ApiError {
     /// A problem with this status and stable code.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self::Problem(Box::new(Problem { status, code, detail, fields: vec![], retry_after: None }))
+        Self::Problem(Box::new(Problem {
+            status,
+            code,
+            detail,
+            fields: vec![],
+            retry_after: None,
+            more: vec![],
+        }))
     }
 
     /// 422 for one field.
@@ -128,7 +141,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = match self {
-            Self::DryRun(events) => return dry_run(events),
+            Self::DryRun(events) => return dry_run::answer(events),
             Self::Problem(problem) => problem,
         };
         // The gate adds the request's id when the answer passes it.
@@ -142,6 +155,9 @@ impl IntoResponse for ApiError {
         if !problem.fields.is_empty() {
             let field = |f: &Field| json!({ "field": f.field, "code": f.code, "message": f.message });
             body["errors"] = problem.fields.iter().map(field).collect();
+        }
+        for (name, value) in problem.more {
+            body[name] = value;
         }
         let mut response = (problem.status, body.to_string()).into_response();
         let headers = response.headers_mut();
@@ -160,27 +176,6 @@ impl IntoResponse for ApiError {
 /// The body of a problem, for who adds the request's id.
 #[derive(Clone, Debug)]
 pub(crate) struct ProblemBody(pub(crate) Value);
-
-fn dry_run(events: Vec<Preview>) -> Response {
-    let shown = |event: Preview| {
-        let payload = hide(event.payload);
-        json!({ "aggregateType": event.aggregate_type, "type": event.event_type, "payload": payload })
-    };
-    let events: Vec<Value> = events.into_iter().map(shown).collect();
-    axum::Json(json!({ "events": events })).into_response()
-}
-
-/// Sealed values by their marks alone.
-fn hide(value: Value) -> Value {
-    match value {
-        Value::Object(fields) if fields.contains_key("mark") && fields.contains_key("data") => {
-            json!({ "sealed": fields["mark"] })
-        }
-        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, hide(value))).collect(),
-        Value::Array(values) => values.into_iter().map(hide).collect(),
-        other => other,
-    }
-}
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
@@ -201,10 +196,10 @@ fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::BeginFailed => true,
-        // No connection; no resources; stopping or starting; a deadlock.
+        // No connection; no resources; stopping, starting or taking too long; a deadlock.
         sqlx::Error::Database(error) => error
             .code()
-            .is_some_and(|code| ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))),
+            .is_some_and(|code| ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))),
         _ => false,
     }
 }
@@ -250,11 +245,7 @@ impl<E: Refusal> From<CommandError<E>> for ApiError {
                 let problem = Self::new(status, code, detail.clone());
                 if field.is_empty() { problem } else { problem.with_field(field, code, detail) }
             }
-            CommandError::Conflict { expected, actual } => Self::new(
-                StatusCode::PRECONDITION_FAILED,
-                VERSION_MISMATCH,
-                format!("The resource has version {actual}, not {expected}: read it again."),
-            ),
+            CommandError::Conflict { expected, actual, since } => Self::outdated(expected, actual, &since),
             CommandError::NameTaken { scope, .. } => name_taken(scope),
             CommandError::KeyReused => Self::key_reused(),
             CommandError::DryRun(events) => Self::DryRun(events),
@@ -264,6 +255,16 @@ impl<E: Refusal> From<CommandError<E>> for ApiError {
 }
 
 impl ApiError {
+    /// The resource is not as the caller thinks; with what came since.
+    fn outdated(expected: i64, actual: i64, since: &[Since]) -> Self {
+        let detail = format!("The resource has version {actual}, not {expected}: read it again.");
+        let mut error = Self::new(StatusCode::PRECONDITION_FAILED, VERSION_MISMATCH, detail);
+        if let Self::Problem(problem) = &mut error {
+            problem.more = vec![("currentVersion", actual.into()), (SINCE, json!(since))];
+        }
+        error
+    }
+
     /// An idempotency key with another request than the first.
     pub fn key_reused() -> Self {
         Self::new(
@@ -301,6 +302,20 @@ trait Refusal: std::error::Error + 'static {
 const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
 const CONFLICT: StatusCode = StatusCode::CONFLICT;
 const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+
+impl Refusal for StepError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::User(error) => error.problem(),
+            Self::Team(error) => error.problem(),
+            Self::Project(error) => error.problem(),
+            Self::Build(error) => error.problem(),
+            Self::Deployment(error) => error.problem(),
+            Self::Role(error) => error.problem(),
+            Self::RoleAssignment(error) => error.problem(),
+        }
+    }
+}
 
 impl Refusal for UserError {
     fn problem(&self) -> (StatusCode, &'static str, &'static str) {
@@ -380,13 +395,5 @@ impl Refusal for RoleAssignmentError {
             Self::Unknown => (NOT_FOUND, "not_found", ""),
             Self::Exists => (CONFLICT, "exists", ""),
         }
-    }
-}
-
-/// Refuses an expiry that lies in the past.
-pub(crate) fn in_future(field: &str, at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), ApiError> {
-    match at {
-        Some(at) if at <= now => Err(ApiError::field(field, "in_the_past", "must lie in the future")),
-        _ => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ pub mod auth;
 mod body;
 mod builds;
 mod deployments;
+mod dry_run;
 mod env_vars;
 mod environments;
 mod error;
@@ -42,7 +43,7 @@ pub use platform::{Platform, Settings};
 pub fn app(platform: Arc<Platform>) -> axum::Router {
     let mut api = axum::Router::new();
     for route in routes::table() {
-        let gate = from_fn_with_state((platform.clone(), route.needs), gate::gate);
+        let gate = from_fn_with_state((platform.clone(), route.needs, route.as_of), gate::gate);
         api = api.route(route.path, route.service.layer(gate));
     }
     let api = api

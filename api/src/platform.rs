@@ -15,6 +15,7 @@ use domain::user::UserCommand;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::feed::Feed;
 use projections::ledger::KeyRing;
+use projections::past::Archive;
 use projections::shred::{self, ShredList, Shredded};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -38,6 +39,8 @@ pub struct Platform {
     pub commands: Commands,
     /// The query tables' progress.
     pub feed: Feed,
+    /// The query tables as they were.
+    pub archive: Archive,
     /// Output of builds and servers.
     pub logs: Arc<dyn Logs>,
     /// Answers for the health of servers.

@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::error::ApiError;
-use crate::platform::Platform;
+use crate::platform::{PATIENCE, Platform};
 
 /// Says that the query tables do not know of it yet.
 pub(crate) const X_PROJECTION_LAG: HeaderName = HeaderName::from_static("x-projection-lag");
+
+/// Where in the log: of a command's last event, or of the moment that a read was asked about.
+pub(crate) const X_EVENT_POSITION: HeaderName = HeaderName::from_static("x-event-position");
 
 /// The answer to a command: the resource, its version, its place in the log.
 pub(crate) struct Done {
@@ -22,21 +25,30 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// Waits for the query tables, then shows the resource. `lags` says that they were not in time.
+    /// Waits for the query tables, then shows the resource, or its id alone when they are not in time. Never fails.
     pub(crate) async fn new(
         platform: &Platform,
         status: StatusCode,
         receipt: Receipt,
         show: impl AsyncFnOnce() -> Result<Value, ApiError>,
     ) -> Result<Self, ApiError> {
-        let lags = !platform.caught_up(&receipt).await;
-        let body = match show().await {
-            Ok(body) => body,
-            // It is done, and tables that lag must not turn it into an error.
-            Err(_) if lags => json!({ "id": receipt.aggregate_id }),
-            Err(error) => return Err(error),
-        };
+        let (body, lags) = shown(platform, &receipt, show).await;
+        let body = body.unwrap_or_else(|| json!({ "id": receipt.aggregate_id }));
         Ok(Self { status, body, receipt, lags })
+    }
+}
+
+/// Waits for the query tables and shows what a command has done. It is done: tables that lag, are locked or cannot be
+/// read turn it into no error. Answers nothing then, and always whether the tables lag.
+pub(crate) async fn shown(
+    platform: &Platform,
+    receipt: &Receipt,
+    show: impl AsyncFnOnce() -> Result<Value, ApiError>,
+) -> (Option<Value>, bool) {
+    let lags = !platform.caught_up(receipt).await;
+    match tokio::time::timeout(PATIENCE, show()).await {
+        Ok(Ok(body)) => (Some(body), lags),
+        Ok(Err(_)) | Err(_) => (None, true),
     }
 }
 
@@ -44,13 +56,18 @@ impl IntoResponse for Done {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.body)).into_response();
         let headers = response.headers_mut();
-        headers.insert("x-event-position", self.receipt.position.into());
+        headers.insert(X_EVENT_POSITION, self.receipt.position.into());
         headers.insert(header::ETAG, etag(self.receipt.version));
         if self.lags {
             headers.insert(X_PROJECTION_LAG, HeaderValue::from_static("true"));
         }
         response
     }
+}
+
+/// A list of parts of one thing, with the version of that thing: a change of any part asks for it.
+pub(crate) fn versioned(list: axum::Json<Value>, version: i64) -> Response {
+    ([(header::ETAG, etag(version))], list).into_response()
 }
 
 /// A resource with its version.

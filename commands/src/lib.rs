@@ -30,7 +30,7 @@ use sqlx::PgPool;
 use sqlx::migrate::MigrateError;
 
 pub use context::{Context, IdempotencyKey, Mode};
-pub use outcome::{CommandError, Preview, Receipt, StoreError};
+pub use outcome::{CommandError, MOST_SINCE, Preview, Receipt, Since, StoreError};
 use store::Change;
 pub use store::{Appender, Loaded, Store};
 pub use together::{Step, StepError};
@@ -151,6 +151,12 @@ impl Commands {
                     conflict(A::TYPE);
                     tokio::time::sleep(jitter(tries)).await;
                 }
+                Err(CommandError::Conflict { expected, actual, .. })
+                    if context.expected_version.is_some() =>
+                {
+                    let since = self.store.since(A::TYPE, &id.to_string(), expected).await?;
+                    return Err(CommandError::Conflict { expected, actual, since });
+                }
                 answer => return answer,
             }
         }
@@ -190,7 +196,7 @@ impl Commands {
             if is_fresh {
                 let events = decided?;
                 if context.mode == Mode::DryRun {
-                    return Err(self.preview::<A>(id, &events).await);
+                    return Err(CommandError::DryRun(self.preview::<A>(id, &events).await?));
                 }
                 let (aggregate_id, version, position) = (loaded.id, loaded.version, loaded.position);
                 return Ok(Receipt { aggregate_id, version, position, repeated: false });
@@ -200,21 +206,21 @@ impl Commands {
         }
     }
 
-    async fn preview<A: Stored>(&self, id: A::Id, events: &[A::Event]) -> CommandError<A::Error> {
-        match self.store.find_taken::<A>(id, events).await {
-            Err(error) => error.into(),
-            Ok(Some(Claim { scope, key, .. })) => CommandError::NameTaken { scope, key },
-            Ok(None) => CommandError::DryRun(
-                events
-                    .iter()
-                    .map(|event| Preview {
-                        aggregate_type: A::TYPE,
-                        event_type: event.event_type(),
-                        payload: serde_json::to_value(event).expect("events serialise"),
-                    })
-                    .collect(),
-            ),
+    /// The events as a dry run shows them, when the log would take them.
+    async fn preview<A: Stored>(
+        &self,
+        id: A::Id,
+        events: &[A::Event],
+    ) -> Result<Vec<Preview>, CommandError<A::Error>> {
+        if let Some(Claim { scope, key, .. }) = self.store.find_taken::<A>(id, events).await? {
+            return Err(CommandError::NameTaken { scope, key });
         }
+        let preview = |event: &A::Event| {
+            let payload = serde_json::to_value(event).expect("events serialise");
+            store::check_size(&payload.to_string())?;
+            Ok(Preview { aggregate_type: A::TYPE, event_type: event.event_type(), payload })
+        };
+        events.iter().map(preview).collect()
     }
 }
 
@@ -226,7 +232,9 @@ async fn decide_as_expected<A: Stored>(
 ) -> Result<Vec<A::Event>, CommandError<A::Error>> {
     let actual = loaded.version;
     match context.expected_version {
-        Some(expected) if expected != actual => Err(CommandError::Conflict { expected, actual }),
+        Some(expected) if expected != actual => {
+            Err(CommandError::Conflict { expected, actual, since: vec![] })
+        }
         _ => decide(&mut loaded.aggregate, command).await.map_err(CommandError::Refused),
     }
 }

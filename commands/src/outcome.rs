@@ -1,7 +1,10 @@
 //! How a command ends.
 
+use chrono::{DateTime, Utc};
 use domain::claim::ClaimScope;
+use domain::envelope::Actor;
 use domain::fact::UnreadableEvent;
+use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -33,6 +36,9 @@ pub enum CommandError<E: std::error::Error + 'static> {
         expected: i64,
         /// The version it has.
         actual: i64,
+        /// What came since the version that the caller asked for, at most [`MOST_SINCE`] events; empty when none was
+        /// asked for.
+        since: Vec<Since>,
     },
     /// Somebody else has the name.
     #[error("{} {key:?} is taken", .scope.as_str())]
@@ -53,12 +59,29 @@ pub enum CommandError<E: std::error::Error + 'static> {
     Store(#[from] StoreError),
 }
 
+/// So much is told of what came since a version.
+pub const MOST_SINCE: i64 = 50;
+
+/// An event that came since the version that a command was meant for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Since {
+    /// Its place in the log.
+    pub position: i64,
+    /// Its stable type.
+    pub event_type: String,
+    /// Who did it.
+    pub actor: Actor,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
 impl<E: std::error::Error + 'static> CommandError<E> {
     /// The same with another aggregate's error.
     pub fn map_refused<F: std::error::Error + 'static>(self, map: impl FnOnce(E) -> F) -> CommandError<F> {
         match self {
             Self::Refused(error) => CommandError::Refused(map(error)),
-            Self::Conflict { expected, actual } => CommandError::Conflict { expected, actual },
+            Self::Conflict { expected, actual, since } => CommandError::Conflict { expected, actual, since },
             Self::NameTaken { scope, key } => CommandError::NameTaken { scope, key },
             Self::KeyReused => CommandError::KeyReused,
             Self::DryRun(previews) => CommandError::DryRun(previews),

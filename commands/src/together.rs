@@ -80,6 +80,11 @@ impl Commands {
                     conflict("several");
                     tokio::time::sleep(jitter(tries)).await;
                 }
+                Err(CommandError::Conflict { expected, actual, .. }) if !steps.is_empty() => {
+                    let (aggregate_type, id) = steps[0].key();
+                    let since = self.store.since(aggregate_type, &id, expected).await?;
+                    return Err(CommandError::Conflict { expected, actual, since });
+                }
                 answer => return answer,
             }
         }
@@ -132,16 +137,15 @@ impl Commands {
             None => self.store.load::<A>(id).await?,
         };
         if let Some(expected) = context.expected_version.filter(|expected| *expected != loaded.version) {
-            return Err(CommandError::Conflict { expected, actual: loaded.version });
+            let actual = loaded.version;
+            return Err(CommandError::Conflict { expected, actual, since: vec![] });
         }
         let events = decide(&mut loaded.aggregate, command)
             .await
             .map_err(|error| CommandError::Refused(error.into()))?;
         if context.mode == Mode::DryRun {
-            match self.preview::<A>(id, &events).await {
-                CommandError::DryRun(previews) => draft.previews.extend(previews),
-                other => return Err(other.map_refused(StepError::from)),
-            }
+            let previews = self.preview::<A>(id, &events).await;
+            draft.previews.extend(previews.map_err(|error| error.map_refused(StepError::from))?);
         } else if !events.is_empty() {
             let change = Change::new::<A>(&self.store, id, loaded.clone(), &events, name, context).await?;
             draft.changes.push(change);

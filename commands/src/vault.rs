@@ -21,6 +21,8 @@ use sha2::Sha256;
 use sqlx::PgPool;
 use thiserror::Error;
 
+use crate::context::{Context, Mode};
+
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 12;
 /// Data keys kept in memory; above it all are forgotten and fetched again.
@@ -79,9 +81,23 @@ impl Vault {
         plain: &[u8],
         now: DateTime<Utc>,
     ) -> Result<Sealed, VaultError> {
-        let key = self.make(owner, now).await?;
-        let data = key.encrypt(&aad(owner, purpose, id), plain);
-        Ok(Sealed { id, key: owner, data, mark: key.mark(plain) })
+        Ok(self.make(owner, now).await?.seal(owner, purpose, id, plain))
+    }
+
+    /// Seals a value for a command. A dry run makes no key: what would be its first value is sealed under one that
+    /// nobody keeps.
+    pub async fn seal_for(
+        &self,
+        context: &Context,
+        owner: KeyOwner,
+        purpose: &str,
+        id: SecretId,
+        plain: &[u8],
+    ) -> Result<Sealed, VaultError> {
+        if context.mode == Mode::Append || self.is_made(owner).await? {
+            return self.seal(owner, purpose, id, plain, context.at).await;
+        }
+        Ok(DataKey::new(&random::<32>())?.seal(owner, purpose, id, plain))
     }
 
     /// Opens a value that was sealed for `purpose`.
@@ -160,6 +176,12 @@ impl Vault {
         Ok(Some(key))
     }
 
+    /// Whether there is, or was, a key of `owner`.
+    async fn is_made(&self, owner: KeyOwner) -> Result<bool, VaultError> {
+        let made = sqlx::query_scalar("SELECT EXISTS (SELECT FROM data_keys WHERE owner = $1)");
+        Ok(made.bind(owner.to_string()).fetch_one(&self.pool).await?)
+    }
+
     /// The key of `owner`; made when there was never one. Of two that make it at once, one wins.
     async fn make(&self, owner: KeyOwner, now: DateTime<Utc>) -> Result<Arc<DataKey>, VaultError> {
         if let Some(key) = self.find(owner).await? {
@@ -186,6 +208,11 @@ impl DataKey {
         let mut mac = mac(key.expose());
         mac.update(b"mastra-admin mark key");
         Ok(Self { cipher, mark: Secret::new(mac.finalize().into_bytes().to_vec()) })
+    }
+
+    fn seal(&self, owner: KeyOwner, purpose: &str, id: SecretId, plain: &[u8]) -> Sealed {
+        let data = self.encrypt(&aad(owner, purpose, id), plain);
+        Sealed { id, key: owner, data, mark: self.mark(plain) }
     }
 
     fn encrypt(&self, aad: &str, plain: &[u8]) -> String {

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod log;
 pub mod operations;
 pub mod parked;
+pub mod past;
 pub mod pool;
 pub mod projects;
 pub mod rebuild;

@@ -1,7 +1,8 @@
 //! Reads the log. Nothing here writes.
 
+use chrono::{DateTime, Utc};
 use domain::fact::StoredEvent;
-use domain::ids::{EventId, TeamId};
+use domain::ids::{EnvironmentId, EventId, ProjectId, TeamId};
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row};
 use uuid::Uuid;
@@ -38,6 +39,109 @@ pub async fn read_stream(
 pub async fn find(db: impl PgExecutor<'_>, event_id: EventId) -> sqlx::Result<Option<StoredEvent>> {
     let query = format!("SELECT {COLUMNS} FROM events WHERE event_id = $1");
     sqlx::query(&query).bind(event_id.0).try_map(event).fetch_optional(db).await
+}
+
+/// The first event of one aggregate.
+pub async fn first(
+    db: impl PgExecutor<'_>,
+    aggregate_type: &str,
+    aggregate_id: &str,
+) -> sqlx::Result<Option<StoredEvent>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence LIMIT 1"
+    );
+    sqlx::query(&query).bind(aggregate_type).bind(aggregate_id).try_map(event).fetch_optional(db).await
+}
+
+/// Id of the project in which an environment was made.
+pub async fn project_of_environment(
+    db: impl PgExecutor<'_>,
+    id: EnvironmentId,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar(
+        "SELECT aggregate_id FROM events
+          WHERE event_type = 'project.environment_created' AND payload -> 'environment' ->> 'id' = $1 LIMIT 1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(db)
+    .await
+}
+
+/// The events at these positions, in order.
+pub async fn read_at(db: impl PgExecutor<'_>, positions: &[i64]) -> sqlx::Result<Vec<StoredEvent>> {
+    let query = format!("SELECT {COLUMNS} FROM events WHERE position = ANY($1) ORDER BY position");
+    sqlx::query(&query).bind(positions).try_map(event).fetch_all(db).await
+}
+
+/// Positions after `from` and up to `to`, in order: of the events of these streams, of all streams of these kinds
+/// that began in the team (and, but for roles, in the project, when one is given), and of the team's people when `user` is a kind.
+pub async fn positions_of(
+    db: impl PgExecutor<'_>,
+    team: TeamId,
+    project: Option<ProjectId>,
+    streams: &[(&str, String)],
+    kinds: &[&str],
+    from: i64,
+    to: i64,
+) -> sqlx::Result<Vec<i64>> {
+    let (types, ids): (Vec<&str>, Vec<&str>) = streams.iter().map(|(kind, id)| (*kind, id.as_str())).unzip();
+    // Stream by stream, by index, whatever the statistics say: a team is a small part of the log.
+    sqlx::query_scalar(
+        "SELECT e.position
+           FROM (SELECT * FROM unnest($1::text[], $2::text[])
+                  UNION
+                 SELECT b.aggregate_type, b.aggregate_id FROM events b
+                  WHERE b.sequence = 1 AND b.team_id = $3 AND b.position <= $7 AND b.aggregate_type = ANY($5)
+                    AND ($4::text IS NULL OR b.aggregate_type = 'role'
+                         OR $4 = coalesce(b.payload ->> 'project_id', b.payload -> 'scope' ->> 'projectId'))
+                  UNION
+                 SELECT 'user', coalesce(m.payload ->> 'user_id', m.payload ->> 'owner') FROM events m
+                  WHERE 'user' = ANY($5) AND m.aggregate_type = 'team' AND m.aggregate_id = $3::text
+                    AND m.event_type IN ('team.created', 'team.member_added') AND m.position <= $7
+                ) s (type, id)
+          CROSS JOIN LATERAL (SELECT o.position FROM events o
+                               WHERE o.aggregate_type = s.type AND o.aggregate_id = s.id
+                                 AND o.position > $6 AND o.position <= $7 OFFSET 0) e
+          ORDER BY e.position",
+    )
+    .bind(types)
+    .bind(ids)
+    .bind(team.0)
+    .bind(project.map(|id| id.to_string()))
+    .bind(kinds)
+    .bind(from)
+    .bind(to)
+    .fetch_all(db)
+    .await
+}
+
+/// The position of a time: that of the last event that was recorded at or before it, by its writer's clock; 0 when
+/// there is none. Positions are the order: what stands before that event counts, also when a clock that was ahead
+/// says later. Exact for clocks that differ by less than an hour.
+pub async fn position_at(db: &sqlx::PgPool, time: DateTime<Utc>) -> sqlx::Result<i64> {
+    // The last event of so long before is the last of all: only its neighbourhood needs to be looked at.
+    for window in [Some("1 hour"), Some("30 days"), None] {
+        let last: Option<i64> = sqlx::query_scalar(
+            "SELECT max(position) FROM (SELECT position FROM events
+              WHERE recorded_at <= $1 AND ($2 IS NULL OR recorded_at > $1 - $2::interval) OFFSET 0) near",
+        )
+        .bind(time)
+        .bind(window)
+        .fetch_one(db)
+        .await?;
+        if let Some(position) = last {
+            return Ok(position);
+        }
+    }
+    Ok(0)
+}
+
+/// When the event at a position was recorded.
+pub async fn recorded_at(db: impl PgExecutor<'_>, position: i64) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar("SELECT recorded_at FROM events WHERE position = $1")
+        .bind(position)
+        .fetch_optional(db)
+        .await
 }
 
 /// The team of the event at a position; none when it belongs to none, or there is no such event.

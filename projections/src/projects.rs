@@ -43,10 +43,13 @@ pub struct EnvironmentRow {
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
+    /// Version of its project, which guards it: for `ETag`.
+    pub version: i64,
 }
 
 const PROJECT: &str = "SELECT id, team_id, settings, created_at, updated_at, version FROM projects";
-const ENVIRONMENT: &str = "SELECT environment, project_id, team_id, created_at, updated_at FROM environments";
+const ENVIRONMENT: &str = "SELECT e.environment, e.project_id, e.team_id, e.created_at, e.updated_at, p.version \
+    FROM environments e JOIN projects p ON p.id = e.project_id";
 
 impl FromRow<'_, PgRow> for ProjectRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
@@ -69,6 +72,7 @@ impl FromRow<'_, PgRow> for EnvironmentRow {
             team_id: row.id("team_id")?,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
+            version: row.try_get("version")?,
         })
     }
 }
@@ -95,12 +99,12 @@ pub async fn find_environment(
     db: impl PgExecutor<'_>,
     id: EnvironmentId,
 ) -> sqlx::Result<Option<EnvironmentRow>> {
-    sqlx::query_as(&format!("{ENVIRONMENT} WHERE id = $1")).bind(id.0).fetch_optional(db).await
+    sqlx::query_as(&format!("{ENVIRONMENT} WHERE e.id = $1")).bind(id.0).fetch_optional(db).await
 }
 
 /// The environments of a project, newest first.
 pub async fn environments(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Result<Vec<EnvironmentRow>> {
-    sqlx::query_as(&format!("{ENVIRONMENT} WHERE project_id = $1 ORDER BY id DESC"))
+    sqlx::query_as(&format!("{ENVIRONMENT} WHERE e.project_id = $1 ORDER BY e.id DESC"))
         .bind(project.0)
         .fetch_all(db)
         .await

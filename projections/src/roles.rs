@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::fact::{Fact, Recorded};
-use domain::ids::{AssignmentId, RoleId, TeamId, UserId};
+use domain::ids::{AssignmentId, ProjectId, RoleId, TeamId, UserId};
 use domain::policy::{BuiltinRole, Grant, Permission, Scope};
 use domain::project::ProjectEvent;
 use domain::role::{RoleDefinition, RoleEvent};
@@ -98,6 +98,17 @@ pub async fn of_user(db: impl PgExecutor<'_>, user: UserId) -> sqlx::Result<Vec<
           WHERE user_id = $1 ORDER BY position DESC",
     )
     .bind(user.0)
+    .fetch_all(db)
+    .await
+}
+
+/// The roles that somebody has in a project alone, newest first.
+pub async fn of_project(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Result<Vec<AssignmentRow>> {
+    sqlx::query_as(
+        "SELECT id, user_id, role, scope, lapsed, created_at FROM role_assignments
+          WHERE project_id = $1 AND NOT lapsed ORDER BY position DESC",
+    )
+    .bind(project.0)
     .fetch_all(db)
     .await
 }

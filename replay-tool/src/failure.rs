@@ -27,6 +27,14 @@ impl Failure {
         Self::Error(text.into())
     }
 
+    /// The same with other words, when it has any.
+    pub(crate) fn or_because(self, say: impl FnOnce(String) -> Self) -> Self {
+        match self {
+            Self::Error(text) => say(text),
+            other => other,
+        }
+    }
+
     /// Tells the operator; answers the exit code.
     pub(crate) fn tell(self) -> ExitCode {
         let (code, text) = match self {

@@ -9,6 +9,7 @@ mod failure;
 mod output;
 mod progress;
 mod tool;
+mod transfer;
 mod verbs;
 
 use std::path::PathBuf;
@@ -78,6 +79,12 @@ enum Command {
     History(verbs::history::History),
     /// Shows the state of one aggregate as it was, as JSON.
     AsOf(verbs::history::AsOf),
+    /// Shows what changed in one aggregate between two moments, and the events that changed it.
+    Diff(verbs::diff::Diff),
+    /// Writes the log to a file, or to standard output: every event exactly as it is stored.
+    Export(verbs::transfer::Export),
+    /// Reads the log of a file into a database whose log is empty; all of it or nothing.
+    Import(verbs::transfer::Import),
     /// Proves that nobody has changed the log.
     #[command(subcommand)]
     Ledger(verbs::ledger::Ledger),
@@ -105,6 +112,9 @@ async fn run(cli: Cli) -> Outcome {
         Command::Verify(verb) => verb.run(&tool).await,
         Command::History(verb) => verb.run(&tool).await,
         Command::AsOf(verb) => verb.run(&tool).await,
+        Command::Diff(verb) => verb.run(&tool).await,
+        Command::Export(verb) => verb.run(&tool).await,
+        Command::Import(verb) => verb.run(&tool).await,
         Command::Ledger(verb) => verb.run(&tool).await,
         Command::Shred(verb) => verb.run(&tool).await,
     }

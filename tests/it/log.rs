@@ -143,7 +143,7 @@ async fn an_expected_version_is_held_to() {
     bus.commands.team(id, rename("b"), &context()).await.unwrap();
     let late = Context { expected_version: Some(1), ..context() };
     let error = bus.commands.team(id, rename("c"), &late).await.unwrap_err();
-    assert!(matches!(error, CommandError::Conflict { expected: 1, actual: 2 }));
+    assert!(matches!(error, CommandError::Conflict { expected: 1, actual: 2, .. }));
     let now = Context { expected_version: Some(2), ..context() };
     assert_eq!(bus.commands.team(id, rename("c"), &now).await.unwrap().version, 3);
 }

@@ -97,6 +97,27 @@ async fn it_shows_an_aggregate_through_time() {
         let state: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((&state["version"], &state["state"]["names"][0]), (&version.into(), &name.into()), "{at}");
     }
+
+    let diff = run(&bus.db, &["diff", "team", &id, "--from", &first, "--json"]).await;
+    let diff: Value = serde_json::from_slice(&diff.stdout).unwrap();
+    assert_eq!((&diff["from"]["position"], &diff["to"]["position"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        diff["changes"],
+        json!([{ "path": "/names", "before": ["Acme", "acme"], "after": ["Beta", "acme"] }])
+    );
+    assert_eq!(
+        (&diff["events"][0]["eventType"], &diff["events"][0]["actor"]),
+        (&json!("team.renamed"), &json!("system"))
+    );
+    let words = run(&bus.db, &["diff", "team", &id, "--from", "1", "--to", "2"]).await;
+    assert!(
+        text(&words.stdout).starts_with("/names: [\"Acme\",\"acme\"] → [\"Beta\",\"acme\"]\n"),
+        "{}",
+        said(&words)
+    );
+    assert!(text(&words.stdout).trim_end().ends_with("2  team.renamed  system"), "{}", said(&words));
+    let backwards = run(&bus.db, &["diff", "team", &id, "--from", "2", "--to", "1"]).await;
+    assert_eq!(backwards.status.code(), Some(1));
 }
 
 #[tokio::test]

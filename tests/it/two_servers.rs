@@ -95,12 +95,7 @@ async fn a_server_that_is_stopped_with_events_in_hand_applies_none_of_them() {
     let reads = "wait_event_type = 'Lock' AND query LIKE '%FROM events WHERE position >%'";
     until_a_statement(&app, "it reads the log", reads).await;
     app.signal("STOP").await;
-    let event = serde_json::json!([{ "claims": [], "events": [lone_event()] }]);
-    sqlx::query("SELECT outcome FROM append_events($1::json)")
-        .bind(event.to_string())
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    append(&mut *lock, &[lone_event()]).await;
     lock.commit().await.unwrap();
     wakes_up_in_vain(&app, &first).await;
 }

@@ -78,6 +78,13 @@ impl TestApp {
         (self.child, self.url, self.said) = spawn(&self.db, self.dir.path(), &self.extra).await;
     }
 
+    /// Kills it and starts it on another database, with the data it has.
+    pub async fn move_to(&mut self, db: TestDb) {
+        self.kill().await;
+        self.db = db;
+        (self.child, self.url, self.said) = spawn(&self.db, self.dir.path(), &self.extra).await;
+    }
+
     /// Kills it as a power cut would.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("it can be killed");

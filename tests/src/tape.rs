@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use domain::fact::Recorded;
 use projections::feed::Consumer;
 use serde_json::{Value, json};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 /// Notes the position of every event with that of the event before, so that a wrong order shows.
@@ -102,7 +102,7 @@ pub fn event(aggregate_type: &str, id: &str, sequence: i64, payload: Value) -> V
 }
 
 /// Appends events one after the other, in one transaction; answers the last position.
-pub async fn append(pool: &PgPool, events: &[Value]) -> i64 {
+pub async fn append(db: impl PgExecutor<'_>, events: &[Value]) -> i64 {
     let positions: Vec<i64> = sqlx::query_scalar(
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                              event_id, recorded_at, team_id)
@@ -113,7 +113,7 @@ pub async fn append(pool: &PgPool, events: &[Value]) -> i64 {
          RETURNING position",
     )
     .bind(Value::from(events.to_vec()).to_string())
-    .fetch_all(pool)
+    .fetch_all(db)
     .await
     .expect("the events are appended");
     positions.into_iter().max().expect("at least one event")

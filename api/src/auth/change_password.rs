@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::auth::password;
-use crate::auth::sessions::end_others;
+use crate::auth::sessions::{end_others, sign_outs};
 use crate::body::Body;
+use crate::dry_run::rehearsed;
 use crate::error::ApiError;
 use crate::gate::{Caller, Principal};
 use crate::platform::Platform;
@@ -38,6 +39,11 @@ pub(crate) async fn handler(
     if !password::matches(current, stored).await? {
         platform.throttle.failed(caller.ip, &user.to_string(), caller.at());
         return Err(ApiError::field("current", "wrong_password", "is not the present password"));
+    }
+    if caller.is_dry_run() {
+        let mut commands = vec![UserCommand::ChangePassword];
+        commands.extend(sign_outs(&platform, &caller, user, session).await?);
+        return Err(rehearsed(&platform, user, commands, &caller).await?);
     }
     let hash = password::hash(new).await?;
     let receipt = platform.commands.user(user, UserCommand::ChangePassword, &caller.context(None)).await?;

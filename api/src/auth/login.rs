@@ -9,7 +9,7 @@ use domain::ids::{SessionId, UserId};
 use domain::sealed::{KeyOwner, purpose};
 use domain::user::UserCommand;
 use domain::values::Email;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,6 +20,7 @@ use crate::error::ApiError;
 use crate::gate::{Caller, cookie_name};
 use crate::me::show;
 use crate::platform::Platform;
+use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG, shown};
 
 /// E-mail and password.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -91,7 +92,7 @@ pub(crate) async fn begin(
         user_agent: seal("user_agent", context.user_agent.as_deref()).await?,
     };
     let expires_at = platform.sessions.begin(&new, caller.at()).await?;
-    platform.caught_up(&receipt).await;
+    let (shown, lags) = shown(platform, &receipt, async || show::view(platform, user).await).await;
     let name = cookie_name(platform.is_https());
     let secure = if platform.is_https() { "; Secure" } else { "" };
     let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}", token.plain);
@@ -99,13 +100,13 @@ pub(crate) async fn begin(
         "token": token.plain,
         "expiresAt": expires_at,
         "csrfToken": csrf_token,
-        "user": show::view(platform, user).await?,
+        "user": shown.unwrap_or_else(|| json!({ "id": user })),
     });
     let position = receipt.position.to_string();
-    Ok((
-        status,
-        [(header::SET_COOKIE, cookie), (header::HeaderName::from_static("x-event-position"), position)],
-        axum::Json(body),
-    )
-        .into_response())
+    let headers = [(header::SET_COOKIE, cookie), (X_EVENT_POSITION, position)];
+    let mut response = (status, headers, axum::Json(body)).into_response();
+    if lags {
+        response.headers_mut().insert(X_PROJECTION_LAG, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }

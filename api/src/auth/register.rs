@@ -11,7 +11,7 @@ use domain::values::{Email, PersonName};
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::auth::setup::{NewUser, register};
+use crate::auth::setup::{NewUser, register, rehearse};
 use crate::auth::token::sha256;
 use crate::auth::{login, password};
 use crate::body::Body;
@@ -65,9 +65,15 @@ pub(crate) async fn handler(
     let context = Context { key: None, team_id: Some(invite.team_id), ..caller.context_as(id) };
     // Asked before anything is stored, so that nobody is registered whom the team then refuses.
     let rehearsal = Context { mode: Mode::DryRun, ..context.clone() };
-    match accept::join(&platform, &invite, id, hash.clone(), &rehearsal).await {
-        Ok(_) | Err(ApiError::DryRun(_)) => {}
+    let joining = match accept::join(&platform, &invite, id, hash.clone(), &rehearsal).await {
+        Ok(_) => vec![],
+        Err(ApiError::DryRun(events)) => events,
         Err(refused) => return Err(refused),
+    };
+    if caller.is_dry_run() {
+        let mut shown = rehearse(&platform, id, &new, &caller.context_as(id)).await?;
+        shown.splice(1..1, joining);
+        return Err(ApiError::DryRun(shown));
     }
     let receipt = register(&platform, id, new, &caller.context_as(id)).await?;
     platform.caught_up(&receipt).await;

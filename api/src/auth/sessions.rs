@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use commands::{CommandError, Context, Receipt};
+use commands::{CommandError, Context, Mode, Receipt};
 use domain::ids::{SessionId, UserId};
 use domain::sealed::KeyOwner;
 use domain::user::UserCommand;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::auth::login::note;
 use crate::body::{Params, Query};
+use crate::dry_run::rehearsed;
 use crate::error::ApiError;
 use crate::gate::{Caller, Principal};
 use crate::platform::Platform;
@@ -70,6 +71,10 @@ pub(crate) async fn delete_others(
     let Principal::Session { user, session, .. } = caller.principal else {
         return Err(ApiError::forbidden("Only who is signed in can end the other sessions."));
     };
+    if caller.is_dry_run() {
+        let commands = sign_outs(&platform, &caller, user, session).await?;
+        return Err(rehearsed(&platform, user, commands, &caller).await?);
+    }
     let (ended, last) = end_others(&platform, &caller, user, session, 0).await?;
     let body = json!({ "ended": ended });
     let Some(receipt) = last else { return Ok(Json(body).into_response()) };
@@ -84,7 +89,8 @@ pub(crate) async fn end(
     context: &Context,
 ) -> Result<Receipt, ApiError> {
     let answer = platform.commands.user(user, UserCommand::SignOut { session_id }, context).await;
-    if matches!(answer, Ok(_) | Err(CommandError::Refused(_))) {
+    let is_over = matches!(answer, Ok(_) | Err(CommandError::Refused(_)));
+    if is_over && context.mode == Mode::Append {
         platform.sessions.end(user, session_id).await?;
     }
     Ok(answer?)
@@ -98,11 +104,31 @@ pub(crate) async fn end_others(
     but: SessionId,
     first: usize,
 ) -> Result<(Vec<SessionId>, Option<Receipt>), ApiError> {
-    let others = platform.sessions.of_user(user, caller.at()).await?;
     let (mut ended, mut last) = (Vec::new(), None);
-    for (session, n) in others.into_iter().filter(|session| session.id != but).zip(first..) {
-        last = Some(end(platform, user, session.id, &caller.step(None, n)).await?);
-        ended.push(session.id);
+    for (session, n) in others(platform, caller, user, but).await?.into_iter().zip(first..) {
+        last = Some(end(platform, user, session, &caller.step(None, n)).await?);
+        ended.push(session);
     }
     Ok((ended, last))
+}
+
+/// The commands that end every session of a user but one.
+pub(crate) async fn sign_outs(
+    platform: &Platform,
+    caller: &Caller,
+    user: UserId,
+    but: SessionId,
+) -> Result<Vec<UserCommand>, ApiError> {
+    let others = others(platform, caller, user, but).await?;
+    Ok(others.into_iter().map(|session_id| UserCommand::SignOut { session_id }).collect())
+}
+
+async fn others(
+    platform: &Platform,
+    caller: &Caller,
+    user: UserId,
+    but: SessionId,
+) -> Result<Vec<SessionId>, ApiError> {
+    let sessions = platform.sessions.of_user(user, caller.at()).await?;
+    Ok(sessions.into_iter().map(|session| session.id).filter(|id| *id != but).collect())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use commands::{CommandError, Context, Mode, Receipt, credentials};
+use commands::{CommandError, Context, Preview, Receipt, credentials};
 use domain::ids::{SecretId, UserId};
 use domain::sealed::{KeyOwner, purpose};
 use domain::user::UserCommand;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::auth::token::{NewToken, sha256};
 use crate::auth::{login, password};
 use crate::body::Body;
+use crate::dry_run;
 use crate::error::ApiError;
 use crate::gate::Caller;
 use crate::platform::Platform;
@@ -55,7 +56,10 @@ pub(crate) async fn handler(
         first_name: setup.first_name,
         last_name: setup.last_name,
     };
-    if !caller.is_dry_run() && !credentials::use_setup_token(&platform.pool, &hash).await? {
+    if caller.is_dry_run() {
+        return Err(ApiError::DryRun(rehearse(&platform, id, &new, &caller.context_as(id)).await?));
+    }
+    if !credentials::use_setup_token(&platform.pool, &hash).await? {
         return Err(wrong());
     }
     let receipt = register(&platform, id, new, &caller.context_as(id)).await?;
@@ -83,30 +87,49 @@ pub async fn register(
     new: NewUser,
     context: &Context,
 ) -> Result<Receipt, ApiError> {
-    let vault = platform.commands.vault();
-    let owner = KeyOwner::User(id);
-    let seal = async |purpose: &str, text: &str| {
-        let sealing: SecretId = platform.new_id();
-        vault.seal(owner, purpose, sealing, text.as_bytes(), context.at).await
-    };
-    let command = UserCommand::RegisterUser {
-        provider: "local".to_owned(),
-        subject: id.to_string(),
-        email_hash: vault.fingerprint(purpose::EMAIL_HASH, &new.email.comparable()).await?,
-        email: seal(purpose::USER_EMAIL, new.email.as_str()).await?,
-        first_name: seal(purpose::USER_FIRST_NAME, new.first_name.as_str()).await?,
-        last_name: seal(purpose::USER_LAST_NAME, new.last_name.as_str()).await?,
-    };
-    if context.mode == Mode::Append {
-        let hash = password::hash(new.password).await?;
-        credentials::set_password(&platform.pool, id, &hash, context.at).await?;
-    }
+    let command = registration(platform, id, &new, context).await?;
+    let hash = password::hash(new.password).await?;
+    credentials::set_password(&platform.pool, id, &hash, context.at).await?;
     let answer = platform.commands.user(id, command, context).await;
     // Only where it is certain that nobody was made: after a lost connection nobody knows.
     if matches!(answer, Err(CommandError::Refused(_) | CommandError::NameTaken { .. })) {
         credentials::forget_password(&platform.pool, id).await?;
     }
     Ok(answer?)
+}
+
+/// What the log would say of a user who is made and signs in.
+pub(crate) async fn rehearse(
+    platform: &Platform,
+    id: UserId,
+    new: &NewUser,
+    context: &Context,
+) -> Result<Vec<Preview>, ApiError> {
+    let sign_in = UserCommand::SignIn { session_id: platform.new_id(), provider: "local".to_owned() };
+    let commands = vec![registration(platform, id, new, context).await?, sign_in];
+    dry_run::rehearse(platform, id, commands, context).await
+}
+
+async fn registration(
+    platform: &Platform,
+    id: UserId,
+    new: &NewUser,
+    context: &Context,
+) -> Result<UserCommand, ApiError> {
+    let vault = platform.commands.vault();
+    let owner = KeyOwner::User(id);
+    let seal = async |purpose: &str, text: &str| {
+        let sealing: SecretId = platform.new_id();
+        vault.seal_for(context, owner, purpose, sealing, text.as_bytes()).await
+    };
+    Ok(UserCommand::RegisterUser {
+        provider: "local".to_owned(),
+        subject: id.to_string(),
+        email_hash: vault.fingerprint(purpose::EMAIL_HASH, &new.email.comparable()).await?,
+        email: seal(purpose::USER_EMAIL, new.email.as_str()).await?,
+        first_name: seal(purpose::USER_FIRST_NAME, new.first_name.as_str()).await?,
+        last_name: seal(purpose::USER_LAST_NAME, new.last_name.as_str()).await?,
+    })
 }
 
 /// Makes a new setup token when there is no user yet; answers it in clear, once.

@@ -76,12 +76,11 @@ async fn environment(
 }
 
 pub(crate) async fn list(
-    State(platform): State<Arc<Platform>>,
     project: Scoped<ProjectRow>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let (limit, before) = (page.limit()?, page.cursor()?);
-    let builds = projections::builds::of_project(&platform.pool, project.it.id, before, limit + 1).await?;
+    let builds = projections::builds::of_project(project.view(), project.it.id, before, limit + 1).await?;
     let (builds, next) = cut(builds, limit, |build| build.id.to_string());
     Ok(items(builds.iter().map(view).collect(), next))
 }

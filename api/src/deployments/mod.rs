@@ -41,13 +41,12 @@ pub(crate) struct Deploy {
 }
 
 pub(crate) async fn list(
-    State(platform): State<Arc<Platform>>,
     environment: Scoped<EnvironmentRow>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let (limit, before) = (page.limit()?, page.cursor()?);
     let id = environment.it.environment.id;
-    let rows = projections::deployments::of_environment(&platform.pool, id, before, limit + 1).await?;
+    let rows = projections::deployments::of_environment(environment.view(), id, before, limit + 1).await?;
     let (rows, next) = cut(rows, limit, |row| row.id.to_string());
     Ok(items(rows.iter().map(view).collect(), next))
 }
@@ -56,7 +55,7 @@ pub(crate) async fn show(
     State(platform): State<Arc<Platform>>,
     deployment: Scoped<DeploymentRow>,
 ) -> Result<Response, ApiError> {
-    if deployment.it.status == "running" {
+    if deployment.it.status == "running" && deployment.view().then().is_none() {
         // Who reads that it runs may ask it at once.
         let head = projections::log::head(&platform.pool).await?;
         platform.router.seen(head, SWITCH).await;

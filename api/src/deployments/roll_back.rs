@@ -70,7 +70,8 @@ async fn project_at(
     let Some(at) = at else { return Ok(platform.commands.load::<Project>(id).await?.aggregate) };
     let events = projections::log::read_stream(&platform.pool, "project", &id.to_string()).await?;
     let mut project = Project::default();
-    for event in events.iter().filter(|event: &&StoredEvent| event.recorded_at <= at) {
+    let then = projections::log::position_at(&platform.pool, at).await?;
+    for event in events.iter().filter(|event: &&StoredEvent| event.position <= then) {
         let event = event.event::<Project>().map_err(|error| ApiError::internal(&error))?;
         cqrs_es::Aggregate::apply(&mut project, event);
     }

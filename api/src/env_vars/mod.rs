@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use domain::ids::{EnvironmentId, SecretId};
-use domain::policy::{self, Action, Resource};
+use domain::policy::{Action, Resource};
 use domain::project::{Availability, ProjectCommand};
 use domain::sealed::{KeyOwner, purpose};
 use domain::values::EnvKey;
@@ -20,7 +21,7 @@ use crate::body::{Body, Params, Query};
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{Done, Page, items, list as cut};
+use crate::reply::{Done, Page, items, list as cut, versioned};
 
 /// The largest value, in bytes: sealed and in base64 it still fits into one event.
 const MAX_VALUE: usize = 32 * 1024;
@@ -53,15 +54,15 @@ pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
     project: Scoped<ProjectRow>,
     Query(which): Query<Which>,
-) -> Result<Json<Value>, ApiError> {
-    let mut rows = projections::env_vars::of_project(&platform.pool, project.it.id).await?;
+) -> Result<Response, ApiError> {
+    let mut rows = projections::env_vars::of_project(project.view(), project.it.id).await?;
     rows.retain(|row| {
         which.environment.is_none() || row.environment_id.is_none() || row.environment_id == which.environment
     });
     if which.reveal {
-        return reveal(&platform, &project, &rows).await;
+        return Ok(reveal(&platform, &project, &rows).await?.into_response());
     }
-    Ok(items(rows.iter().map(view).collect(), None))
+    Ok(versioned(items(rows.iter().map(view).collect(), None), project.it.version))
 }
 
 /// The list with its values. Sensitive ones only for who may manage variables; that somebody saw them is recorded
@@ -71,16 +72,9 @@ async fn reveal(
     project: &Scoped<ProjectRow>,
     rows: &[EnvVarRow],
 ) -> Result<Json<Value>, ApiError> {
-    let context = policy::Context {
-        team_id: Some(project.team_id),
-        project_id: Some(project.it.id),
-        user_id: project.caller().user().ok(),
-        ip: Some(project.caller().ip),
-        ..policy::Context::default()
-    };
-    let grants = project.caller().grants(platform).await?;
-    let manages = policy::allows(&grants, Resource::ProjectEnvVars, Action::Manage, &context);
-    if !manages && rows.iter().any(|row| row.sensitive) {
+    let id = project.it.id;
+    let manages = project.may(platform, Some(id), Resource::ProjectEnvVars, Action::Manage).await?;
+    if !manages && is_any_sensitive(platform, project, rows).await? {
         return Err(ApiError::forbidden(
             "Sensitive values are write-only: this needs the right to manage project.env_vars.",
         ));
@@ -96,6 +90,20 @@ async fn reveal(
         views.push(view);
     }
     Ok(items(views, None))
+}
+
+/// Whether people may no longer see one of these: what has become sensitive since is so in the past, too.
+async fn is_any_sensitive(
+    platform: &Platform,
+    project: &Scoped<ProjectRow>,
+    rows: &[EnvVarRow],
+) -> Result<bool, ApiError> {
+    let mut present = vec![];
+    if project.view().then().is_some() {
+        present = projections::env_vars::of_project(&platform.pool, project.it.id).await?;
+    }
+    present.retain(|now| rows.iter().any(|row| row.key == now.key));
+    Ok(rows.iter().chain(&present).any(|row| row.sensitive))
 }
 
 pub(crate) async fn set(
@@ -120,7 +128,7 @@ pub(crate) async fn set(
     let sealing: SecretId = platform.new_id();
     let vault = platform.commands.vault();
     let value =
-        vault.seal(KeyOwner::Project(id), &purpose, sealing, body.value.as_bytes(), context.at).await?;
+        vault.seal_for(&context, KeyOwner::Project(id), &purpose, sealing, body.value.as_bytes()).await?;
     let command = ProjectCommand::SetEnvVar {
         key: key.clone(),
         environment_id: body.environment,
@@ -150,12 +158,11 @@ pub(crate) async fn delete(
 }
 
 pub(crate) async fn history(
-    State(platform): State<Arc<Platform>>,
     project: Scoped<ProjectRow>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let (limit, before) = (page.limit()?, page.cursor()?.unwrap_or(i64::MAX));
-    let changes = projections::env_vars::history(&platform.pool, project.it.id, before, limit + 1).await?;
+    let changes = projections::env_vars::history(project.view(), project.it.id, before, limit + 1).await?;
     let (changes, next) = cut(changes, limit, |change| change.position.to_string());
     let views = changes.iter().map(|change| {
         json!({
@@ -179,7 +186,7 @@ fn key(params: &Params) -> Result<EnvKey, ApiError> {
 }
 
 /// A variable without its value.
-fn view(row: &EnvVarRow) -> Value {
+pub(crate) fn view(row: &EnvVarRow) -> Value {
     json!({
         "key": row.key,
         "environment": row.environment_id,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use domain::ids::EnvironmentId;
 use domain::project::{Environment, EnvironmentType, ProjectCommand};
 use domain::values::{BranchName, DisplayName, Slug};
@@ -16,7 +16,7 @@ use crate::body::{Body, Query, nullable};
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{Done, Page, items};
+use crate::reply::{Done, Page, items, resource, versioned};
 
 /// A new environment.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -43,13 +43,12 @@ pub(crate) struct ChangeEnvironment {
 }
 
 pub(crate) async fn list(
-    State(platform): State<Arc<Platform>>,
     project: Scoped<ProjectRow>,
     Query(page): Query<Page>,
-) -> Result<Json<Value>, ApiError> {
-    let environments = projections::projects::environments(&platform.pool, project.it.id).await?;
+) -> Result<Response, ApiError> {
+    let environments = projections::projects::environments(project.view(), project.it.id).await?;
     let (environments, next) = page.cut(environments, |row| row.environment.id.0)?;
-    Ok(items(environments.iter().map(view).collect(), next))
+    Ok(versioned(items(environments.iter().map(view).collect(), next), project.it.version))
 }
 
 pub(crate) async fn create(
@@ -73,6 +72,7 @@ pub(crate) async fn create(
         team_id: project.team_id,
         created_at: context.at,
         updated_at: context.at,
+        version: project.it.version,
     };
     let command = ProjectCommand::CreateEnvironment { environment_id, name, kind, branch };
     let receipt = platform.commands.project(project.it.id, command, &context).await?;
@@ -85,8 +85,8 @@ pub(crate) async fn create(
     .await
 }
 
-pub(crate) async fn show(environment: Scoped<EnvironmentRow>) -> Json<Value> {
-    Json(view(&environment.it))
+pub(crate) async fn show(environment: Scoped<EnvironmentRow>) -> Response {
+    resource(view(&environment.it), environment.it.version)
 }
 
 pub(crate) async fn update(
@@ -119,7 +119,8 @@ pub(crate) async fn delete(
     .await
 }
 
-fn view(row: &EnvironmentRow) -> Value {
+/// An environment as the API shows it.
+pub(crate) fn view(row: &EnvironmentRow) -> Value {
     let environment = &row.environment;
     json!({
         "id": environment.id,

@@ -5,6 +5,7 @@
 
 mod identify;
 mod once;
+mod past;
 mod scope;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,13 +22,15 @@ use domain::policy::{Action, Grant, Resource};
 use domain::project::TokenScope;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::Value;
 
-use crate::error::{ApiError, ProblemBody, VERSION_MISMATCH};
+use crate::error::{ApiError, ProblemBody, SINCE, VERSION_MISMATCH};
 use crate::platform::{PATIENCE, Platform};
-use crate::reply::X_PROJECTION_LAG;
+use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 
 pub(crate) use identify::cookie_name;
 pub use once::UnderWay;
+pub(crate) use past::moment;
 pub(crate) use scope::{EventAt, Scoped};
 
 /// What a route needs from who asks.
@@ -43,6 +46,8 @@ pub enum Needs {
     TeamOrSelf(Resource, Action),
     /// A right in the project named by `{project}`.
     Project(Resource, Action),
+    /// A right in the project named by `{project}`, which may have gone.
+    AnyProject(Resource, Action),
     /// A right in the project of the environment named by `{environment}`.
     Environment(Resource, Action),
     /// A right in the project of the build named by `{build}`.
@@ -52,6 +57,27 @@ pub enum Needs {
     /// A right in the project of the deployment named by `{deployment}`.
     Deployment(Resource, Action),
 }
+
+impl Needs {
+    /// The right that it is.
+    pub(crate) fn right(self) -> Option<(Resource, Action)> {
+        match self {
+            Self::Public | Self::SignedIn => None,
+            Self::Team(resource, action)
+            | Self::TeamOrSelf(resource, action)
+            | Self::Project(resource, action)
+            | Self::AnyProject(resource, action)
+            | Self::Environment(resource, action)
+            | Self::Build(resource, action)
+            | Self::Event(resource, action)
+            | Self::Deployment(resource, action) => Some((resource, action)),
+        }
+    }
+}
+
+/// Whether a route answers `?asOf=`, and of which kinds of aggregates it then needs all of the team or project;
+/// what its path names is always there.
+pub(crate) type AsOf = Option<&'static [&'static str]>;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -156,14 +182,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// Lets a request through or answers it.
 pub(crate) async fn gate(
-    State((platform, needs)): State<(Arc<Platform>, Needs)>,
+    State((platform, needs, as_of)): State<(Arc<Platform>, Needs, AsOf)>,
     request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
     let (method, path) = (request.method().to_string(), request.extensions().get::<MatchedPath>().cloned());
-    let response = match pass(&platform, needs, request, &id, next).await {
+    let response = match pass(&platform, needs, as_of, request, &id, next).await {
         Ok(response) => response,
         Err(error) => axum::response::IntoResponse::into_response(error),
     };
@@ -199,6 +225,7 @@ pub(crate) fn finish(mut response: Response, request_id: &str) -> Response {
 async fn pass(
     platform: &Arc<Platform>,
     needs: Needs,
+    as_of: AsOf,
     request: Request,
     id: &str,
     next: Next,
@@ -216,7 +243,8 @@ async fn pass(
     let (body, hash) = once::hash_body(&parts, body).await?;
     let mut caller = caller(platform, &parts, principal, id)?;
     caller.key = once::key(&caller.principal, &parts.headers, hash)?;
-    scope::admit(platform, needs, &caller, &mut parts).await?;
+    let then = past::asked(platform, &parts, as_of.is_some()).await?;
+    let sees = scope::admit(platform, needs, then.zip(as_of), &caller, &mut parts).await?;
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
     let is_conditional = caller.expected_version.is_some();
     parts.extensions.insert(caller);
@@ -227,6 +255,12 @@ async fn pass(
     };
     if !is_conditional {
         lost_race(&mut response);
+    }
+    if let Some(ProblemBody(Value::Object(problem))) = response.extensions_mut().get_mut().filter(|_| !sees) {
+        problem.remove(SINCE);
+    }
+    if let Some(then) = then {
+        response.headers_mut().insert(X_EVENT_POSITION, then.position.into());
     }
     if lags {
         response.headers_mut().insert(X_PROJECTION_LAG, HeaderValue::from_static("true"));
@@ -263,10 +297,6 @@ fn caller(platform: &Platform, parts: &Parts, principal: Principal, id: &str) ->
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let unsafe_method = is_unsafe(&parts.method);
     let dry = is_dry_run(parts)?;
-    if !unsafe_method && parameters(parts, "asOf").next().is_some() {
-        // The present is no answer to a question about the past.
-        return Err(ApiError::field("asOf", "not_supported", "is not understood here yet"));
-    }
     let expected_version = match header(&parts.headers, "if-match") {
         Some("*") | None => None,
         Some(_) if !unsafe_method => None,

@@ -9,10 +9,11 @@ use http::StatusCode;
 use http::request::Parts;
 use projections::builds::BuildRow;
 use projections::deployments::DeploymentRow;
+use projections::past::{Origin, Then, Thing, View};
 use projections::projects::{EnvironmentRow, ProjectRow};
 use projections::teams::TeamRow;
 
-use super::{Caller, Needs, Principal};
+use super::{Caller, Needs, Principal, past};
 use crate::body::Params;
 use crate::error::ApiError;
 use crate::platform::Platform;
@@ -25,6 +26,7 @@ pub(crate) struct Scoped<T> {
     /// Its team.
     pub(crate) team_id: TeamId,
     caller: Caller,
+    view: View,
     /// Only the gate makes one.
     _gate: (),
 }
@@ -42,6 +44,24 @@ impl<T> Scoped<T> {
     /// Who asks.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// The query tables as of when the caller asks about: of now, unless he says otherwise.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Whether the caller may do this, too, to a project of the team or to the team itself.
+    pub(crate) async fn may(
+        &self,
+        platform: &Platform,
+        project_id: Option<ProjectId>,
+        resource: Resource,
+        action: Action,
+    ) -> Result<bool, ApiError> {
+        let grants = self.caller.grants(platform).await?;
+        let ask = Question { grants: &grants, resource, action, caller: &self.caller };
+        Ok(policy::allows(&grants, resource, action, &ask.context(self.team_id, project_id)))
     }
 
     /// Refuses to give away in the team what the caller does not hold there.
@@ -97,32 +117,40 @@ pub(super) async fn grants(platform: &Platform, principal: &Principal) -> Result
     }
 }
 
-/// Finds what the route is about and puts it into the request, or refuses.
+/// Finds what the route is about, as it is or as it was `then`, and puts it into the request, or refuses. What may
+/// be seen of the past is what may be seen now. Answers whether the caller may see the whole of it: its project or
+/// team.
 pub(super) async fn admit(
     platform: &Platform,
     needs: Needs,
+    then: Option<(Then, &'static [&'static str])>,
     caller: &Caller,
     parts: &mut Parts,
-) -> Result<(), ApiError> {
-    let (resource, action) = match needs {
-        Needs::Public => return Ok(()),
-        Needs::SignedIn => return caller.user().map(drop),
-        Needs::Team(resource, action)
-        | Needs::TeamOrSelf(resource, action)
-        | Needs::Project(resource, action)
-        | Needs::Environment(resource, action)
-        | Needs::Build(resource, action)
-        | Needs::Event(resource, action)
-        | Needs::Deployment(resource, action) => (resource, action),
+) -> Result<bool, ApiError> {
+    let Some((resource, action)) = needs.right() else {
+        return if needs == Needs::SignedIn { caller.user().map(|_| true) } else { Ok(true) };
     };
     let params: Params = parts.extract().await?;
     let grants = grants(platform, &caller.principal).await?;
     let ask = Question { grants: &grants, resource, action, caller };
+    let (origin, view) = match then {
+        None => (None, View::now(platform.pool.clone())),
+        Some((then, all)) => {
+            let (origin, view) = past::open(platform, &ask, needs, &params, then, all).await?;
+            (Some(origin), view)
+        }
+    };
     match needs {
-        Needs::Public | Needs::SignedIn => {}
+        Needs::Public | Needs::SignedIn => Ok(true),
         Needs::Team(..) => {
-            let team = find_team(platform, params.text("team")).await?;
-            parts.extensions.insert(ask.scoped(team.id, None, team)?);
+            let team = match origin {
+                None => find_team(platform, params.text("team")).await?,
+                Some(origin) => {
+                    let team = projections::teams::find(&view, origin.team_id).await?;
+                    team.ok_or_else(ApiError::not_found)?
+                }
+            };
+            ask.scoped(parts, team.id, None, team, view)
         }
         Needs::TeamOrSelf(..) => {
             let team = find_team(platform, params.text("team")).await?;
@@ -130,46 +158,49 @@ pub(super) async fn admit(
             let is_self = caller.user().is_ok_and(|user| named.is_ok_and(|named| named == user));
             let seeing = Question { resource: Resource::Team, action: Action::Read, ..ask };
             let ask = if is_self { &seeing } else { &ask };
-            parts.extensions.insert(ask.scoped(team.id, None, team)?);
+            ask.scoped(parts, team.id, None, team, view)
         }
         Needs::Project(..) => {
-            let project = find_project(platform, params.id("project")?).await?;
-            parts.extensions.insert(ask.scoped(project.team_id, Some(project.id), project)?);
+            let project = find_project(&view, params.id("project")?).await?;
+            ask.scoped(parts, project.team_id, Some(project.id), project, view)
+        }
+        Needs::AnyProject(..) => {
+            let thing = Thing::Project(params.id("project")?);
+            let origin = Origin::find(&platform.pool, thing).await?.ok_or_else(ApiError::not_found)?;
+            ask.scoped(parts, origin.team_id, origin.project_id, origin, view)
         }
         Needs::Environment(..) => {
             let id = params.id("environment")?;
-            let it = projections::projects::find_environment(&platform.pool, id).await?;
+            let it = projections::projects::find_environment(&view, id).await?;
             let it: EnvironmentRow = it.ok_or_else(ApiError::not_found)?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+            ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
         }
         Needs::Build(..) => {
-            let it: Option<BuildRow> = projections::builds::find(&platform.pool, params.id("build")?).await?;
+            let it: Option<BuildRow> = projections::builds::find(&view, params.id("build")?).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
-            find_project(platform, it.project_id).await?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+            find_project(&view, it.project_id).await?;
+            ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
         }
         Needs::Event(..) => {
             let position = params.id("position")?;
             // Who only belongs to the team learns nothing of events: they are as unknown as another team's.
             let team = projections::log::team_at(&platform.pool, position).await?;
             let team = team.ok_or_else(ApiError::not_found)?;
-            let it = ask.scoped(team, None, EventAt(position)).map_err(|_| ApiError::not_found())?;
-            parts.extensions.insert(it);
+            ask.scoped(parts, team, None, EventAt(position), view).map_err(|_| ApiError::not_found())
         }
         Needs::Deployment(..) => {
             let id = params.id("deployment")?;
-            let it: Option<DeploymentRow> = projections::deployments::find(&platform.pool, id).await?;
+            let it: Option<DeploymentRow> = projections::deployments::find(&view, id).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
-            find_project(platform, it.project_id).await?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+            find_project(&view, it.project_id).await?;
+            ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
         }
     }
-    Ok(())
 }
 
 /// Whether a caller may do something to something.
 #[derive(Clone, Copy)]
-struct Question<'a> {
+pub(super) struct Question<'a> {
     grants: &'a [Grant],
     resource: Resource,
     action: Action,
@@ -177,32 +208,45 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// 404 for whom it does not exist, 403 for who may see it but not do this.
-    fn scoped<T>(
-        &self,
-        team_id: TeamId,
-        project_id: Option<ProjectId>,
-        it: T,
-    ) -> Result<Scoped<T>, ApiError> {
-        let context = policy::Context {
+    fn context(&self, team_id: TeamId, project_id: Option<ProjectId>) -> policy::Context {
+        policy::Context {
             team_id: Some(team_id),
             project_id,
             user_id: self.caller.user().ok(),
             ip: Some(self.caller.ip),
             ..policy::Context::default()
-        };
-        if !policy::allows(self.grants, self.resource, self.action, &context) {
-            let what = if project_id.is_some() { Resource::Project } else { Resource::Team };
-            let sees = policy::allows(self.grants, what, Action::Read, &context);
-            let detail = format!("This needs the right to {} {}.", self.action, self.resource);
-            return Err(if sees { ApiError::forbidden(detail) } else { ApiError::not_found() });
         }
-        Ok(Scoped { it, team_id, caller: self.caller.clone(), _gate: () })
+    }
+
+    /// 404 for whom it does not exist, 403 for who may see it but not do this. Answers whether he may see it.
+    pub(super) fn permits(&self, team_id: TeamId, project_id: Option<ProjectId>) -> Result<bool, ApiError> {
+        let context = self.context(team_id, project_id);
+        let what = if project_id.is_some() { Resource::Project } else { Resource::Team };
+        let sees = policy::allows(self.grants, what, Action::Read, &context);
+        if policy::allows(self.grants, self.resource, self.action, &context) {
+            return Ok(sees);
+        }
+        let detail = format!("This needs the right to {} {}.", self.action, self.resource);
+        Err(if sees { ApiError::forbidden(detail) } else { ApiError::not_found() })
+    }
+
+    /// Puts it into the request for the handler, as `permits` says.
+    fn scoped<T: Clone + Send + Sync + 'static>(
+        &self,
+        parts: &mut Parts,
+        team_id: TeamId,
+        project_id: Option<ProjectId>,
+        it: T,
+        view: View,
+    ) -> Result<bool, ApiError> {
+        let sees = self.permits(team_id, project_id)?;
+        parts.extensions.insert(Scoped { it, team_id, caller: self.caller.clone(), view, _gate: () });
+        Ok(sees)
     }
 }
 
 /// By id or slug.
-async fn find_team(platform: &Platform, name: &str) -> Result<TeamRow, ApiError> {
+pub(super) async fn find_team(platform: &Platform, name: &str) -> Result<TeamRow, ApiError> {
     let team = match name.parse() {
         Ok(id) => projections::teams::find(&platform.pool, id).await?,
         Err(_) if name.parse::<domain::values::Slug>().is_ok() => {
@@ -213,6 +257,6 @@ async fn find_team(platform: &Platform, name: &str) -> Result<TeamRow, ApiError>
     team.ok_or_else(ApiError::not_found)
 }
 
-async fn find_project(platform: &Platform, id: ProjectId) -> Result<ProjectRow, ApiError> {
-    projections::projects::find(&platform.pool, id).await?.ok_or_else(ApiError::not_found)
+async fn find_project(view: &View, id: ProjectId) -> Result<ProjectRow, ApiError> {
+    projections::projects::find(view, id).await?.ok_or_else(ApiError::not_found)
 }

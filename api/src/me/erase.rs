@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use commands::CommandError;
+use commands::{CommandError, Step};
 use domain::ids::UserId;
 use domain::team::{MemberRole, Team, TeamCommand, TeamError};
 use domain::user::UserCommand;
@@ -52,14 +52,16 @@ pub(crate) async fn handler(
         }
     }
     let context = caller.context(None);
-    let erase = async || platform.commands.user(user, UserCommand::EraseUser, &context).await;
     if caller.is_dry_run() {
-        erase().await?;
+        let leave = TeamCommand::RemoveMember { user_id: user, by: MemberRole::Owner };
+        let mut steps: Vec<Step> = teams.iter().map(|team| Step::Team(team.id, leave.clone())).collect();
+        steps.push(Step::User(user, UserCommand::EraseUser));
+        platform.commands.together(&steps, &context).await?;
     }
     for (team, n) in teams.iter().zip(1..) {
         leave(&platform, &caller, user, team, n).await?;
     }
-    let receipt = erase().await?;
+    let receipt = platform.commands.user(user, UserCommand::EraseUser, &context).await?;
     let listed = platform.shred_list.add(user, caller.at());
     listed.map_err(|error| ApiError::internal(&error))?;
     let destroyed = shred::erase(&platform.pool, user).await?;

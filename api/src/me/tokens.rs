@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::token::NewToken;
-use crate::body::{Body, Params, Query};
-use crate::error::{ApiError, in_future};
+use crate::body::{Body, Params, Query, in_future};
+use crate::error::ApiError;
 use crate::gate::{Caller, Principal};
 use crate::platform::Platform;
 use crate::reply::{Done, Page, items};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use commands::{CommandError, Receipt};
+use commands::Receipt;
 use domain::ids::{ProjectId, TeamId, UserId};
 use domain::policy::{self, Action, Resource};
 use domain::sealed::{KeyOwner, Sealed, purpose};
@@ -14,6 +14,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::body::{Body, nullable};
+use crate::dry_run::rehearsed;
 use crate::error::ApiError;
 use crate::gate::Caller;
 use crate::me::show;
@@ -51,9 +52,9 @@ pub(crate) async fn handler(
     let seal = async |purpose: &str, text: Option<&str>| -> Result<Option<Sealed>, ApiError> {
         let Some(text) = text else { return Ok(None) };
         let vault = platform.commands.vault();
-        let sealed =
-            vault.seal(KeyOwner::User(id), purpose, platform.new_id(), text.as_bytes(), context.at).await?;
-        Ok(Some(sealed))
+        let owner = KeyOwner::User(id);
+        let sealing = platform.new_id();
+        Ok(Some(vault.seal_for(&context, owner, purpose, sealing, text.as_bytes()).await?))
     };
     let mut commands = Vec::new();
     if change.first_name.is_some() || change.last_name.is_some() || change.photo_url.is_some() {
@@ -75,21 +76,21 @@ pub(crate) async fn handler(
     Ok(done.await?.into_response())
 }
 
-/// One command after the other. A dry run shows the events of all of them.
+/// One command after the other.
 async fn carry_out(
     platform: &Platform,
     id: UserId,
     commands: Vec<UserCommand>,
     caller: &Caller,
 ) -> Result<Option<Receipt>, ApiError> {
-    let (mut last, mut shown) = (None, Vec::new());
-    for (n, command) in commands.into_iter().enumerate() {
-        match platform.commands.user(id, command, &caller.step(None, n)).await {
-            Err(CommandError::DryRun(events)) => shown.extend(events),
-            answer => last = Some(answer?),
-        }
+    if caller.is_dry_run() {
+        return Err(rehearsed(platform, id, commands, caller).await?);
     }
-    if caller.is_dry_run() { Err(ApiError::DryRun(shown)) } else { Ok(last) }
+    let mut last = None;
+    for (n, command) in commands.into_iter().enumerate() {
+        last = Some(platform.commands.user(id, command, &caller.step(None, n)).await?);
+    }
+    Ok(last)
 }
 
 async fn check(platform: &Platform, caller: &Caller, change: &ChangeMe) -> Result<(), ApiError> {

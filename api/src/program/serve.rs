@@ -20,6 +20,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use processes::{Workers, World};
 use projections::feed::Feed;
 use projections::ledger::{KeyRing, Ledger, LedgerOptions};
+use projections::past::Archive;
 use projections::shred::ShredList;
 use providers::artifacts::folder::FolderArtifacts;
 use providers::email::console::ConsoleEmail;
@@ -78,12 +79,12 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     runner.sweep(&[]).await?;
 
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-    let is_https = public_url.starts_with("https:");
-    let router = Router::start(pool.clone(), &feed, is_https);
+    let router = Router::start(pool.clone(), &feed, public_url.starts_with("https:"));
     let platform = Arc::new(Platform {
         pool: pool.clone(),
         commands: commands.clone(),
         feed: feed.clone(),
+        archive: Archive::new(pool.clone()),
         logs: logs.clone(),
         runner: runner.clone(),
         git: git.clone(),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::project::{ProjectCommand, TokenScope};
 use domain::values::DisplayName;
@@ -11,15 +11,15 @@ use http::StatusCode;
 use projections::projects::ProjectRow;
 use projections::tokens::TokenRow;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::auth::token::NewToken;
-use crate::body::{Body, Params, Query};
-use crate::error::{ApiError, in_future};
+use crate::body::{Body, Params, Query, in_future};
+use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::me::tokens::{made, view};
 use crate::platform::Platform;
-use crate::reply::{Done, Page, items};
+use crate::reply::{Done, Page, items, versioned};
 
 /// A new project token.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -34,13 +34,12 @@ pub(crate) struct CreateToken {
 }
 
 pub(crate) async fn list(
-    State(platform): State<Arc<Platform>>,
     project: Scoped<ProjectRow>,
     Query(page): Query<Page>,
-) -> Result<Json<Value>, ApiError> {
-    let tokens = projections::tokens::of_project(&platform.pool, project.it.id).await?;
+) -> Result<Response, ApiError> {
+    let tokens = projections::tokens::of_project(project.view(), project.it.id).await?;
     let (tokens, next) = page.cut(tokens, |row| row.id.0)?;
-    Ok(items(tokens.iter().map(view).collect(), next))
+    Ok(versioned(items(tokens.iter().map(view).collect(), next), project.it.version))
 }
 
 pub(crate) async fn create(

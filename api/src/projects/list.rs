@@ -1,26 +1,21 @@
 //! `GET /teams/{team}/projects` — the projects of a team.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::State;
 use projections::teams::TeamRow;
 use serde_json::Value;
 
 use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
-use crate::platform::Platform;
 use crate::projects::show::view;
 use crate::reply::{Page, items, list};
 
 pub(crate) async fn handler(
-    State(platform): State<Arc<Platform>>,
     team: Scoped<TeamRow>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
     let (limit, before) = (page.limit()?, page.cursor()?);
-    let projects = projections::projects::of_team(&platform.pool, team.it.id, before, limit + 1).await?;
+    let projects = projections::projects::of_team(team.view(), team.it.id, before, limit + 1).await?;
     let (projects, next) = list(projects, limit, |project| project.id.to_string());
     Ok(items(projects.iter().map(view).collect(), next))
 }

@@ -54,11 +54,10 @@ pub(crate) async fn builtin() -> Json<Value> {
 }
 
 pub(crate) async fn of_team(
-    State(platform): State<Arc<Platform>>,
     team: Scoped<TeamRow>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
-    let roles = projections::roles::of_team(&platform.pool, team.it.id).await?;
+    let roles = projections::roles::of_team(team.view(), team.it.id).await?;
     let (roles, next) = page.cut(roles, |role| role.id.0)?;
     let view = roles.iter().map(|role| {
         json!({

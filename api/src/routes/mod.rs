@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::gate::Needs;
+use crate::gate::{AsOf, Needs};
 use crate::platform::Platform;
 
 pub(crate) use table::table;
@@ -26,6 +26,8 @@ pub(crate) struct Route {
     pub(crate) body_required: bool,
     /// Query parameters.
     pub(crate) query: &'static [&'static str],
+    /// Whether it answers `?asOf=`.
+    pub(crate) as_of: AsOf,
     /// Status of a good answer.
     pub(crate) status: u16,
     /// Media type of a good answer.
@@ -45,7 +47,19 @@ impl Route {
         let service = on(filter, handler);
         let (body, query) = (None, &[][..]);
         let (status, answers, body_required) = (200, "application/json", false);
-        Self { method, path, needs, summary, body, body_required, query, status, answers, service }
+        Self {
+            method,
+            path,
+            needs,
+            summary,
+            body,
+            body_required,
+            query,
+            as_of: None,
+            status,
+            answers,
+            service,
+        }
     }
 
     fn body<B: ToSchema>(mut self) -> Self {
@@ -57,6 +71,11 @@ impl Route {
 
     fn query(self, query: &'static [&'static str]) -> Self {
         Self { query, ..self }
+    }
+
+    /// It answers `?asOf=`, from what its path names and from all of these kinds.
+    fn knows_past(self, all: &'static [&'static str]) -> Self {
+        Self { as_of: Some(all), ..self }
     }
 
     fn status(self, status: u16) -> Self {

@@ -5,7 +5,7 @@ use domain::policy::Resource as On;
 
 use super::{PAGE, Route, delete, get, patch, post, put};
 use crate::gate::Needs::{
-    Build, Deployment, Environment, Event, Project, Public, SignedIn, Team, TeamOrSelf,
+    AnyProject, Build, Deployment, Environment, Event, Project, Public, SignedIn, Team, TeamOrSelf,
 };
 use crate::{
     audit, auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system,
@@ -93,6 +93,7 @@ fn people_routes() -> Vec<Route> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table: one entry a route")]
 fn team_routes() -> Vec<Route> {
     use teams::{invites, members};
     vec![
@@ -100,7 +101,7 @@ fn team_routes() -> Vec<Route> {
         post("/api/v1/teams", SignedIn, "Makes a team", teams::create::handler)
             .body::<teams::create::CreateTeam>()
             .status(201),
-        get("/api/v1/teams/{team}", Team(On::Team, Read), "One team", teams::show::handler),
+        get("/api/v1/teams/{team}", Team(On::Team, Read), "One team", teams::show::handler).knows_past(&[]),
         patch("/api/v1/teams/{team}", Team(On::Team, Update), "Another name or slug", teams::update::handler)
             .body::<teams::update::ChangeTeam>(),
         delete("/api/v1/teams/{team}", Team(On::Team, Delete), "Closes a team", teams::delete::handler),
@@ -110,7 +111,8 @@ fn team_routes() -> Vec<Route> {
             "Who belongs to a team",
             members::list,
         )
-        .query(PAGE),
+        .query(PAGE)
+        .knows_past(&["user"]),
         patch(
             "/api/v1/teams/{team}/members/{user}",
             Team(On::TeamMembers, Update),
@@ -130,7 +132,8 @@ fn team_routes() -> Vec<Route> {
             "Who was invited",
             invites::list::handler,
         )
-        .query(PAGE),
+        .query(PAGE)
+        .knows_past(&[]),
         post(
             "/api/v1/teams/{team}/invites",
             Team(On::TeamInvites, Create),
@@ -151,7 +154,8 @@ fn team_routes() -> Vec<Route> {
             "Custom roles of a team",
             roles::of_team,
         )
-        .query(PAGE),
+        .query(PAGE)
+        .knows_past(&["role"]),
         get("/api/v1/teams/{team}/audit", Team(On::Audit, Read), "Who did what", audit::list).query(&[
             "actor",
             "resource",
@@ -175,7 +179,8 @@ fn project_routes() -> Vec<Route> {
             "Projects of a team",
             projects::list::handler,
         )
-        .query(PAGE),
+        .query(PAGE)
+        .knows_past(&["project"]),
         post(
             "/api/v1/teams/{team}/projects",
             Team(On::Project, Create),
@@ -184,7 +189,8 @@ fn project_routes() -> Vec<Route> {
         )
         .body::<projects::create::CreateProject>()
         .status(201),
-        get("/api/v1/projects/{project}", Project(On::Project, Read), "One project", projects::show::handler),
+        get("/api/v1/projects/{project}", Project(On::Project, Read), "One project", projects::show::handler)
+            .knows_past(&[]),
         patch(
             "/api/v1/projects/{project}",
             Project(On::Project, Update),
@@ -199,12 +205,20 @@ fn project_routes() -> Vec<Route> {
             projects::delete::handler,
         ),
         get(
+            "/api/v1/projects/{project}/diff",
+            AnyProject(On::Project, Read),
+            "What changed between two moments",
+            projects::diff::handler,
+        )
+        .query(&["from", "to"]),
+        get(
             "/api/v1/projects/{project}/environments",
             Project(On::Project, Read),
             "Environments of a project",
             environments::list,
         )
-        .query(PAGE),
+        .query(PAGE)
+        .knows_past(&[]),
         post(
             "/api/v1/projects/{project}/environments",
             Project(On::Project, Update),
@@ -218,7 +232,8 @@ fn project_routes() -> Vec<Route> {
             Environment(On::Project, Read),
             "One environment",
             environments::show,
-        ),
+        )
+        .knows_past(&[]),
         patch(
             "/api/v1/environments/{environment}",
             Environment(On::Project, Update),
@@ -238,7 +253,8 @@ fn project_routes() -> Vec<Route> {
             "Environment variables, without their values",
             env_vars::list,
         )
-        .query(&["environment", "reveal"]),
+        .query(&["environment", "reveal"])
+        .knows_past(&[]),
         put(
             "/api/v1/projects/{project}/env-vars/{key}",
             Project(On::ProjectEnvVars, Update),
@@ -259,14 +275,16 @@ fn project_routes() -> Vec<Route> {
             "How the variables changed",
             env_vars::history,
         )
-        .query(PAGE),
+        .query(PAGE)
+        .knows_past(&[]),
         get(
             "/api/v1/projects/{project}/tokens",
             Project(On::ProjectTokens, Read),
             "API tokens of a project",
             project_tokens::list,
         )
-        .query(PAGE),
+        .query(PAGE)
+        .knows_past(&[]),
         post(
             "/api/v1/projects/{project}/tokens",
             Project(On::ProjectTokens, Create),
@@ -293,7 +311,8 @@ fn run_routes() -> Vec<Route> {
             "Builds of a project",
             builds::list,
         )
-        .query(PAGE),
+        .query(PAGE)
+        .knows_past(&["build"]),
         post(
             "/api/v1/projects/{project}/builds",
             Project(On::Build, Create),
@@ -302,7 +321,7 @@ fn run_routes() -> Vec<Route> {
         )
         .body::<builds::RequestBuild>()
         .status(202),
-        get("/api/v1/builds/{build}", Build(On::Build, Read), "One build", builds::show),
+        get("/api/v1/builds/{build}", Build(On::Build, Read), "One build", builds::show).knows_past(&[]),
         post("/api/v1/builds/{build}/cancel", Build(On::Build, Execute), "Ends a build", builds::cancel),
         get("/api/v1/builds/{build}/logs", Build(On::Logs, Read), "Output of a build", builds::logs)
             .answers("text/plain"),
@@ -319,7 +338,8 @@ fn run_routes() -> Vec<Route> {
             "Deployments of an environment",
             deployments::list,
         )
-        .query(PAGE),
+        .query(PAGE)
+        .knows_past(&["deployment"]),
         post(
             "/api/v1/environments/{environment}/deployments",
             Environment(On::Build, Execute),
@@ -341,7 +361,8 @@ fn run_routes() -> Vec<Route> {
             Deployment(On::Build, Read),
             "One deployment",
             deployments::show,
-        ),
+        )
+        .knows_past(&[]),
         post(
             "/api/v1/deployments/{deployment}/stop",
             Deployment(On::Build, Execute),

@@ -63,14 +63,7 @@ fn operation(route: &Route) -> Value {
         Needs::Public => json!([]),
         _ => json!([{ "bearer": [] }, { "cookie": [] }]),
     };
-    if let Needs::Team(resource, action)
-    | Needs::TeamOrSelf(resource, action)
-    | Needs::Project(resource, action)
-    | Needs::Environment(resource, action)
-    | Needs::Build(resource, action)
-    | Needs::Event(resource, action)
-    | Needs::Deployment(resource, action) = route.needs
-    {
+    if let Some((resource, action)) = route.needs.right() {
         operation["x-permission"] = format!("{resource}:{action}").into();
     }
     operation
@@ -86,6 +79,11 @@ fn parameters(route: &Route) -> Vec<Value> {
         .collect();
     for name in route.query {
         parameters.push(json!({ "name": name, "in": "query", "schema": text }));
+    }
+    if route.as_of.is_some() {
+        let description = "A time (RFC 3339) or a position of the log: answered as it was then";
+        let as_of = json!({ "name": "asOf", "in": "query", "schema": text, "description": description });
+        parameters.push(as_of);
     }
     if crate::gate::is_unsafe(&route.method) {
         parameters.push(json!({ "name": "dryRun", "in": "query", "schema": { "type": "boolean" } }));

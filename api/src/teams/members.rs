@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use domain::ids::UserId;
 use domain::policy::BuiltinRole;
 use domain::sealed::purpose;
@@ -18,7 +18,7 @@ use crate::body::{Body, Params, Query};
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{Done, Page, items};
+use crate::reply::{Done, Page, items, versioned};
 
 /// Another role.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -32,17 +32,17 @@ pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
     team: Scoped<TeamRow>,
     Query(page): Query<Page>,
-) -> Result<Json<Value>, ApiError> {
-    let members = projections::teams::members(&platform.pool, team.it.id).await?;
+) -> Result<Response, ApiError> {
+    let members = projections::teams::members(team.view(), team.it.id).await?;
     let (members, next) = page.cut(members, |member| member.user_id.0)?;
     let ids: Vec<UserId> = members.iter().map(|member| member.user_id).collect();
-    let users = projections::users::find_all(&platform.pool, &ids).await?;
+    let users = projections::users::find_all(team.view(), &ids).await?;
     let mut views = Vec::with_capacity(members.len());
     for member in &members {
         let user = users.iter().find(|user| user.id == member.user_id);
         views.push(view(&platform, member, user).await?);
     }
-    Ok(items(views, next))
+    Ok(versioned(items(views, next), team.it.version))
 }
 
 pub(crate) async fn update(

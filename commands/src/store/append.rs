@@ -100,7 +100,9 @@ impl Verdict {
                 Ok(Receipt { aggregate_id, version, position, repeated: true })
             }
             Self::KeyReused => Err(CommandError::KeyReused),
-            Self::Conflict { expected, actual } => Err(CommandError::Conflict { expected, actual }),
+            Self::Conflict { expected, actual } => {
+                Err(CommandError::Conflict { expected, actual, since: vec![] })
+            }
             Self::NameTaken { scope, key } => Err(CommandError::NameTaken { scope, key }),
         }
     }

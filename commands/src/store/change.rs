@@ -77,6 +77,12 @@ impl Change {
     }
 }
 
+/// Refuses a payload that is larger than the log takes.
+pub(crate) fn check_size(payload: &str) -> Result<(), StoreError> {
+    let bytes = payload.len();
+    if bytes > MAX_PAYLOAD { Err(StoreError::TooLarge { bytes }) } else { Ok(()) }
+}
+
 async fn row<A: Stored>(
     store: &Store,
     aggregate_id: &str,
@@ -86,9 +92,7 @@ async fn row<A: Stored>(
     context: &Context,
 ) -> Result<NewEvent, StoreError> {
     let payload = serde_json::to_string(event).expect("events serialise");
-    if payload.len() > MAX_PAYLOAD {
-        return Err(StoreError::TooLarge { bytes: payload.len() });
-    }
+    check_size(&payload)?;
     let event_id = EventId(Uuid::now_v7());
     let envelope = envelope(store, event_id, command, context).await?;
     Ok(NewEvent {

@@ -14,20 +14,21 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 use domain::claim::{Claim, ClaimAct};
+use domain::envelope::Envelope;
 use domain::fact::{Stored, StoredEvent};
 use domain::ids::EventId;
 use sqlx::{PgPool, Row};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::context::IdempotencyKey;
-use crate::outcome::{CommandError, Receipt, StoreError};
+use crate::outcome::{CommandError, MOST_SINCE, Receipt, Since, StoreError};
 use crate::vault::Vault;
 
 use self::append::Append;
 use self::cache::Cache;
 
 pub use appender::Appender;
-pub(crate) use change::Change;
+pub(crate) use change::{Change, check_size};
 
 /// Loads aggregates and appends their events.
 #[derive(Clone)]
@@ -167,6 +168,32 @@ impl Store {
             position: row.get("position"),
             repeated: true,
         }))
+    }
+
+    /// What came after an aggregate's event of this number, at most [`MOST_SINCE`] events.
+    pub(crate) async fn since(
+        &self,
+        aggregate_type: &str,
+        id: &str,
+        version: i64,
+    ) -> Result<Vec<Since>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT position, event_type, metadata, recorded_at FROM events
+              WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4",
+        )
+        .bind(aggregate_type)
+        .bind(id)
+        .bind(version)
+        .bind(MOST_SINCE)
+        .fetch_all(&self.pool)
+        .await?;
+        let since = rows.iter().map(|row| Since {
+            position: row.get("position"),
+            event_type: row.get("event_type"),
+            actor: Envelope::from_json(&row.get("metadata")).actor,
+            at: row.get("recorded_at"),
+        });
+        Ok(since.collect())
     }
 
     /// The first of these names that somebody has already; for dry runs.

@@ -58,6 +58,22 @@ pub enum Fact {
     Operation(OperationId, OperationEvent),
 }
 
+impl Fact {
+    /// The names that it takes or frees.
+    pub fn claims(&self) -> Vec<Claim> {
+        match self {
+            Self::User(id, event) => User::claims(*id, event),
+            Self::Team(id, event) => Team::claims(*id, event),
+            Self::Project(id, event) => Project::claims(*id, event),
+            Self::Build(id, event) => Build::claims(*id, event),
+            Self::Deployment(id, event) => Deployment::claims(*id, event),
+            Self::Role(id, event) => Role::claims(*id, event),
+            Self::RoleAssignment(id, event) => RoleAssignment::claims(*id, event),
+            Self::Operation(id, event) => Operation::claims(*id, event),
+        }
+    }
+}
+
 /// An event as it stands in the log.
 #[derive(Clone, Debug)]
 pub struct Recorded {

@@ -81,6 +81,20 @@ pub enum OperationEvent {
         /// Why, in the operator's words.
         reason: String,
     },
+    /// The log up to a position was written to a file, with the keys of what is sealed in it.
+    #[serde(rename = "ops.log_exported_with_keys")]
+    LogExportedWithKeys {
+        /// The last event of the file.
+        position: i64,
+    },
+    /// The log up to here was read from a file.
+    #[serde(rename = "ops.log_imported")]
+    LogImported {
+        /// How many events it had.
+        events: i64,
+        /// SHA-256 of the file without its last line, in hex.
+        sha256: String,
+    },
     /// The keys of a person were destroyed.
     #[serde(rename = "ops.person_shredded")]
     PersonShredded {
@@ -117,6 +131,8 @@ impl OperationEvent {
             Self::ConsumerReset { .. } => ("ops.consumer_reset", "ResetConsumer"),
             Self::DeadLetterRetried { .. } => ("ops.dead_letter_retried", "RetryDeadLetter"),
             Self::DeadLetterSkipped { .. } => ("ops.dead_letter_skipped", "SkipDeadLetter"),
+            Self::LogExportedWithKeys { .. } => ("ops.log_exported_with_keys", "ExportLogWithKeys"),
+            Self::LogImported { .. } => ("ops.log_imported", "ImportLog"),
             Self::PersonShredded { .. } => ("ops.person_shredded", "ShredPerson"),
             Self::LedgerCheckpointSigned { .. } => ("ops.ledger_checkpoint_signed", "SignLedgerCheckpoint"),
             Self::LedgerKeyRotated { .. } => ("ops.ledger_key_rotated", "RotateLedgerKey"),

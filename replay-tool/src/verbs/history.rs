@@ -39,12 +39,12 @@ pub(crate) struct AsOf {
 
 /// One aggregate.
 #[derive(Args)]
-struct Stream {
+pub(crate) struct Stream {
     /// Its kind: user, team, project, build, deployment, role, role_assignment, operation.
     #[arg(value_name = "TYPE")]
-    kind: String,
+    pub(crate) kind: String,
     /// Its id.
-    id: String,
+    pub(crate) id: String,
 }
 
 /// A moment of the log.
@@ -71,10 +71,11 @@ impl FromStr for Moment {
 }
 
 impl Moment {
-    fn includes(self, event: &StoredEvent) -> bool {
+    /// The position that it stands for.
+    pub(crate) async fn position(self, pool: &PgPool) -> Result<i64, Failure> {
         match self {
-            Self::Position(position) => event.position <= position,
-            Self::Time(time) => event.recorded_at <= time,
+            Self::Position(position) => Ok(position),
+            Self::Time(time) => Ok(log::position_at(pool, time).await?),
         }
     }
 }
@@ -105,23 +106,15 @@ impl History {
 impl AsOf {
     pub(crate) async fn run(self, tool: &Tool) -> Outcome {
         let stream = self.stream;
-        let mut events = read(tool.pool().await?, &stream).await?;
-        events.retain(|event| self.at.includes(event));
+        let pool = tool.pool().await?;
+        let mut events = read(pool, &stream).await?;
+        let at = self.at.position(pool).await?;
+        events.retain(|event| event.position <= at);
         let Some(last) = events.last() else {
             let Stream { kind, id } = stream;
             return Err(Failure::Error(format!("{kind} {id} did not exist yet")));
         };
-        let state = match stream.kind.as_str() {
-            User::TYPE => fold::<User>(&events),
-            Team::TYPE => fold::<Team>(&events),
-            Project::TYPE => fold::<Project>(&events),
-            Build::TYPE => fold::<Build>(&events),
-            Deployment::TYPE => fold::<Deployment>(&events),
-            Role::TYPE => fold::<Role>(&events),
-            RoleAssignment::TYPE => fold::<RoleAssignment>(&events),
-            Operation::TYPE => fold::<Operation>(&events),
-            other => Err(Failure::Error(format!("there is no kind of aggregate {other}"))),
-        }?;
+        let state = state(&stream.kind, &events)?;
         let whole = json!({
             "type": stream.kind,
             "id": stream.id,
@@ -135,7 +128,23 @@ impl AsOf {
     }
 }
 
-async fn read(pool: &PgPool, stream: &Stream) -> Result<Vec<StoredEvent>, Failure> {
+/// The state of an aggregate of this kind after these events.
+pub(crate) fn state(kind: &str, events: &[StoredEvent]) -> Result<Value, Failure> {
+    match kind {
+        User::TYPE => fold::<User>(events),
+        Team::TYPE => fold::<Team>(events),
+        Project::TYPE => fold::<Project>(events),
+        Build::TYPE => fold::<Build>(events),
+        Deployment::TYPE => fold::<Deployment>(events),
+        Role::TYPE => fold::<Role>(events),
+        RoleAssignment::TYPE => fold::<RoleAssignment>(events),
+        Operation::TYPE => fold::<Operation>(events),
+        other => Err(Failure::Error(format!("there is no kind of aggregate {other}"))),
+    }
+}
+
+/// The events of an aggregate, from its first; there is one at least.
+pub(crate) async fn read(pool: &PgPool, stream: &Stream) -> Result<Vec<StoredEvent>, Failure> {
     let Stream { kind, id } = stream;
     let events = log::read_stream(pool, kind, id).await?;
     if events.is_empty() {

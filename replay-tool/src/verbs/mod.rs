@@ -1,6 +1,7 @@
 //! What the tool can do, a file a verb.
 
 pub(crate) mod consumer;
+pub(crate) mod diff;
 pub(crate) mod dlq;
 pub(crate) mod gc;
 pub(crate) mod history;
@@ -9,6 +10,7 @@ pub(crate) mod rebuild;
 pub(crate) mod rollback;
 pub(crate) mod shred;
 pub(crate) mod status;
+pub(crate) mod transfer;
 pub(crate) mod verify;
 
 /// How many events of a consumer wait.

@@ -50,7 +50,7 @@ pub(crate) async fn handler(
     let invitee = projections::users::find_by_email_hash(&platform.pool, &email_hash).await?;
     let seal = async |purpose: &str, text: &str| {
         let owner = KeyOwner::Invite(invite_id);
-        vault.seal(owner, purpose, platform.new_id(), text.as_bytes(), context.at).await
+        vault.seal_for(&context, owner, purpose, platform.new_id(), text.as_bytes()).await
     };
     let fresh = InviteRow {
         id: invite_id,
@@ -79,7 +79,7 @@ pub(crate) async fn handler(
     Done::new(&platform, StatusCode::CREATED, receipt, async || {
         // With a repeated key it is the invite of the first time.
         let row = projections::teams::find_invite(&platform.pool, &token.hex()).await?;
-        list::view(&platform, &row.unwrap_or(fresh)).await
+        list::view(&platform, &row.unwrap_or(fresh), context.at).await
     })
     .await
 }

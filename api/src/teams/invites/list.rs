@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
 use domain::sealed::purpose;
 use projections::teams::{InviteRow, TeamRow};
 use serde_json::{Value, json};
@@ -12,25 +13,30 @@ use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{Page, items};
+use crate::reply::{Page, items, versioned};
 
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
     team: Scoped<TeamRow>,
     Query(page): Query<Page>,
-) -> Result<Json<Value>, ApiError> {
-    let invites = projections::teams::invites(&platform.pool, team.it.id).await?;
+) -> Result<Response, ApiError> {
+    let invites = projections::teams::invites(team.view(), team.it.id).await?;
     let (invites, next) = page.cut(invites, |invite| invite.id.0)?;
+    let now = team.view().at((platform.now)());
     let mut views = Vec::with_capacity(invites.len());
     for invite in &invites {
-        views.push(view(&platform, invite).await?);
+        views.push(view(&platform, invite, now).await?);
     }
-    Ok(items(views, next))
+    Ok(versioned(items(views, next), team.it.version))
 }
 
-/// An invite without its secret.
-pub(crate) async fn view(platform: &Platform, invite: &InviteRow) -> Result<Value, ApiError> {
-    let over = invite.status == "pending" && invite.expires_at <= (platform.now)();
+/// An invite without its secret, as it is at the time `now`.
+pub(crate) async fn view(
+    platform: &Platform,
+    invite: &InviteRow,
+    now: DateTime<Utc>,
+) -> Result<Value, ApiError> {
+    let over = invite.status == "pending" && invite.expires_at <= now;
     Ok(json!({
         "id": invite.id,
         "teamId": invite.team_id,
