@@ -30,8 +30,8 @@ use sqlx::migrate::MigrateError;
 
 pub use context::{Context, IdempotencyKey, Mode};
 pub use outcome::{CommandError, Preview, Receipt, StoreError};
-pub use store::{Appender, Loaded, Store};
 use store::Change;
+pub use store::{Appender, Loaded, Store};
 pub use vault::{Vault, VaultError};
 
 /// How often a command is decided anew when others change the same aggregate meanwhile.

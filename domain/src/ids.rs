@@ -70,6 +70,8 @@ id! {
     SessionId,
     /// One event of the log.
     EventId,
+    /// One record of access: a denied command, a failed sign-in, an export.
+    AccessId,
     /// One row of work of a process.
     WorkId,
     /// One request, webhook delivery or run of a process.

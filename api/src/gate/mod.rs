@@ -93,7 +93,7 @@ impl Caller {
     /// The circumstances of a command.
     pub(crate) fn context(&self, team_id: Option<TeamId>) -> Context {
         let (actor, on_behalf_of) = match &self.principal {
-            Principal::Nobody => (Actor::System, None),
+            Principal::Nobody => (Actor::Anonymous, None),
             Principal::Session { user, .. } => (Actor::User(*user), None),
             Principal::PersonalToken { token, user } => (Actor::Token(*token), Some(Actor::User(*user))),
             Principal::ProjectToken { token, .. } => (Actor::Token(*token), None),

@@ -58,11 +58,23 @@ pub(super) struct NewEvent {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is in: the position of its last event.
-    Appended { position: i64 },
-    Repeated { aggregate_id: String, version: i64, position: i64 },
+    Appended {
+        position: i64,
+    },
+    Repeated {
+        aggregate_id: String,
+        version: i64,
+        position: i64,
+    },
     KeyReused,
-    Conflict { expected: i64, actual: i64 },
-    NameTaken { scope: ClaimScope, key: String },
+    Conflict {
+        expected: i64,
+        actual: i64,
+    },
+    NameTaken {
+        scope: ClaimScope,
+        key: String,
+    },
 }
 
 impl Verdict {
@@ -124,7 +136,8 @@ impl Append {
         fn hash(hasher: &RandomState, value: impl Hash) -> u64 {
             hasher.hash_one(value)
         }
-        let streams = self.streams.iter().map(|s| hash(hasher, ("stream", s.aggregate_type, &s.aggregate_id)));
+        let streams =
+            self.streams.iter().map(|s| hash(hasher, ("stream", s.aggregate_type, &s.aggregate_id)));
         let claims =
             self.claims.iter().map(|c| hash(hasher, ("claim", c.claim.scope.as_str(), &c.claim.key)));
         let keys = self.key.iter().map(|k| hash(hasher, ("key", &k.scope, &k.key)));
@@ -142,8 +155,7 @@ pub(super) fn bind<'q>(batch: &'q [&'q Append]) -> Query<'q, Postgres, PgArgumen
     let numbered = || (1_i32..).zip(batch);
     let streams: Vec<_> = numbered().flat_map(|(n, a)| a.streams.iter().map(move |s| (n, s))).collect();
     // The receipt of a key is that of the append's last event.
-    let keys: Vec<_> =
-        numbered().filter_map(|(n, a)| Some((n, a.key.as_ref()?, a.events.last()?))).collect();
+    let keys: Vec<_> = numbered().filter_map(|(n, a)| Some((n, a.key.as_ref()?, a.events.last()?))).collect();
     let claims: Vec<_> = numbered().flat_map(|(n, a)| a.claims.iter().map(move |c| (n, c))).collect();
     let events: Vec<_> = numbered().flat_map(|(n, a)| a.events.iter().map(move |e| (n, e))).collect();
     fn column<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
@@ -213,9 +225,7 @@ fn refusal(row: &PgRow) -> Result<Verdict, StoreError> {
             position: row.try_get("position")?,
         },
         "key_reused" => Verdict::KeyReused,
-        "conflict" => {
-            Verdict::Conflict { expected: row.try_get("version")?, actual: row.try_get("actual")? }
-        }
+        "conflict" => Verdict::Conflict { expected: row.try_get("version")?, actual: row.try_get("actual")? },
         "name_taken" => {
             let scope: String = row.try_get("subject")?;
             let scope = ClaimScope::from_stored(&scope).ok_or(StoreError::Answer(scope))?;
@@ -240,12 +250,9 @@ mod tests {
     #[test]
     fn there_and_back_again_leaves_names_as_they_were() {
         let mut append = Append::default();
-        for (act, key) in [
-            (ClaimAct::Free, "a"),
-            (ClaimAct::Take, "b"),
-            (ClaimAct::Free, "b"),
-            (ClaimAct::Take, "a"),
-        ] {
+        for (act, key) in
+            [(ClaimAct::Free, "a"), (ClaimAct::Take, "b"), (ClaimAct::Free, "b"), (ClaimAct::Take, "a")]
+        {
             append.claim(claim(act, key), "1".to_owned()).unwrap();
         }
         assert_eq!(names(&append), []);

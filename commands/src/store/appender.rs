@@ -247,9 +247,8 @@ fn is_about_content(error: &StoreError) -> bool {
 fn is_passing(error: &StoreError) -> bool {
     match error {
         StoreError::Database(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
-        error => sql_state(error).is_some_and(|state| {
-            ["08", "40", "53", "55", "57"].iter().any(|class| state.starts_with(class))
-        }),
+        error => sql_state(error)
+            .is_some_and(|state| ["08", "40", "53", "55", "57"].iter().any(|class| state.starts_with(class))),
     }
 }
 

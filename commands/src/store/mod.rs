@@ -121,7 +121,11 @@ impl Store {
         let mut append = Append { key, ..Append::default() };
         let mut after = Vec::new();
         for change in changes {
-            after.push(change.add_to(&mut append).map_err(|Claim { scope, key, .. }| CommandError::NameTaken { scope, key })?);
+            after.push(
+                change
+                    .add_to(&mut append)
+                    .map_err(|Claim { scope, key, .. }| CommandError::NameTaken { scope, key })?,
+            );
         }
         let Some(last) = append.events.last() else {
             return Err(StoreError::Answer("nothing to append".to_owned()).into());
@@ -188,5 +192,4 @@ impl Store {
         }
         Ok(None)
     }
-
 }

@@ -9,11 +9,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::access::{Access, AccessEvent};
 use crate::build::{Build, BuildEvent};
 use crate::claim::Claim;
 use crate::deployment::{Deployment, DeploymentEvent};
 use crate::envelope::Envelope;
-use crate::ids::{AssignmentId, BuildId, DeploymentId, EventId, ProjectId, RoleId, TeamId, UserId};
+use crate::ids::{AccessId, AssignmentId, BuildId, DeploymentId, EventId, ProjectId, RoleId, TeamId, UserId};
 use crate::project::{Project, ProjectEvent};
 use crate::role::{Role, RoleEvent};
 use crate::role_assignment::{RoleAssignment, RoleAssignmentEvent};
@@ -52,6 +53,7 @@ pub enum Fact {
     Deployment(DeploymentId, DeploymentEvent),
     Role(RoleId, RoleEvent),
     RoleAssignment(AssignmentId, RoleAssignmentEvent),
+    Access(AccessId, AccessEvent),
 }
 
 /// An event as it stands in the log.
@@ -124,6 +126,7 @@ impl StoredEvent {
             Deployment::TYPE => fact::<Deployment>(&self.aggregate_id, payload),
             Role::TYPE => fact::<Role>(&self.aggregate_id, payload),
             RoleAssignment::TYPE => fact::<RoleAssignment>(&self.aggregate_id, payload),
+            Access::TYPE => fact::<Access>(&self.aggregate_id, payload),
             other => Err(format!("unknown aggregate type {other:?}")),
         };
         match fact {
