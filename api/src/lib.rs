@@ -10,6 +10,7 @@ mod deployments;
 mod env_vars;
 mod environments;
 mod error;
+mod events;
 pub mod gate;
 mod me;
 mod output;

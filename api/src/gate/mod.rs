@@ -28,7 +28,7 @@ use crate::reply::X_PROJECTION_LAG;
 
 pub(crate) use identify::cookie_name;
 pub use once::UnderWay;
-pub(crate) use scope::Scoped;
+pub(crate) use scope::{Scoped, TeamPart};
 
 /// What a route needs from who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,10 @@ pub enum Needs {
     Team(Resource, Action),
     /// As `Team`; and to see the team is enough for who is named by `{user}`.
     TeamOrSelf(Resource, Action),
+    /// A right in the team named by `{team}`, or only in that project of it which `?projectId=` names.
+    TeamPart(Resource, Action),
+    /// A right in the project, or else the team, of the event named by `{event}`.
+    Event(Resource, Action),
     /// A right in the project named by `{project}`.
     Project(Resource, Action),
     /// A right in the project of the environment named by `{environment}`.
@@ -49,6 +53,23 @@ pub enum Needs {
     Build(Resource, Action),
     /// A right in the project of the deployment named by `{deployment}`.
     Deployment(Resource, Action),
+}
+
+impl Needs {
+    /// The right alone; none where nothing or a person is enough.
+    pub(crate) fn right(self) -> Option<(Resource, Action)> {
+        match self {
+            Self::Public | Self::SignedIn => None,
+            Self::Team(resource, action)
+            | Self::TeamOrSelf(resource, action)
+            | Self::TeamPart(resource, action)
+            | Self::Event(resource, action)
+            | Self::Project(resource, action)
+            | Self::Environment(resource, action)
+            | Self::Build(resource, action)
+            | Self::Deployment(resource, action) => Some((resource, action)),
+        }
+    }
 }
 
 /// Who asks.

@@ -7,12 +7,13 @@ use domain::ids::{ProjectId, TeamId, UserId};
 use domain::policy::{self, Action, Grant, Permission, Resource, Scope};
 use http::StatusCode;
 use http::request::Parts;
+use projections::audit_trail::AuditRow;
 use projections::builds::BuildRow;
 use projections::deployments::DeploymentRow;
 use projections::projects::{EnvironmentRow, ProjectRow};
 use projections::teams::TeamRow;
 
-use super::{Caller, Needs, Principal};
+use super::{Caller, Needs, Principal, parameters};
 use crate::body::Params;
 use crate::error::ApiError;
 use crate::platform::Platform;
@@ -29,6 +30,13 @@ pub(crate) struct Scoped<T> {
     _gate: (),
 }
 
+/// A team, or one project of it.
+#[derive(Clone, Debug)]
+pub(crate) struct TeamPart {
+    /// That project; none for all of the team.
+    pub(crate) project: Option<ProjectId>,
+}
+
 impl<T> Scoped<T> {
     /// The circumstances of a command about it.
     pub(crate) fn context(&self) -> Context {
@@ -38,6 +46,17 @@ impl<T> Scoped<T> {
     /// Who asks.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Whether the caller may do this in all of the team.
+    pub(crate) async fn allows_in_team(
+        &self,
+        platform: &Platform,
+        resource: Resource,
+        action: Action,
+    ) -> Result<bool, ApiError> {
+        let grants = self.caller.grants(platform).await?;
+        Ok(policy::allows(&grants, resource, action, &self.caller.context_of(self.team_id, None)))
     }
 
     /// Refuses to give away in the team what the caller does not hold there.
@@ -100,15 +119,8 @@ pub(super) async fn admit(
     caller: &Caller,
     parts: &mut Parts,
 ) -> Result<(), ApiError> {
-    let (resource, action) = match needs {
-        Needs::Public => return Ok(()),
-        Needs::SignedIn => return caller.user().map(drop),
-        Needs::Team(resource, action)
-        | Needs::TeamOrSelf(resource, action)
-        | Needs::Project(resource, action)
-        | Needs::Environment(resource, action)
-        | Needs::Build(resource, action)
-        | Needs::Deployment(resource, action) => (resource, action),
+    let Some((resource, action)) = needs.right() else {
+        return if needs == Needs::Public { Ok(()) } else { caller.user().map(drop) };
     };
     let params: Params = parts.extract().await?;
     let grants = grants(platform, &caller.principal).await?;
@@ -126,6 +138,27 @@ pub(super) async fn admit(
             let seeing = Question { resource: Resource::Team, action: Action::Read, ..ask };
             let ask = if is_self { &seeing } else { &ask };
             parts.extensions.insert(ask.scoped(team.id, None, team)?);
+        }
+        Needs::TeamPart(..) => {
+            let team = find_team(platform, params.text("team")).await?;
+            let project = parameter_once(parts, "projectId")?.map(|id| id.parse::<ProjectId>());
+            let project = project.transpose().map_err(|_| ApiError::not_found())?;
+            let living = match project {
+                Some(id) => projections::projects::find(&platform.pool, id).await?,
+                None => None,
+            };
+            if living.as_ref().is_some_and(|living| living.team_id != team.id) {
+                return Err(ApiError::not_found());
+            }
+            // Of a project that was deleted only the team's own may still read.
+            let place = living.map(|living| living.id);
+            parts.extensions.insert(ask.scoped(team.id, place, TeamPart { project })?);
+        }
+        Needs::Event(..) => {
+            let it = projections::audit_trail::find(&platform.pool, params.id("event")?).await?;
+            let it: AuditRow = it.ok_or_else(ApiError::not_found)?;
+            let team = it.team_id.ok_or_else(ApiError::not_found)?;
+            parts.extensions.insert(ask.scoped(team, it.project_id, it)?);
         }
         Needs::Project(..) => {
             let project = find_project(platform, params.id("project")?).await?;
@@ -154,6 +187,19 @@ pub(super) async fn admit(
     Ok(())
 }
 
+impl Caller {
+    /// What a permission's conditions are asked about.
+    pub(crate) fn context_of(&self, team_id: TeamId, project_id: Option<ProjectId>) -> policy::Context {
+        policy::Context {
+            team_id: Some(team_id),
+            project_id,
+            user_id: self.user().ok(),
+            ip: Some(self.ip),
+            ..policy::Context::default()
+        }
+    }
+}
+
 /// Whether a caller may do something to something.
 #[derive(Clone, Copy)]
 struct Question<'a> {
@@ -171,13 +217,7 @@ impl Question<'_> {
         project_id: Option<ProjectId>,
         it: T,
     ) -> Result<Scoped<T>, ApiError> {
-        let context = policy::Context {
-            team_id: Some(team_id),
-            project_id,
-            user_id: self.caller.user().ok(),
-            ip: Some(self.caller.ip),
-            ..policy::Context::default()
-        };
+        let context = self.caller.context_of(team_id, project_id);
         if !policy::allows(self.grants, self.resource, self.action, &context) {
             let what = if project_id.is_some() { Resource::Project } else { Resource::Team };
             let sees = policy::allows(self.grants, what, Action::Read, &context);
@@ -185,6 +225,16 @@ impl Question<'_> {
             return Err(if sees { ApiError::forbidden(detail) } else { ApiError::not_found() });
         }
         Ok(Scoped { it, team_id, caller: self.caller.clone(), _gate: () })
+    }
+}
+
+/// A query parameter that must not stand there twice: who reads it later might read the other one.
+fn parameter_once(parts: &Parts, name: &'static str) -> Result<Option<String>, ApiError> {
+    let mut values = parameters(parts, name);
+    let value = values.next();
+    match values.next() {
+        None => Ok(value),
+        Some(_) => Err(ApiError::field(name, "duplicate_field", "stands there more than once")),
     }
 }
 

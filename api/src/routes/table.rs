@@ -3,16 +3,16 @@
 use domain::policy::Action::{Create, Delete, Execute, Read, Update};
 use domain::policy::Resource as On;
 
+use super::audit::audit_routes;
 use super::{PAGE, Route, delete, get, patch, post, put};
 use crate::gate::Needs::{Build, Deployment, Environment, Project, Public, SignedIn, Team, TeamOrSelf};
 use crate::{
-    audit, auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system,
-    teams,
+    auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system, teams,
 };
 
 /// Every route.
 pub(crate) fn table() -> Vec<Route> {
-    [system_routes(), people_routes(), team_routes(), project_routes(), run_routes()]
+    [system_routes(), people_routes(), team_routes(), project_routes(), run_routes(), audit_routes()]
         .into_iter()
         .flatten()
         .collect()
@@ -134,17 +134,6 @@ fn team_routes() -> Vec<Route> {
             roles::of_team,
         )
         .query(PAGE),
-        get("/api/v1/teams/{team}/audit", Team(On::Audit, Read), "Who did what", audit::list).query(&[
-            "actor",
-            "resource",
-            "resourceId",
-            "action",
-            "from",
-            "to",
-            "q",
-            "limit",
-            "cursor",
-        ]),
     ]
 }
 

@@ -63,13 +63,7 @@ fn operation(route: &Route) -> Value {
         Needs::Public => json!([]),
         _ => json!([{ "bearer": [] }, { "cookie": [] }]),
     };
-    if let Needs::Team(resource, action)
-    | Needs::TeamOrSelf(resource, action)
-    | Needs::Project(resource, action)
-    | Needs::Environment(resource, action)
-    | Needs::Build(resource, action)
-    | Needs::Deployment(resource, action) = route.needs
-    {
+    if let Some((resource, action)) = route.needs.right() {
         operation["x-permission"] = format!("{resource}:{action}").into();
     }
     operation
