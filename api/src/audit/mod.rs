@@ -1,6 +1,8 @@
 //! Who did what: `GET /teams/{team}/audit`, its export, and the chain of what an event was caused by and led to.
 
 pub(crate) mod causation;
+pub(crate) mod export;
+mod format;
 mod view;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //! Invariant: a handler gets a `Scoped` team, project, environment, build or deployment only from here, from a
 //! caller who may see it and do this to it.
 
+mod denied;
 mod identify;
 mod once;
 mod scope;
@@ -26,6 +27,7 @@ use crate::error::{ApiError, ProblemBody, VERSION_MISMATCH};
 use crate::platform::{PATIENCE, Platform};
 use crate::reply::X_PROJECTION_LAG;
 
+use denied::Seen;
 pub(crate) use identify::cookie_name;
 pub use once::UnderWay;
 pub(crate) use scope::{Scoped, TeamPart};
@@ -182,10 +184,12 @@ pub(crate) async fn gate(
     let started = Instant::now();
     let id = request_id(&request);
     let (method, path) = (request.method().to_string(), request.extensions().get::<MatchedPath>().cloned());
-    let response = match pass(&platform, needs, request, &id, next).await {
+    let seen = Seen::of(&request, &id);
+    let response = match pass(&platform, needs, request, &id, next, &seen).await {
         Ok(response) => response,
         Err(error) => axum::response::IntoResponse::into_response(error),
     };
+    let response = denied::record(&platform, needs, &seen, response).await;
     let route = path.map_or_else(String::new, |path| path.as_str().to_owned());
     let labels = [("method", method), ("route", route), ("status", response.status().as_str().to_owned())];
     metrics::histogram!("mastra_admin_http_seconds", &labels).record(started.elapsed());
@@ -221,6 +225,7 @@ async fn pass(
     request: Request,
     id: &str,
     next: Next,
+    seen: &Seen,
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     // Who signs in anew is not refused for an old session that a program still sends.
@@ -235,7 +240,9 @@ async fn pass(
     let (body, hash) = once::hash_body(&parts, body).await?;
     let mut caller = caller(platform, &parts, principal, id)?;
     caller.key = once::key(&caller.principal, &parts.headers, hash)?;
-    scope::admit(platform, needs, &caller, &mut parts).await?;
+    let _ = seen.caller.set(caller.clone());
+    scope::admit(platform, needs, &caller, &mut parts, seen).await?;
+    let _ = seen.admitted.set(());
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
     let is_conditional = caller.expected_version.is_some();
     parts.extensions.insert(caller);

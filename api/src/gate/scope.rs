@@ -12,7 +12,9 @@ use projections::builds::BuildRow;
 use projections::deployments::DeploymentRow;
 use projections::projects::{EnvironmentRow, ProjectRow};
 use projections::teams::TeamRow;
+use uuid::Uuid;
 
+use super::denied::{Place, Seen};
 use super::{Caller, Needs, Principal, parameters};
 use crate::body::Params;
 use crate::error::ApiError;
@@ -118,18 +120,19 @@ pub(super) async fn admit(
     needs: Needs,
     caller: &Caller,
     parts: &mut Parts,
+    seen: &Seen,
 ) -> Result<(), ApiError> {
     let Some((resource, action)) = needs.right() else {
         return if needs == Needs::Public { Ok(()) } else { caller.user().map(drop) };
     };
     let params: Params = parts.extract().await?;
     let grants = grants(platform, &caller.principal).await?;
-    let ask = Question { grants: &grants, resource, action, caller };
+    let ask = Question { grants: &grants, resource, action, caller, seen };
     match needs {
         Needs::Public | Needs::SignedIn => {}
         Needs::Team(..) => {
             let team = find_team(platform, params.text("team")).await?;
-            parts.extensions.insert(ask.scoped(team.id, None, team)?);
+            parts.extensions.insert(ask.scoped(("team", team.id.0), team.id, None, team)?);
         }
         Needs::TeamOrSelf(..) => {
             let team = find_team(platform, params.text("team")).await?;
@@ -137,7 +140,7 @@ pub(super) async fn admit(
             let is_self = caller.user().is_ok_and(|user| named.is_ok_and(|named| named == user));
             let seeing = Question { resource: Resource::Team, action: Action::Read, ..ask };
             let ask = if is_self { &seeing } else { &ask };
-            parts.extensions.insert(ask.scoped(team.id, None, team)?);
+            parts.extensions.insert(ask.scoped(("team", team.id.0), team.id, None, team)?);
         }
         Needs::TeamPart(..) => {
             let team = find_team(platform, params.text("team")).await?;
@@ -152,36 +155,51 @@ pub(super) async fn admit(
             }
             // Of a project that was deleted only the team's own may still read.
             let place = living.map(|living| living.id);
-            parts.extensions.insert(ask.scoped(team.id, place, TeamPart { project })?);
+            parts.extensions.insert(ask.scoped(("team", team.id.0), team.id, place, TeamPart { project })?);
         }
         Needs::Event(..) => {
             let it = projections::audit_trail::find(&platform.pool, params.id("event")?).await?;
             let it: AuditRow = it.ok_or_else(ApiError::not_found)?;
             let team = it.team_id.ok_or_else(ApiError::not_found)?;
-            parts.extensions.insert(ask.scoped(team, it.project_id, it)?);
+            parts.extensions.insert(ask.scoped(("event", it.event_id.0), team, it.project_id, it)?);
         }
         Needs::Project(..) => {
             let project = find_project(platform, params.id("project")?).await?;
-            parts.extensions.insert(ask.scoped(project.team_id, Some(project.id), project)?);
+            parts.extensions.insert(ask.scoped(
+                ("project", project.id.0),
+                project.team_id,
+                Some(project.id),
+                project,
+            )?);
         }
         Needs::Environment(..) => {
             let id = params.id("environment")?;
             let it = projections::projects::find_environment(&platform.pool, id).await?;
             let it: EnvironmentRow = it.ok_or_else(ApiError::not_found)?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+            parts.extensions.insert(ask.scoped(
+                ("environment", it.environment.id.0),
+                it.team_id,
+                Some(it.project_id),
+                it,
+            )?);
         }
         Needs::Build(..) => {
             let it: Option<BuildRow> = projections::builds::find(&platform.pool, params.id("build")?).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
             find_project(platform, it.project_id).await?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+            parts.extensions.insert(ask.scoped(("build", it.id.0), it.team_id, Some(it.project_id), it)?);
         }
         Needs::Deployment(..) => {
             let id = params.id("deployment")?;
             let it: Option<DeploymentRow> = projections::deployments::find(&platform.pool, id).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
             find_project(platform, it.project_id).await?;
-            parts.extensions.insert(ask.scoped(it.team_id, Some(it.project_id), it)?);
+            parts.extensions.insert(ask.scoped(
+                ("deployment", it.id.0),
+                it.team_id,
+                Some(it.project_id),
+                it,
+            )?);
         }
     }
     Ok(())
@@ -207,16 +225,19 @@ struct Question<'a> {
     resource: Resource,
     action: Action,
     caller: &'a Caller,
+    seen: &'a Seen,
 }
 
 impl Question<'_> {
     /// 404 for whom it does not exist, 403 for who may see it but not do this.
     fn scoped<T>(
         &self,
+        (kind, id): (&'static str, Uuid),
         team_id: TeamId,
         project_id: Option<ProjectId>,
         it: T,
     ) -> Result<Scoped<T>, ApiError> {
+        let _ = self.seen.place.set(Place { team_id, project_id, kind, id });
         let context = self.caller.context_of(team_id, project_id);
         if !policy::allows(self.grants, self.resource, self.action, &context) {
             let what = if project_id.is_some() { Resource::Project } else { Resource::Team };

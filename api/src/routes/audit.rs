@@ -27,6 +27,14 @@ pub(super) fn audit_routes() -> Vec<Route> {
     vec![
         get("/api/v1/teams/{team}/audit", TeamPart(Audit, Read), "Who did what", audit::list).query(PAGE),
         get(
+            "/api/v1/teams/{team}/audit/export",
+            TeamPart(Audit, Read),
+            "Who did what, all of it: JSON lines, CSV, or OCSF events as JSON lines",
+            audit::export::handler,
+        )
+        .query(EXPORT)
+        .answers("application/x-ndjson"),
+        get(
             "/api/v1/causation/{event}",
             Event(Audit, Read),
             "What led to an event, and what it led to",
