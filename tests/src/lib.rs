@@ -7,4 +7,5 @@ pub mod people;
 pub mod postgres;
 pub mod repository;
 pub mod tape;
+pub mod trail;
 pub mod world;

@@ -19,7 +19,7 @@ use self::words::Words;
 use crate::feed::Consumer;
 use crate::row::Columns;
 
-pub use query::{Filter, Place, Reach, chain, explain, find, newest, oldest, since};
+pub use query::{Filter, Place, Reach, beginning, chain, explain, find, newest, oldest, since};
 
 /// One event, as people look at it.
 #[derive(Clone, Debug)]

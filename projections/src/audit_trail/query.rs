@@ -170,6 +170,23 @@ pub async fn find(db: impl PgExecutor<'_>, event: EventId) -> sqlx::Result<Optio
     sqlx::query_as(&query).bind(event.0).fetch_optional(db).await
 }
 
+/// Id and first cause of the event that began something. Read from the log: it is never late.
+pub async fn beginning(
+    db: impl PgExecutor<'_>,
+    aggregate_type: &str,
+    aggregate_id: Uuid,
+) -> sqlx::Result<Option<(EventId, String)>> {
+    let row: Option<(Uuid, Option<String>)> = sqlx::query_as(
+        "SELECT event_id, metadata ->> 'correlation' FROM events
+          WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = 1",
+    )
+    .bind(aggregate_type)
+    .bind(aggregate_id.to_string())
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|(id, correlation)| (EventId(id), correlation.unwrap_or_default())))
+}
+
 /// The rows of a team (of one of its projects, when given) that have the same first cause, oldest first.
 pub async fn chain(
     db: impl PgExecutor<'_>,
