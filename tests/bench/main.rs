@@ -3,6 +3,7 @@
 //!
 //! Every figure is a ratio to a limit: below 1 is good.
 
+mod audit;
 mod measure;
 
 use std::time::{Duration, Instant};
@@ -18,13 +19,14 @@ use tests::world::{Project, project, team, team_and_project};
 
 #[tokio::main]
 async fn main() {
-    let figures = vec![
+    let mut figures = vec![
         idle_memory().await,
         command_latency().await,
         build_start().await,
         deployment_overhead().await,
         log_line_to_client().await,
     ];
+    figures.extend(audit::figures().await);
     measure::publish(&figures);
 }
 

@@ -12,6 +12,8 @@ const COLUMNS: &str = "position, event_id, at, team_id, project_id, actor, on_be
     resource, resource_id, before, after, request_id, causation, correlation, source_ip, user_agent";
 /// Rows of a chain that are shown; more than a click leads to.
 const LONGEST_CHAIN: i64 = 5_000;
+/// Rows among which words are looked for first.
+const NEWEST: i64 = 10_000;
 /// Positions that one look at the log's newest part goes over.
 const WINDOW: i64 = 5_000;
 
@@ -72,27 +74,42 @@ pub struct Reach {
 }
 
 /// Rows of a team, newest first, after a place in that order.
+///
+/// Words are looked for among the newest rows first, and only then in the index of words: a common word is found at
+/// once, and of a rare one the index has few rows. PostgreSQL, left to choose, would go through the whole trail for
+/// words that are common and never meet.
 pub async fn newest(
-    db: impl PgExecutor<'_>,
+    pool: &PgPool,
     team: TeamId,
     filter: &Filter,
     after: Option<Place>,
     limit: i64,
 ) -> sqlx::Result<Vec<AuditRow>> {
-    newest_query("", team, filter, after, limit).build_query_as().persistent(false).fetch_all(db).await
+    if filter.text.is_some() {
+        let rows = fetch(pool, newest_query("", team, filter, after, limit, Words::AmongNewest)).await?;
+        if i64::try_from(rows.len()).is_ok_and(|found| found >= limit) {
+            return Ok(rows);
+        }
+    }
+    fetch(pool, newest_query("", team, filter, after, limit, Words::ByIndex)).await
 }
 
-/// How PostgreSQL would find [`newest`], for tests and for who wonders.
-pub async fn explain(
-    db: impl PgExecutor<'_>,
-    team: TeamId,
-    filter: &Filter,
-    after: Option<Place>,
-    limit: i64,
-) -> sqlx::Result<String> {
-    let mut query = newest_query("EXPLAIN ", team, filter, after, limit);
-    let lines: Vec<String> = query.build_query_scalar().persistent(false).fetch_all(db).await?;
+/// How PostgreSQL would find [`newest`] in the end, for tests and for who wonders.
+pub async fn explain(pool: &PgPool, team: TeamId, filter: &Filter, limit: i64) -> sqlx::Result<String> {
+    let mut query = newest_query("EXPLAIN ", team, filter, None, limit, Words::ByIndex);
+    let lines: Vec<String> = query.build_query_scalar().persistent(false).fetch_all(pool).await?;
     Ok(lines.join("\n"))
+}
+
+async fn fetch(pool: &PgPool, mut query: QueryBuilder<'_, Postgres>) -> sqlx::Result<Vec<AuditRow>> {
+    query.build_query_as().persistent(false).fetch_all(pool).await
+}
+
+/// Where words are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    AmongNewest,
+    ByIndex,
 }
 
 fn newest_query<'a>(
@@ -101,36 +118,55 @@ fn newest_query<'a>(
     filter: &'a Filter,
     after: Option<Place>,
     limit: i64,
+    words: Words,
 ) -> QueryBuilder<'a, Postgres> {
-    let mut query = of_team(verb, team, filter);
+    const NEWEST_FIRST: &str = " ORDER BY at DESC, position DESC LIMIT ";
+    let mut query = QueryBuilder::new(format!("{verb}SELECT {COLUMNS} FROM (SELECT {COLUMNS}, words"));
+    of_team(&mut query, team, filter);
     if let Some(Place { at, position }) = after {
         query.push(" AND (at, position) < (").push_bind(at).push(", ").push_bind(position).push(")");
     }
-    query.push(" ORDER BY at DESC, position DESC LIMIT ").push_bind(limit);
+    match (&filter.text, words) {
+        (None, _) => query.push(") trail"),
+        (Some(text), Words::AmongNewest) => {
+            query.push(NEWEST_FIRST).push_bind(NEWEST).push(") trail WHERE ");
+            has_words(&mut query, text)
+        }
+        (Some(text), Words::ByIndex) => {
+            query.push(" AND ");
+            // A fence: first what has the words, then its order.
+            has_words(&mut query, text).push(" OFFSET 0) trail")
+        }
+    };
+    query.push(NEWEST_FIRST).push_bind(limit);
     query
 }
 
 /// Rows of a team, oldest first, after a place in that order and before a position of the log.
 pub async fn oldest(
-    db: impl PgExecutor<'_>,
+    pool: &PgPool,
     team: TeamId,
     filter: &Filter,
     after: Option<Place>,
     before: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<AuditRow>> {
-    let mut query = of_team("", team, filter);
+    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS}"));
+    of_team(&mut query, team, filter);
+    if let Some(text) = &filter.text {
+        has_words(query.push(" AND "), text);
+    }
     query.push(" AND position < ").push_bind(before);
     if let Some(Place { at, position }) = after {
         query.push(" AND (at, position) > (").push_bind(at).push(", ").push_bind(position).push(")");
     }
     query.push(" ORDER BY at, position LIMIT ").push_bind(limit);
-    query.build_query_as().persistent(false).fetch_all(db).await
+    fetch(pool, query).await
 }
 
-fn of_team<'a>(verb: &str, team: TeamId, filter: &'a Filter) -> QueryBuilder<'a, Postgres> {
-    let mut query = QueryBuilder::new(format!("{verb}SELECT {COLUMNS} FROM audit_trail WHERE team_id = "));
-    query.push_bind(team.0);
+/// All conditions but the words.
+fn of_team<'a>(query: &mut QueryBuilder<'a, Postgres>, team: TeamId, filter: &'a Filter) {
+    query.push(" FROM audit_trail WHERE team_id = ").push_bind(team.0);
     for (column, value) in [
         ("actor", &filter.actor),
         ("resource", &filter.resource),
@@ -154,11 +190,14 @@ fn of_team<'a>(verb: &str, team: TeamId, filter: &'a Filter) -> QueryBuilder<'a,
     if let Some(to) = filter.to {
         query.push(" AND at < ").push_bind(to);
     }
-    if let Some(text) = &filter.text {
-        let words = words::query(text).unwrap_or_default();
-        query.push(" AND array_to_tsvector(words) @@ ").push_bind(words).push("::text::tsquery");
-    }
-    query
+}
+
+fn has_words<'q, 'a>(
+    query: &'q mut QueryBuilder<'a, Postgres>,
+    text: &str,
+) -> &'q mut QueryBuilder<'a, Postgres> {
+    let words = words::query(text).unwrap_or_default();
+    query.push("array_to_tsvector(words) @@ ").push_bind(words).push("::text::tsquery")
 }
 
 /// The row of one event.
