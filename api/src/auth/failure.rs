@@ -1,6 +1,6 @@
 //! Failed sign-ins are recorded before they are told.
 
-use commands::Context;
+use commands::{Context, StoreError, VaultError};
 use domain::access::{AccessEvent, SignInFailure};
 use domain::envelope::Actor;
 use domain::ids::UserId;
@@ -37,8 +37,10 @@ pub(crate) async fn record(
     let claims_to_be = user_id.filter(|_| context.actor == Actor::Anonymous).map(Actor::User);
     let context =
         Context { key: None, on_behalf_of: context.on_behalf_of.clone().or(claims_to_be), ..context };
-    match platform.commands.access(event, &context).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ApiError::unrecorded(&error)),
+    let mut recorded = platform.commands.access(event.clone(), &context).await;
+    if let Err(StoreError::Vault(VaultError::Erased)) = recorded {
+        // Of somebody who was erased: nothing is sealed under that key any more.
+        recorded = platform.commands.access(event, &Context { on_behalf_of: None, ..context }).await;
     }
+    recorded.map(drop).map_err(|error| ApiError::unrecorded(&error))
 }
