@@ -38,7 +38,7 @@ fmt: ## formats everything
 
 bench: ## measures, prints ratios, writes bench-results.json
 	$(CARGO) build --release --workspace --bins
-	$(CARGO) bench --package tests --bench bench
+	$(CARGO) bench --package tests --bench bench --bench ledger
 
 faults: ## kills the server at every step and looks what is left
 	$(CARGO) test --package tests --test faults

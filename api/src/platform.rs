@@ -6,16 +6,21 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::answers::Answers;
 use commands::sessions::Sessions;
-use commands::{Commands, Receipt};
+use commands::{CommandError, Commands, Context, Receipt};
+use domain::envelope::Actor;
 use domain::ports::git::Git;
 use domain::ports::logs::Logs;
 use domain::ports::runner::Runner;
+use domain::user::UserCommand;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::feed::Feed;
+use projections::ledger::KeyRing;
+use projections::shred::{self, ShredList, Shredded};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::auth::throttle::Throttle;
+use crate::error::ApiError;
 use crate::gate::UnderWay;
 use crate::router::Router;
 
@@ -43,6 +48,10 @@ pub struct Platform {
     pub router: Arc<Router>,
     /// Sign-ins.
     pub sessions: Sessions,
+    /// Who was erased: outside the database, so that no backup brings anybody back.
+    pub shred_list: ShredList,
+    /// The public keys of the ledger.
+    pub ledger_keys: KeyRing,
     /// Slows down who guesses passwords.
     pub throttle: Throttle,
     /// Commands with an idempotency key that are under way.
@@ -84,6 +93,25 @@ impl Platform {
         let answers =
             Answers::new(self.pool.clone(), self.commands.vault()).forget_before(now - KEPT).await?;
         tracing::debug!(sessions, answers, "forgot what is over");
+        Ok(())
+    }
+
+    /// Erases anew everybody whom a restored backup has brought back. To be called before anybody is served.
+    pub async fn erase_again(&self) -> Result<(), ApiError> {
+        for Shredded { user, .. } in self.shred_list.read().map_err(|error| ApiError::internal(&error))? {
+            if shred::is_erased(&self.pool, user).await? {
+                continue;
+            }
+            tracing::warn!(user = %user, "user {user} was erased before this database was restored, and is again");
+            let destroyed = shred::erase(&self.pool, user).await?;
+            self.commands.vault().forget(&destroyed);
+            let context = Context::bare(Actor::System, Uuid::now_v7().to_string(), (self.now)());
+            match self.commands.user(user, UserCommand::EraseUser, &context).await {
+                // It is so old that there was nobody yet.
+                Ok(_) | Err(CommandError::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 

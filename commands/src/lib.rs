@@ -10,6 +10,7 @@ pub mod credentials;
 mod outcome;
 pub mod sessions;
 mod store;
+mod together;
 mod vault;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use context::{Context, IdempotencyKey, Mode};
 pub use outcome::{CommandError, Preview, Receipt, StoreError};
 use store::Change;
 pub use store::{Appender, Loaded, Store};
+pub use together::{Step, StepError};
 pub use vault::{Vault, VaultError};
 
 /// How often a command is decided anew when others change the same aggregate meanwhile.
@@ -141,15 +143,14 @@ impl Commands {
     where
         A: Stored,
     {
-        let _turn = self.store.turn::<A>(&id.to_string()).await;
+        let _turn = self.store.turn(A::TYPE, &id.to_string()).await;
         let mut tries = 0;
         loop {
             let answer = self.run_once::<A>(id, name, &command, context).await;
             tries += 1;
             match answer {
                 Err(CommandError::Conflict { .. }) if context.expected_version.is_none() && tries < TRIES => {
-                    metrics::counter!("mastra_admin_append_conflicts_total", "aggregate" => A::TYPE)
-                        .increment(1);
+                    conflict(A::TYPE);
                     tokio::time::sleep(jitter(tries)).await;
                 }
                 answer => return answer,
@@ -239,6 +240,11 @@ async fn decide<A: Aggregate<Services = ()>>(
     let sink = EventSink::default();
     aggregate.handle(command, &(), &sink).await?;
     Ok(sink.collect().await)
+}
+
+/// Counts a command that is decided anew.
+fn conflict(aggregate: &'static str) {
+    metrics::counter!("mastra_admin_append_conflicts_total", "aggregate" => aggregate).increment(1);
 }
 
 /// Full jitter: nobody waits in step with anybody, at most 2^tries milliseconds.

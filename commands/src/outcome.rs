@@ -53,6 +53,20 @@ pub enum CommandError<E: std::error::Error + 'static> {
     Store(#[from] StoreError),
 }
 
+impl<E: std::error::Error + 'static> CommandError<E> {
+    /// The same with another aggregate's error.
+    pub fn map_refused<F: std::error::Error + 'static>(self, map: impl FnOnce(E) -> F) -> CommandError<F> {
+        match self {
+            Self::Refused(error) => CommandError::Refused(map(error)),
+            Self::Conflict { expected, actual } => CommandError::Conflict { expected, actual },
+            Self::NameTaken { scope, key } => CommandError::NameTaken { scope, key },
+            Self::KeyReused => CommandError::KeyReused,
+            Self::DryRun(previews) => CommandError::DryRun(previews),
+            Self::Store(error) => CommandError::Store(error),
+        }
+    }
+}
+
 /// An event that a dry run would append.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preview {

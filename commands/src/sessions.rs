@@ -20,9 +20,9 @@ pub struct Session {
     pub provider: String,
     /// What a browser's own page sends with every change.
     pub csrf_token: String,
-    /// From which address.
+    /// From which address, sealed under the user's key.
     pub source_ip: Option<String>,
-    /// With which program.
+    /// With which program, sealed under the user's key.
     pub user_agent: Option<String>,
     /// When it began.
     pub created_at: DateTime<Utc>,
@@ -45,9 +45,9 @@ pub struct NewSession {
     pub user_id: UserId,
     /// Through which provider.
     pub provider: String,
-    /// From which address.
+    /// From which address, sealed under the user's key.
     pub source_ip: Option<String>,
-    /// With which program.
+    /// With which program, sealed under the user's key.
     pub user_agent: Option<String>,
 }
 

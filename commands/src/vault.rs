@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -24,12 +25,14 @@ const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 12;
 /// Data keys kept in memory; above it all are forgotten and fetched again.
 const CACHED_KEYS: usize = 10_000;
+/// How long a key in memory is believed to be there still: another process may have destroyed it.
+const BELIEVED: Duration = Duration::from_secs(5);
 
 /// Seals and opens values.
 pub struct Vault {
     pool: PgPool,
     encryption: Arc<dyn Encryption>,
-    keys: RwLock<HashMap<KeyOwner, Arc<DataKey>>>,
+    keys: RwLock<HashMap<KeyOwner, (Arc<DataKey>, Instant)>>,
 }
 
 struct DataKey {
@@ -102,8 +105,8 @@ impl Vault {
         Ok(hex::encode(key.hmac(&[purpose.as_bytes(), b"\0", plain.as_bytes()])))
     }
 
-    /// Seals a short text of an envelope, bound to the event; no mark, no id of its own.
-    pub(crate) async fn seal_note(
+    /// Seals a short text, bound to what it stands in: an event, a session. It has no mark and no id of its own.
+    pub async fn seal_note(
         &self,
         owner: KeyOwner,
         aad: &str,
@@ -125,23 +128,35 @@ impl Vault {
         Ok(Some(String::from_utf8_lossy(plain.expose()).into_owned()))
     }
 
+    /// Forgets keys that were destroyed. Other processes find out within seconds.
+    pub fn forget(&self, owners: &[KeyOwner]) {
+        let mut keys = self.keys.write().expect("no holder panics");
+        owners.iter().for_each(|owner| drop(keys.remove(owner)));
+    }
+
     async fn find(&self, owner: KeyOwner) -> Result<Option<Arc<DataKey>>, VaultError> {
-        if let Some(key) = self.keys.read().expect("no holder panics").get(&owner) {
+        if let Some((key, since)) = self.keys.read().expect("no holder panics").get(&owner)
+            && since.elapsed() < BELIEVED
+        {
             return Ok(Some(key.clone()));
         }
+        let asked = Instant::now();
         let wrapped: Option<Option<Vec<u8>>> =
             sqlx::query_scalar("SELECT wrapped FROM data_keys WHERE owner = $1")
                 .bind(owner.to_string())
                 .fetch_optional(&self.pool)
                 .await?;
-        let Some(Some(wrapped)) = wrapped else { return Ok(None) };
+        let Some(Some(wrapped)) = wrapped else {
+            self.forget(&[owner]);
+            return Ok(None);
+        };
         let key = self.encryption.unwrap(&wrapped, &owner.to_string()).await?;
         let key = Arc::new(DataKey::new(&key)?);
         let mut keys = self.keys.write().expect("no holder panics");
         if keys.len() >= CACHED_KEYS {
             keys.clear();
         }
-        keys.insert(owner, key.clone());
+        keys.insert(owner, (key.clone(), asked));
         Ok(Some(key))
     }
 

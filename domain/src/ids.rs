@@ -72,6 +72,8 @@ id! {
     EventId,
     /// One record of access: a denied command, a failed sign-in, an export.
     AccessId,
+    /// One operation: what an operator did to the platform itself.
+    OperationId,
     /// One row of work of a process.
     WorkId,
     /// One request, webhook delivery or run of a process.

@@ -10,6 +10,7 @@ pub mod deployment;
 pub mod envelope;
 pub mod fact;
 pub mod ids;
+pub mod operation;
 pub mod policy;
 pub mod ports;
 pub mod project;

@@ -6,6 +6,7 @@
 
 mod build_deployment;
 mod deliver_invite;
+mod erase_person;
 mod keep_running;
 mod leave_nothing;
 mod retire_deployment;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::fact::Recorded;
 use projections::feed::Consumer;
+use projections::parked::Grain;
 use projections::work::{self, NewWork};
 use sqlx::PgConnection;
 use thiserror::Error;
@@ -88,6 +90,7 @@ pub fn all() -> Vec<Arc<dyn Process>> {
         Arc::new(retire_deployment::RetireDeployment),
         Arc::new(leave_nothing::LeaveNothing),
         Arc::new(deliver_invite::DeliverInvite),
+        Arc::new(erase_person::ErasePerson),
     ]
 }
 
@@ -115,6 +118,11 @@ impl Consumer for Intake {
 
     fn table_names(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Each event is work of its own; the lanes put in order what must not run side by side.
+    fn grain(&self) -> Grain {
+        Grain::Stream
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {

@@ -12,6 +12,7 @@ use domain::ports::logs::Logs;
 use domain::ports::runner::Runner;
 use domain::ports::traffic::Traffic;
 use projections::feed::Feed;
+use projections::shred::ShredList;
 use sqlx::PgPool;
 
 use crate::worker::Work;
@@ -28,6 +29,7 @@ pub struct World {
     pub logs: Arc<dyn Logs>,
     pub traffic: Arc<dyn Traffic>,
     pub email: Arc<dyn Email>,
+    pub shred_list: ShredList,
     /// The clock.
     pub now: fn() -> DateTime<Utc>,
     /// Where people reach this server: begins links in mails.

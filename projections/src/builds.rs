@@ -13,6 +13,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row};
 
 use crate::deployments::Of;
 use crate::feed::Consumer;
+use crate::parked::Grain;
 use crate::row::{Columns, stored};
 
 /// One build.
@@ -169,6 +170,10 @@ impl Consumer for Builds {
 
     fn wants(&self, recorded: &Recorded) -> bool {
         matches!(recorded.fact, Fact::Build(..))
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Stream
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {

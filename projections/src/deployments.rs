@@ -15,6 +15,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row};
 use uuid::Uuid;
 
 use crate::feed::Consumer;
+use crate::parked::Grain;
 use crate::row::{Columns, stored};
 
 /// One deployment.
@@ -236,6 +237,10 @@ impl Consumer for Deployments {
 
     fn wants(&self, recorded: &Recorded) -> bool {
         matches!(recorded.fact, Fact::Deployment(..))
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Stream
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {

@@ -13,6 +13,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row};
 use uuid::Uuid;
 
 use crate::feed::Consumer;
+use crate::parked::Grain;
 use crate::row::{Columns, stored};
 
 /// A variable as it is now.
@@ -176,6 +177,10 @@ impl Consumer for EnvVars {
 
     fn wants(&self, recorded: &Recorded) -> bool {
         matches!(recorded.fact, Fact::Project(..))
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Stream
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {

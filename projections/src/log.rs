@@ -1,7 +1,7 @@
 //! Reads the log. Nothing here writes.
 
 use domain::fact::StoredEvent;
-use domain::ids::EventId;
+use domain::ids::{EventId, TeamId};
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row};
 use uuid::Uuid;
@@ -38,6 +38,12 @@ pub async fn read_stream(
 pub async fn find(db: impl PgExecutor<'_>, event_id: EventId) -> sqlx::Result<Option<StoredEvent>> {
     let query = format!("SELECT {COLUMNS} FROM events WHERE event_id = $1");
     sqlx::query(&query).bind(event_id.0).try_map(event).fetch_optional(db).await
+}
+
+/// The team of the event at a position; none when it belongs to none, or there is no such event.
+pub async fn team_at(db: impl PgExecutor<'_>, position: i64) -> sqlx::Result<Option<TeamId>> {
+    let team = sqlx::query_scalar("SELECT team_id FROM events WHERE position = $1 AND team_id IS NOT NULL");
+    Ok(team.bind(position).fetch_optional(db).await?.map(TeamId))
 }
 
 /// The position of the last event; 0 in an empty log.

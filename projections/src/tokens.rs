@@ -125,6 +125,13 @@ impl Consumer for Tokens {
                     .await
                     .map(drop);
             }
+            Fact::User(id, UserEvent::UserErased { .. }) => {
+                return sqlx::query("DELETE FROM tokens WHERE user_id = $1")
+                    .bind(id.0)
+                    .execute(db)
+                    .await
+                    .map(drop);
+            }
             Fact::Project(id, ProjectEvent::ProjectDeleted { .. }) => {
                 return sqlx::query("DELETE FROM tokens WHERE project_id = $1")
                     .bind(id.0)

@@ -12,6 +12,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row};
 use uuid::Uuid;
 
 use crate::feed::Consumer;
+use crate::parked::Grain;
 use crate::row::Columns;
 
 /// One person.
@@ -25,8 +26,8 @@ pub struct UserRow {
     pub subject: String,
     /// Address.
     pub email: Sealed,
-    /// Keyed hash of the address.
-    pub email_hash: String,
+    /// Keyed hash of the address; none of who was erased.
+    pub email_hash: Option<String>,
     /// First name.
     pub first_name: Sealed,
     /// Last name.
@@ -112,7 +113,7 @@ impl Consumer for Users {
     }
 
     fn version(&self) -> i32 {
-        1
+        2
     }
 
     fn tables(&self) -> &'static str {
@@ -121,7 +122,7 @@ impl Consumer for Users {
             provider          text        NOT NULL,
             subject           text        NOT NULL,
             email             jsonb       NOT NULL,
-            email_hash        text        NOT NULL UNIQUE,
+            email_hash        text        UNIQUE,
             first_name        jsonb       NOT NULL,
             last_name         jsonb       NOT NULL,
             photo_url         jsonb,
@@ -140,6 +141,10 @@ impl Consumer for Users {
 
     fn wants(&self, recorded: &Recorded) -> bool {
         matches!(recorded.fact, Fact::User(..))
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Stream
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
@@ -186,6 +191,15 @@ impl Consumer for Users {
             .bind(recorded.sequence)
             .bind(recorded.at)
             .bind(project_id.map(|id| id.0)),
+            // Address and identity are free for somebody else; the rest is ciphertext without a key.
+            UserEvent::UserErased { .. } => sqlx::query(
+                "UPDATE users SET version = $2, updated_at = $3, email_hash = NULL, subject = 'erased:' || id,
+                        active_team_id = NULL, active_project_id = NULL
+                  WHERE id = $1",
+            )
+            .bind(id.0)
+            .bind(recorded.sequence)
+            .bind(recorded.at),
             UserEvent::UserPasswordChanged {}
             | UserEvent::UserSignedIn { .. }
             | UserEvent::UserSignedOut { .. }

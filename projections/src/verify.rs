@@ -6,6 +6,7 @@ use sqlx::{Connection, PgConnection, PgPool, Row};
 use thiserror::Error;
 
 use crate::feed::Consumer;
+use crate::parked::{self, Lot, Parked};
 use crate::rebuild::RebuildError;
 use crate::shadow::{Shadow, take_in};
 
@@ -18,6 +19,10 @@ pub struct Verified {
     pub position: i64,
     /// How many rows its tables have.
     pub rows: i64,
+    /// What it has not taken in, because it waits.
+    pub parked: Vec<Parked>,
+    /// How many events it never takes in, because operators said so.
+    pub skipped: i64,
 }
 
 /// The first place where a live table is not what the log says.
@@ -85,23 +90,37 @@ impl From<sqlx::Error> for VerifyError {
 }
 
 /// Compares the live tables with what the log says at their checkpoint. Nobody waits for it: the live rows and
-/// their checkpoint are seen as they were at one moment.
+/// their checkpoint are seen as they were at one moment. What is parked or skipped is left out on both sides, and
+/// said.
 pub async fn verify(pool: &PgPool, consumer: &dyn Consumer) -> Result<Verified, VerifyError> {
-    let mut shadow = Shadow::create(pool, "verify", consumer).await?;
-    let verified = build_and_compare(&mut shadow, consumer).await;
-    shadow.remove().await;
-    verified
+    loop {
+        let mut shadow = Shadow::proving(pool, consumer).await?;
+        let verified = build_and_compare(&mut shadow, consumer).await;
+        shadow.remove().await;
+        if let Some(verified) = verified? {
+            return Ok(verified);
+        }
+    }
 }
 
-async fn build_and_compare(shadow: &mut Shadow, consumer: &dyn Consumer) -> Result<Verified, VerifyError> {
+/// None when an operator has resolved meanwhile what was left out: then it has to begin anew.
+async fn build_and_compare(
+    shadow: &mut Shadow,
+    consumer: &dyn Consumer,
+) -> Result<Option<Verified>, VerifyError> {
     let position = checkpoint(&mut shadow.db, consumer).await?;
     shadow.catch_up(consumer, position).await?;
+    shadow.check().await?;
     let (name, schema, mut built) = (consumer.name(), shadow.schema.clone(), shadow.position);
     // One snapshot for all that follows: it sees what was committed before, and its own rows.
     let mut tx = shadow.db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     let position = checkpoint(&mut tx, consumer).await?;
+    let mut lot = Lot::proving(&mut tx, consumer).await?;
+    if !lot.agrees(&shadow.lot, built) || position < built {
+        return Ok(None);
+    }
     while built < position {
-        built = take_in(&mut tx, consumer, built, position).await?;
+        built = take_in(&mut tx, consumer, &mut lot, built, position).await?;
     }
     let mut rows = 0;
     for table in consumer.table_names() {
@@ -111,7 +130,13 @@ async fn build_and_compare(shadow: &mut Shadow, consumer: &dyn Consumer) -> Resu
         let count = format!("SELECT count(*) FROM read.{table}");
         rows += sqlx::query_scalar::<_, i64>(&count).fetch_one(&mut *tx).await?;
     }
-    Ok(Verified { name, position, rows })
+    let parked = parked::list(&mut *tx, Some(name)).await?;
+    let skipped = sqlx::query_scalar("SELECT count(*) FROM skipped WHERE consumer = $1 AND position <= $2")
+        .bind(name)
+        .bind(position)
+        .fetch_one(&mut *tx)
+        .await?;
+    Ok(Some(Verified { name, position, rows, parked, skipped }))
 }
 
 async fn checkpoint(db: &mut PgConnection, consumer: &dyn Consumer) -> Result<i64, VerifyError> {

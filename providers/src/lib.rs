@@ -1,5 +1,6 @@
 //! Adapters behind the ports of `domain`: `src/<port>/<provider>.rs`.
 
+pub mod anchor;
 pub mod artifacts;
 mod child;
 pub mod database;

@@ -6,7 +6,8 @@ use std::path::Path;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::{Connection, PgConnection, PgPool};
 
-use crate::{Failure, Place};
+use crate::Place;
+use crate::failure::Failure;
 
 /// One connection for us, one to spare.
 const CONNECTIONS: u32 = 2;

@@ -1,31 +1,47 @@
-//! `replay-tool`: the operator's tool on the log. It reads the log and builds query tables; it writes no event.
+//! `replay-tool`: the operator's tool on the log. It reads the log, builds query tables and puts right what has
+//! stopped; the only events it can write are those that say what it did.
+//!
+//! A verb is one file in `verbs/`, one variant of [`Command`] and one arm of [`run`].
 
+mod actor;
 mod database;
-mod history;
-mod read_models;
+mod failure;
+mod output;
+mod progress;
+mod tool;
+mod verbs;
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use projections::verify::VerifyError;
+use domain::envelope::Actor;
 
-/// Everything that can go wrong ends in one sentence for the operator.
-type Outcome = Result<(), Failure>;
+use crate::failure::Outcome;
+use crate::tool::Tool;
 
 const EXIT_CODES: &str = "Exit codes:
   0  it is done; verify: every read model is what the log says
   1  it could not be done; the last line says why
   2  the command line is wrong
-  3  verify: a read model is not what the log says; the last line names the first difference";
+  3  verify: a read model is not what the log says; ledger verify, ledger check: the log or the proof is not what
+     was signed; the last line names the first difference
+  4  verify: every read model is what the log says but for events that are parked or skipped;
+     dlq retry: an event is refused again
+  130, 137, 143  it was interrupted, and nothing says that it is done";
 
-/// Looks at the log, and proves and repairs the query tables that are made of it.
+/// Looks at the log, and proves and repairs what is made of it.
 #[derive(Parser)]
 #[command(name = "replay-tool", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     place: Place,
+    /// Answers as JSON: an object a line.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Who you are, for the events that say what was done; without it, the user of the operating system.
+    #[arg(long, global = true, value_name = "NAME", value_parser = actor::parse)]
+    actor: Option<Actor>,
     #[command(subcommand)]
     command: Command,
 }
@@ -45,120 +61,51 @@ struct Place {
 #[derive(Subcommand)]
 enum Command {
     /// Shows how far every consumer of the log is.
-    Status {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(verbs::status::Status),
     /// Builds read models anew beside the live ones and swaps them in; readers never see an empty table.
-    Rebuild {
-        /// Name of a read model.
-        #[arg(default_value = "all")]
-        name: String,
-    },
+    Rebuild(verbs::rebuild::Rebuild),
+    /// Takes up the tables that the last rebuild replaced: brings them up to date and swaps them back in.
+    Rollback(verbs::rollback::Rollback),
+    /// Removes the tables that rebuilds and rollbacks have kept.
+    Gc(verbs::gc::Gc),
     /// Builds read models anew at the live ones' position and compares row by row.
-    Verify {
-        /// Name of a read model.
-        #[arg(default_value = "all")]
-        name: String,
-    },
+    Verify(verbs::verify::Verify),
+    /// Shows and resolves the events that consumers could not take in.
+    Dlq(verbs::dlq::Dlq),
+    /// Pauses a consumer of the log, lets it go on, or sets it back.
+    Consumer(verbs::consumer::Consumer),
     /// Shows the events of one aggregate.
-    History {
-        #[command(flatten)]
-        stream: Stream,
-        /// As JSON, an event a line.
-        #[arg(long)]
-        json: bool,
-    },
+    History(verbs::history::History),
     /// Shows the state of one aggregate as it was, as JSON.
-    AsOf {
-        #[command(flatten)]
-        stream: Stream,
-        /// When: a time (RFC 3339) or a position of the log.
-        #[arg(long)]
-        at: history::Moment,
-    },
-}
-
-/// One aggregate.
-#[derive(Args)]
-struct Stream {
-    /// Its kind: user, team, project, build, deployment, role, role_assignment.
-    #[arg(value_name = "TYPE")]
-    kind: String,
-    /// Its id.
-    id: String,
-}
-
-/// Why a command was not carried out.
-#[derive(Debug)]
-enum Failure {
-    /// It could not be.
-    Error(String),
-    /// A read model is not what the log says.
-    Different(String),
-    /// Nobody reads on: `replay-tool history … | head`.
-    Unread,
+    AsOf(verbs::history::AsOf),
+    /// Proves that nobody has changed the log.
+    #[command(subcommand)]
+    Ledger(verbs::ledger::Ledger),
+    /// Erases a person: destroys the keys of all that is personal.
+    Shred(verbs::shred::Shred),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let (code, text) = match run(cli).await {
-        Ok(()) | Err(Failure::Unread) => return ExitCode::SUCCESS,
-        Err(Failure::Error(text)) => (1, text),
-        Err(Failure::Different(text)) => (3, text),
-    };
-    #[expect(clippy::print_stderr, reason = "this is where a command line program says what is wrong")]
-    {
-        eprintln!("{text}");
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
     }
-    ExitCode::from(code)
 }
 
 async fn run(cli: Cli) -> Outcome {
-    let pool = database::connect(&cli.place).await?;
+    let tool = Tool::new(cli.place, cli.json, cli.actor);
     match cli.command {
-        Command::Status { json } => read_models::status(&pool, json).await,
-        Command::Rebuild { name } => read_models::rebuild(&pool, &name).await,
-        Command::Verify { name } => read_models::verify(&pool, &name).await,
-        Command::History { stream, json } => history::show(&pool, &stream, json).await,
-        Command::AsOf { stream, at } => history::as_of(&pool, &stream, at).await,
-    }
-}
-
-/// An error with all its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Error(format!("the database failed: {error}"))
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::Unread,
-            _ => Self::Error(format!("the answer could not be written: {error}")),
-        }
-    }
-}
-
-impl From<VerifyError> for Failure {
-    fn from(error: VerifyError) -> Self {
-        match error {
-            VerifyError::Different { .. } => Self::Different(error.to_string()),
-            other => Self::Error(chain(&other)),
-        }
+        Command::Status(verb) => verb.run(&tool).await,
+        Command::Rebuild(verb) => verb.run(&tool).await,
+        Command::Rollback(verb) => verb.run(&tool).await,
+        Command::Gc(verb) => verb.run(&tool).await,
+        Command::Dlq(verb) => verb.run(&tool).await,
+        Command::Consumer(verb) => verb.run(&tool).await,
+        Command::Verify(verb) => verb.run(&tool).await,
+        Command::History(verb) => verb.run(&tool).await,
+        Command::AsOf(verb) => verb.run(&tool).await,
+        Command::Ledger(verb) => verb.run(&tool).await,
+        Command::Shred(verb) => verb.run(&tool).await,
     }
 }

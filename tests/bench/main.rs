@@ -1,8 +1,9 @@
 //! Measures the platform against its goals, on the real program with a real PostgreSQL (fsync off for tests
 //! only where the kit's cluster says so), and writes `bench-results.json` at the root of the checkout.
 //!
-//! Every figure is a ratio to a limit: below 1 is good.
+//! Every figure is a ratio, to a limit or to a peer in the same run.
 
+mod append;
 mod audit;
 mod measure;
 
@@ -17,17 +18,35 @@ use tests::client::Client;
 use tests::repository;
 use tests::world::{Project, project, team, team_and_project};
 
+/// The groups of figures, by the name that selects one: `cargo bench … -- append`.
+const GROUPS: [&str; 3] = ["platform", "append", "audit"];
+
 #[tokio::main]
 async fn main() {
-    let mut figures = vec![
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [append::WRITER, url, writers] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return append::write(url, writers.parse().expect("a number")).await;
+    }
+    let wanted = |group: &&str| arguments.is_empty() || arguments.iter().any(|argument| argument == group);
+    let mut figures = Vec::new();
+    for group in GROUPS.into_iter().filter(wanted) {
+        figures.extend(match group {
+            "append" => append::figures().await,
+            "audit" => audit::figures().await,
+            _ => platform().await,
+        });
+    }
+    measure::publish(&figures);
+}
+
+async fn platform() -> Vec<Figure> {
+    vec![
         idle_memory().await,
         command_latency().await,
         build_start().await,
         deployment_overhead().await,
         log_line_to_client().await,
-    ];
-    figures.extend(audit::figures().await);
-    measure::publish(&figures);
+    ]
 }
 
 /// Resident memory of a server that does nothing.

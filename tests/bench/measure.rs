@@ -7,26 +7,52 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::process::Command;
 
-/// One measured figure.
+/// One measured figure, as a ratio to a limit or to a peer.
 pub(crate) struct Figure {
-    name: &'static str,
+    name: String,
     value: f64,
     unit: &'static str,
-    limit: f64,
+    against: String,
+    ratio: f64,
+    goal: Goal,
+}
+
+/// What the ratio should be.
+enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 impl Figure {
     /// A figure that must stay below a limit.
-    pub(crate) fn limit(name: &'static str, value: f64, unit: &'static str, limit: f64) -> Self {
-        Self { name, value, unit, limit }
+    pub(crate) fn limit(name: &str, value: f64, unit: &'static str, limit: f64) -> Self {
+        let against = format!("limit of {limit} {unit}");
+        Self { name: name.to_owned(), value, unit, against, ratio: value / limit, goal: Goal::AtMost(1.0) }
     }
 
-    fn ratio(&self) -> f64 {
-        self.value / self.limit
+    /// A figure that must be at least `goal` times what it is measured against.
+    pub(crate) fn at_least(
+        name: String,
+        value: f64,
+        unit: &'static str,
+        against: String,
+        ratio: f64,
+        goal: f64,
+    ) -> Self {
+        Self { name, value, unit, against, ratio, goal: Goal::AtLeast(goal) }
+    }
+
+    fn goal(&self) -> f64 {
+        match self.goal {
+            Goal::AtMost(goal) | Goal::AtLeast(goal) => goal,
+        }
     }
 
     fn ok(&self) -> bool {
-        self.ratio() < 1.0
+        match self.goal {
+            Goal::AtMost(goal) => self.ratio <= goal,
+            Goal::AtLeast(goal) => self.ratio >= goal,
+        }
     }
 }
 
@@ -68,11 +94,12 @@ pub(crate) async fn own_start(repository: &Path) -> Duration {
 /// Prints the table and writes `bench-results.json`.
 #[expect(clippy::print_stdout, reason = "the table is what the bench is for")]
 pub(crate) fn publish(figures: &[Figure]) {
-    println!("| what | measured | limit | ratio | |\n| --- | --- | --- | --- | --- |");
+    println!("| what | measured | against | ratio | goal | |\n| --- | --- | --- | --- | --- | --- |");
     for figure in figures {
-        let Figure { name, value, unit, limit } = figure;
-        let verdict = if figure.ok() { "ok" } else { "MISSED" };
-        println!("| {name} | {value:.1} {unit} | {limit} {unit} | {:.2} | {verdict} |", figure.ratio());
+        let Figure { name, value, unit, against, ratio, goal } = figure;
+        let sign = if matches!(goal, Goal::AtMost(_)) { "≤" } else { "≥" };
+        let (goal, verdict) = (figure.goal(), if figure.ok() { "ok" } else { "MISSED" });
+        println!("| {name} | {value:.1} {unit} | {against} | {ratio:.2} | {sign} {goal} | {verdict} |");
     }
     let results: Vec<_> = figures
         .iter()
@@ -81,9 +108,9 @@ pub(crate) fn publish(figures: &[Figure]) {
                 "name": figure.name,
                 "value": figure.value,
                 "unit": figure.unit,
-                "against": format!("limit of {} {}", figure.limit, figure.unit),
-                "ratio": figure.ratio(),
-                "goal": 1.0,
+                "against": figure.against,
+                "ratio": figure.ratio,
+                "goal": figure.goal(),
                 "ok": figure.ok(),
             })
         })

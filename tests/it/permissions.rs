@@ -2,6 +2,8 @@
 //!
 //! The matrix here is written down once more, from the design, so that a mistake in the code's own is found.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::app::TestApp;
@@ -134,6 +136,19 @@ async fn assign(app: &TestApp, user: &str, role: &str, project: &str) {
     app.settle().await;
 }
 
+/// An event of the project's team that a checkpoint covers.
+async fn position_of(app: &TestApp, project: &str) -> String {
+    let covered = "SELECT min(e.position) FROM events e
+                    WHERE e.aggregate_id = $1 AND e.position <= (SELECT max(size) FROM ledger_checkpoints)";
+    let mut found: Option<i64> = None;
+    app.wait_until("a checkpoint covers it", Duration::from_secs(30), async || {
+        found = sqlx::query_scalar(covered).bind(project).fetch_one(app.db.pool()).await.unwrap();
+        found.is_some()
+    })
+    .await;
+    found.unwrap().to_string()
+}
+
 async fn id_of(client: &Client) -> String {
     client.get("/me").await.expect(200)["id"].as_str().unwrap().to_owned()
 }
@@ -178,6 +193,7 @@ async fn every_route_is_held_to_the_matrix() {
         ("key", "KNOWN".to_owned()),
         ("session", Uuid::now_v7().to_string()),
         ("event", event(&app, &project.id).await),
+        ("position", position_of(&app, &project.id).await),
     ];
     let mut scoped = Vec::new();
     for (scope, letters) in TOKENS {
@@ -191,7 +207,7 @@ async fn every_route_is_held_to_the_matrix() {
         let nobody = status(&app.nobody(), &route).await;
         assert_eq!(nobody == 401, !route.public && !at.ends_with("/auth/login"), "nobody: {at}: {nobody}");
         let Some(permission) = &route.permission else { continue };
-        let of_team = route.path.contains("/teams/");
+        let of_team = route.path.contains("/teams/") || route.path.contains("/audit/proof/");
         assert_eq!(status(&stranger, &route).await, 404, "stranger: {at}");
         for (role, letters) in MATRIX {
             let person = &people.iter().find(|(name, _)| *name == role).unwrap().1;

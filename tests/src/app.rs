@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::client::Client;
 use crate::postgres::{Template, TestDb};
+use crate::wire::Wire;
 
 static MIGRATED: Template = Template::new("app");
 
@@ -40,9 +41,21 @@ impl TestApp {
 
     /// Starts it with more environment variables.
     pub async fn start_with(extra: &[(&str, &str)]) -> Self {
-        let db =
-            TestDb::create(&MIGRATED, async |pool| commands::migrate(pool).await.expect("migrations apply"))
-                .await;
+        Self::start_on(Self::database().await, extra).await
+    }
+
+    /// Starts it so that all it says to PostgreSQL goes over a wire.
+    pub async fn start_behind(wire: &Wire) -> Self {
+        let db = Self::database().await;
+        let url = wire.url(&db);
+        Self::start_on(db, &[("DATABASE_URL", &url)]).await
+    }
+
+    async fn database() -> TestDb {
+        TestDb::create(&MIGRATED, async |pool| commands::migrate(pool).await.expect("migrations apply")).await
+    }
+
+    async fn start_on(db: TestDb, extra: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let extra: Vec<_> = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let (child, url, said) = spawn(&db, dir.path(), &extra).await;

@@ -9,6 +9,7 @@ use domain::envelope::Actor;
 use domain::ports::encryption::{Encryption, EncryptionError};
 use domain::sealed::{KeyOwner, Sealed};
 use domain::secret::Secret;
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::postgres::{Template, TestDb};
@@ -37,14 +38,19 @@ impl Bus {
 
     /// One more bus on the same log, as another process has.
     pub async fn connect(db: &TestDb) -> (Commands, Arc<Mutex<Vec<i64>>>) {
+        Self::on(db.pool().clone()).await
+    }
+
+    /// A bus on these connections, and the heads that its appender tells.
+    pub async fn on(pool: PgPool) -> (Commands, Arc<Mutex<Vec<i64>>>) {
         let appended: Arc<Mutex<Vec<i64>>> = Arc::default();
         let tell = appended.clone();
         let appender = Appender::start(
-            db.pool().clone(),
+            pool.clone(),
             Arc::new(move |head| tell.lock().expect("no holder panics").push(head)),
         );
-        let vault = Vault::open(db.pool().clone(), Arc::new(OpenWrap), now()).await.expect("the vault opens");
-        (Commands::new(db.pool().clone(), appender, Arc::new(vault)), appended)
+        let vault = Vault::open(pool.clone(), Arc::new(OpenWrap), now()).await.expect("the vault opens");
+        (Commands::new(pool, appender, Arc::new(vault)), appended)
     }
 
     /// cqrs-es's contract on the same log.
@@ -73,7 +79,7 @@ fn now() -> DateTime<Utc> {
 }
 
 /// Wraps nothing: what a key is wrapped with is not what these tests are about.
-struct OpenWrap;
+pub struct OpenWrap;
 
 #[async_trait]
 impl Encryption for OpenWrap {

@@ -8,4 +8,5 @@ pub mod postgres;
 pub mod repository;
 pub mod tape;
 pub mod trail;
+pub mod wire;
 pub mod world;

@@ -1,7 +1,7 @@
 //! A read model that only notes which events came by, and raw events for it to note.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -17,12 +17,17 @@ pub struct Tape {
     pub version: i32,
     /// The position of an event that it cannot take in; 0 for none.
     pub poison: Arc<AtomicI64>,
+    /// The SQLSTATE that everything fails with; empty for none.
+    pub trouble: Arc<Mutex<&'static str>>,
+    /// Statements that make its table.
+    pub tables: &'static str,
 }
 
 impl Tape {
     /// One that takes in everything.
     pub fn new() -> Self {
-        Self { version: 1, poison: Arc::default() }
+        let tables = "CREATE TABLE tape (position bigint PRIMARY KEY, before bigint NOT NULL)";
+        Self { version: 1, poison: Arc::default(), trouble: Arc::default(), tables }
     }
 
     /// How many events it has noted, and how many of them did not follow the one before.
@@ -51,7 +56,7 @@ impl Consumer for Tape {
     }
 
     fn tables(&self) -> &'static str {
-        "CREATE TABLE tape (position bigint PRIMARY KEY, before bigint NOT NULL)"
+        self.tables
     }
 
     fn table_names(&self) -> &'static [&'static str] {
@@ -59,6 +64,11 @@ impl Consumer for Tape {
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+        let trouble = *self.trouble.lock().expect("no holder panics");
+        if !trouble.is_empty() {
+            let raise = format!("DO $$ BEGIN RAISE 'trouble' USING ERRCODE = '{trouble}'; END $$");
+            sqlx::query(&raise).execute(&mut *db).await?;
+        }
         if recorded.position == self.poison.load(Ordering::SeqCst) {
             sqlx::query("SELECT 1 / 0").execute(&mut *db).await?;
         }

@@ -5,6 +5,8 @@ pub(crate) mod export;
 mod format;
 mod view;
 
+pub(crate) mod ledger;
+
 use std::sync::Arc;
 
 use axum::Json;

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use commands::sessions::NewSession;
 use domain::access::SignInFailure;
 use domain::ids::{SessionId, UserId};
-use domain::sealed::purpose;
+use domain::sealed::{KeyOwner, purpose};
 use domain::user::UserCommand;
 use domain::values::Email;
 use http::{StatusCode, header};
@@ -67,6 +67,11 @@ pub(crate) async fn handler(
     begin(&platform, &caller, user.id, StatusCode::OK).await
 }
 
+/// What the sealed columns of a session are bound to.
+pub(crate) fn note(session: SessionId, field: &str) -> String {
+    format!("session:{session}|{field}")
+}
+
 /// Begins a session and answers with its token, as a cookie too.
 pub(crate) async fn begin(
     platform: &Platform,
@@ -80,14 +85,21 @@ pub(crate) async fn begin(
     let command = UserCommand::SignIn { session_id: id, provider: provider.clone() };
     let context = commands::Context { key: None, ..caller.context_as(user) };
     let receipt = platform.commands.user(user, command, &context).await?;
+    let seal = async |field: &str, text: Option<&str>| match text {
+        Some(text) => {
+            let vault = platform.commands.vault();
+            vault.seal_note(KeyOwner::User(user), &note(id, field), text, caller.at()).await.map(Some)
+        }
+        None => Ok(None),
+    };
     let new = NewSession {
         id,
         token_hash: token.hash.clone(),
         csrf_token: csrf_token.clone(),
         user_id: user,
         provider,
-        source_ip: context.source_ip,
-        user_agent: context.user_agent,
+        source_ip: seal("source_ip", context.source_ip.as_deref()).await?,
+        user_agent: seal("user_agent", context.user_agent.as_deref()).await?,
     };
     let expires_at = platform.sessions.begin(&new, caller.at()).await?;
     platform.caught_up(&receipt).await;

@@ -7,10 +7,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use commands::{CommandError, Context, Receipt};
 use domain::ids::{SessionId, UserId};
+use domain::sealed::KeyOwner;
 use domain::user::UserCommand;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::auth::login::note;
 use crate::body::{Params, Query};
 use crate::error::ApiError;
 use crate::gate::{Caller, Principal};
@@ -28,19 +30,27 @@ pub(crate) async fn list(
     };
     let sessions = platform.sessions.of_user(caller.user()?, caller.at()).await?;
     let (sessions, next) = page.cut(sessions, |session| session.id.0)?;
-    let view = sessions.into_iter().map(|session| {
-        json!({
+    let mut views = Vec::with_capacity(sessions.len());
+    for session in sessions {
+        let open = async |field: &str, sealed: &Option<String>| match sealed {
+            Some(sealed) => {
+                let vault = platform.commands.vault();
+                vault.open_note(KeyOwner::User(session.user_id), &note(session.id, field), sealed).await
+            }
+            None => Ok(None),
+        };
+        views.push(json!({
             "id": session.id,
             "provider": session.provider,
             "current": Some(session.id) == current,
-            "sourceIp": session.source_ip,
-            "userAgent": session.user_agent,
+            "sourceIp": open("source_ip", &session.source_ip).await?,
+            "userAgent": open("user_agent", &session.user_agent).await?,
             "createdAt": session.created_at,
             "lastSeenAt": session.last_seen_at,
             "expiresAt": session.expires_at,
-        })
-    });
-    Ok(items(view.collect(), next))
+        }));
+    }
+    Ok(items(views, next))
 }
 
 pub(crate) async fn delete(

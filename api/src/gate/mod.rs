@@ -30,7 +30,7 @@ use crate::reply::X_PROJECTION_LAG;
 use denied::Seen;
 pub(crate) use identify::cookie_name;
 pub use once::UnderWay;
-pub(crate) use scope::{Scoped, TeamPart};
+pub(crate) use scope::{EventAt, Scoped, TeamPart};
 
 /// What a route needs from who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +46,15 @@ pub enum Needs {
     /// A right in the team named by `{team}`, or only in that project of it which `?projectId=` names.
     TeamPart(Resource, Action),
     /// A right in the project, or else the team, of the event named by `{event}`.
-    Event(Resource, Action),
+    Cause(Resource, Action),
     /// A right in the project named by `{project}`.
     Project(Resource, Action),
     /// A right in the project of the environment named by `{environment}`.
     Environment(Resource, Action),
     /// A right in the project of the build named by `{build}`.
     Build(Resource, Action),
+    /// A right in the team of the event named by `{position}`.
+    Event(Resource, Action),
     /// A right in the project of the deployment named by `{deployment}`.
     Deployment(Resource, Action),
 }
@@ -65,6 +67,7 @@ impl Needs {
             Self::Team(resource, action)
             | Self::TeamOrSelf(resource, action)
             | Self::TeamPart(resource, action)
+            | Self::Cause(resource, action)
             | Self::Event(resource, action)
             | Self::Project(resource, action)
             | Self::Environment(resource, action)

@@ -39,6 +39,10 @@ pub(crate) struct TeamPart {
     pub(crate) project: Option<ProjectId>,
 }
 
+/// The position of an event of a team.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventAt(pub(crate) i64);
+
 impl<T> Scoped<T> {
     /// The circumstances of a command about it.
     pub(crate) fn context(&self) -> Context {
@@ -157,7 +161,7 @@ pub(super) async fn admit(
             let place = living.map(|living| living.id);
             parts.extensions.insert(ask.scoped(("team", team.id.0), team.id, place, TeamPart { project })?);
         }
-        Needs::Event(..) => {
+        Needs::Cause(..) => {
             let it = projections::audit_trail::find(&platform.pool, params.id("event")?).await?;
             let it: AuditRow = it.ok_or_else(ApiError::not_found)?;
             let team = it.team_id.ok_or_else(ApiError::not_found)?;
@@ -188,6 +192,16 @@ pub(super) async fn admit(
             let it = it.ok_or_else(ApiError::not_found)?;
             find_project(platform, it.project_id).await?;
             parts.extensions.insert(ask.scoped(("build", it.id.0), it.team_id, Some(it.project_id), it)?);
+        }
+        Needs::Event(..) => {
+            let position = params.id("position")?;
+            // Who only belongs to the team learns nothing of events: they are as unknown as another team's.
+            let team = projections::log::team_at(&platform.pool, position).await?;
+            let team = team.ok_or_else(ApiError::not_found)?;
+            let it = ask
+                .scoped(("team", team.0), team, None, EventAt(position))
+                .map_err(|_| ApiError::not_found())?;
+            parts.extensions.insert(it);
         }
         Needs::Deployment(..) => {
             let id = params.id("deployment")?;

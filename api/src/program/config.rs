@@ -45,13 +45,26 @@ pub(crate) struct Settings {
     #[arg(long, env = "MASTRA_ADMIN_NPM_REGISTRY")]
     npm_registry: Option<String>,
 
-    /// Also write each mail as a file into this directory [default: mails are only logged]
+    /// Write each mail as a file into this directory [default: mails are logged]
     #[arg(long, env = "MASTRA_ADMIN_MAIL_OUTBOX")]
     mail_outbox: Option<PathBuf>,
 
     /// Seconds from the start of a deployed server until it must be ready [default: 60]
     #[arg(long, env = "MASTRA_ADMIN_START_DEADLINE")]
     start_deadline: Option<u64>,
+
+    /// Witnesses of the ledger, separated by commas: `file:PATH` (relative to the data directory),
+    /// `webhook:URL`, `put:URL` [default: file:ledger.anchor.ndjson]
+    #[arg(long, env = "MASTRA_ADMIN_LEDGER_ANCHORS", value_delimiter = ',')]
+    ledger_anchors: Option<Vec<String>>,
+
+    /// Seconds that an event waits for its signed checkpoint at most [default: 5]
+    #[arg(long, env = "MASTRA_ADMIN_LEDGER_SECONDS")]
+    ledger_seconds: Option<u64>,
+
+    /// An anchor is told of the newest checkpoint every so many seconds at most [default: 60]
+    #[arg(long, env = "MASTRA_ADMIN_LEDGER_ANCHOR_SECONDS")]
+    ledger_anchor_seconds: Option<u64>,
 
     /// `text` or `json` [default: text]
     #[arg(long, env = "MASTRA_ADMIN_LOG_FORMAT")]
@@ -86,6 +99,9 @@ pub(crate) struct Config {
     pub(crate) npm_registry: Option<String>,
     pub(crate) mail_outbox: Option<PathBuf>,
     pub(crate) start_deadline: std::time::Duration,
+    pub(crate) ledger_anchors: Vec<String>,
+    pub(crate) ledger_batch: std::time::Duration,
+    pub(crate) ledger_anchor: std::time::Duration,
     pub(crate) log_format: LogFormat,
     pub(crate) log: String,
     /// Secrets come from the environment alone.
@@ -101,6 +117,8 @@ pub(crate) struct Secrets {
     pub(crate) master_key: Option<Secret>,
     /// `MASTRA_ADMIN_OWNER_EMAIL` and `MASTRA_ADMIN_OWNER_PASSWORD`: the first user of an empty system.
     pub(crate) owner: Option<(String, Secret)>,
+    /// `MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN`: sent as bearer to anchors that are reached by HTTP.
+    pub(crate) anchor_token: Option<Secret>,
 }
 
 impl Config {
@@ -127,9 +145,13 @@ impl Config {
             allow_local_repos: given.allow_local_repos.or(file.allow_local_repos).unwrap_or_default(),
             npm_registry: given.npm_registry.or(file.npm_registry),
             mail_outbox: given.mail_outbox.or(file.mail_outbox),
-            start_deadline: std::time::Duration::from_secs(
-                given.start_deadline.or(file.start_deadline).unwrap_or(60),
-            ),
+            start_deadline: seconds(given.start_deadline, file.start_deadline, 60),
+            ledger_anchors: given
+                .ledger_anchors
+                .or(file.ledger_anchors)
+                .unwrap_or_else(|| vec!["file:ledger.anchor.ndjson".to_owned()]),
+            ledger_batch: seconds(given.ledger_seconds, file.ledger_seconds, 5),
+            ledger_anchor: seconds(given.ledger_anchor_seconds, file.ledger_anchor_seconds, 60),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             log: given.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             secrets: Secrets::from_environment()?,
@@ -150,8 +172,13 @@ impl Secrets {
             database_url: secret("DATABASE_URL"),
             master_key: secret("MASTRA_ADMIN_MASTER_KEY"),
             owner,
+            anchor_token: secret("MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN"),
         })
     }
+}
+
+fn seconds(given: Option<u64>, file: Option<u64>, default: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(given.or(file).unwrap_or(default))
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Settings> {

@@ -19,6 +19,8 @@ use domain::ports::runner::Runner;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use processes::{Workers, World};
 use projections::feed::Feed;
+use projections::ledger::{KeyRing, Ledger, LedgerOptions};
+use projections::shred::ShredList;
 use providers::artifacts::folder::FolderArtifacts;
 use providers::email::console::ConsoleEmail;
 use providers::encryption::aes_256_gcm::Aes256Gcm;
@@ -70,6 +72,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let commands = Commands::new(pool.clone(), appender, Arc::new(vault));
     let logs = PostgresLogs::start(pool.clone());
     let git = Arc::new(git(&config)?);
+    let ledger = ledger(&config, &pool)?;
     let runner = Arc::new(runner(&config, git.clone()).await?);
     // What an earlier life has left running is ended before anything new begins.
     runner.sweep(&[]).await?;
@@ -86,15 +89,13 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         git: git.clone(),
         router: router.clone(),
         sessions: Sessions::new(pool.clone()),
+        shred_list: ShredList::new(&config.data_dir),
+        ledger_keys: KeyRing::new(&config.data_dir),
         throttle: Default::default(),
         under_way: Default::default(),
         metrics,
         now: Utc::now,
-        settings: Settings {
-            public_url: public_url.clone(),
-            environment: config.environment.clone(),
-            local_roots: config.allow_local_repos.clone(),
-        },
+        settings: settings(&config, &public_url),
     });
     let world = World {
         pool,
@@ -105,6 +106,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         logs: logs.clone(),
         traffic: router,
         email: Arc::new(ConsoleEmail::new(config.mail_outbox.clone())),
+        shred_list: ShredList::new(&config.data_dir),
         now: Utc::now,
         public_url: public_url.clone(),
         start_deadline: config.start_deadline,
@@ -114,6 +116,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let keeper = tokio::spawn(processes::keep_running(world, boot, stop.clone()));
 
+    erase_again(&platform).await?;
     first_user(&platform, &config, &public_url).await?;
     announce(address);
     let ended = listen(listener, platform.clone(), database.crashed(), stop.clone()).await;
@@ -123,10 +126,16 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
     let _ = keeper.await;
     stop_servers(&platform, &*runner).await;
+    close(&feed, &logs, &ledger, database).await;
+    ended
+}
+
+/// Ends what writes to the database, the ledger last: its last checkpoint covers all that was appended.
+async fn close(feed: &Feed, logs: &PostgresLogs, ledger: &Ledger, database: Database) {
     let _ = tokio::time::timeout(SHUTDOWN, feed.stop()).await;
     let _ = tokio::time::timeout(SHUTDOWN, logs.drain()).await;
+    let _ = tokio::time::timeout(SHUTDOWN, ledger.stop()).await;
     database.close().await;
-    ended
 }
 
 /// Forgets what is over, now and every hour.
@@ -209,6 +218,20 @@ async fn vault(config: &Config, pool: &PgPool) -> anyhow::Result<Vault> {
     vault.await.context("the key vault does not open")
 }
 
+/// Starts the ledger with its anchors.
+fn ledger(config: &Config, pool: &PgPool) -> anyhow::Result<Ledger> {
+    let token = config.secrets.anchor_token.as_ref();
+    let anchors = config.ledger_anchors.iter().filter(|word| !word.is_empty());
+    let anchors = anchors.map(|word| providers::anchor::open(word, &config.data_dir, token));
+    let anchors = anchors.collect::<Result<_, _>>().context("MASTRA_ADMIN_LEDGER_ANCHORS")?;
+    let options = LedgerOptions {
+        batch: config.ledger_batch,
+        anchor: config.ledger_anchor,
+        ..LedgerOptions::default()
+    };
+    Ok(Ledger::start(pool.clone(), KeyRing::new(&config.data_dir), anchors, options, Utc::now))
+}
+
 fn git(config: &Config) -> anyhow::Result<GitCommand> {
     let git = program("git").context("git is missing: apt-get install git")?;
     Ok(GitCommand::new(GitConfig {
@@ -237,6 +260,20 @@ async fn runner(config: &Config, git: Arc<dyn Git>) -> anyhow::Result<LocalRunne
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| Path::new(&folder).join(name)).find(|file| file.is_file())
+}
+
+/// A database that was restored does not bring back who was erased since its backup.
+async fn erase_again(platform: &Platform) -> anyhow::Result<()> {
+    let erased = platform.erase_again().await;
+    erased.map_err(|error| anyhow!("who was erased is not erased again: {error:?}"))
+}
+
+fn settings(config: &Config, public_url: &str) -> Settings {
+    Settings {
+        public_url: public_url.to_owned(),
+        environment: config.environment.clone(),
+        local_roots: config.allow_local_repos.clone(),
+    }
 }
 
 /// Makes the first user when the operator names one, or offers to make one.

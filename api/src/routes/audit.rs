@@ -4,7 +4,7 @@ use domain::policy::Action::Read;
 use domain::policy::Resource::Audit;
 
 use super::{Route, get};
-use crate::gate::Needs::{Event, SignedIn, TeamPart};
+use crate::gate::Needs::{Cause, SignedIn, TeamPart};
 use crate::{audit, events};
 
 const PAGE: &[&str] = &[
@@ -36,7 +36,7 @@ pub(super) fn audit_routes() -> Vec<Route> {
         .answers("application/x-ndjson"),
         get(
             "/api/v1/causation/{event}",
-            Event(Audit, Read),
+            Cause(Audit, Read),
             "What led to an event, and what it led to",
             audit::causation::handler,
         ),

@@ -5,9 +5,12 @@ use domain::policy::Resource as On;
 
 use super::audit::audit_routes;
 use super::{PAGE, Route, delete, get, patch, post, put};
-use crate::gate::Needs::{Build, Deployment, Environment, Project, Public, SignedIn, Team, TeamOrSelf};
+use crate::gate::Needs::{
+    Build, Deployment, Environment, Event, Project, Public, SignedIn, Team, TeamOrSelf,
+};
 use crate::{
-    auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system, teams,
+    audit, auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system,
+    teams,
 };
 
 /// Every route.
@@ -24,6 +27,20 @@ fn system_routes() -> Vec<Route> {
         get("/api/ready", Public, "Whether query tables and work keep up", system::ready),
         get("/metrics", Public, "Metrics for Prometheus", system::metrics).answers("text/plain"),
         get("/openapi.json", Public, "This document", system::openapi::handler),
+        get(
+            "/api/v1/audit/checkpoint",
+            SignedIn,
+            "The newest signed checkpoint of the log",
+            audit::ledger::checkpoint,
+        )
+        .query(&["from"]),
+        get("/api/v1/audit/key", SignedIn, "The public keys that sign the log", audit::ledger::key),
+        get(
+            "/api/v1/audit/proof/{position}",
+            Event(On::Audit, Read),
+            "Proof that an event stands in the log",
+            audit::ledger::proof,
+        ),
     ]
 }
 
@@ -57,6 +74,8 @@ fn people_routes() -> Vec<Route> {
         get("/api/v1/me", SignedIn, "Who asks", me::show::handler),
         patch("/api/v1/me", SignedIn, "Changes name, picture, and where one looks", me::update::handler)
             .body::<me::update::ChangeMe>(),
+        delete("/api/v1/me", SignedIn, "Erases who asks, for good", me::erase::handler)
+            .body::<me::erase::EraseMe>(),
         get("/api/v1/me/tokens", SignedIn, "Personal API tokens", me::tokens::list).query(PAGE),
         post("/api/v1/me/tokens", SignedIn, "Makes a personal API token", me::tokens::create)
             .body::<me::tokens::CreateToken>()

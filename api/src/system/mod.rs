@@ -81,5 +81,21 @@ pub(crate) async fn metrics(State(platform): State<Arc<Platform>>) -> Response {
                 .set(count.rows as f64);
         }
     }
+    measure_ledger(&platform).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], platform.metrics.render()).into_response()
+}
+
+/// How much of the log no checkpoint covers yet, and how old what the anchors know is.
+async fn measure_ledger(platform: &Platform) {
+    let Ok(mut db) = platform.pool.acquire().await else { return };
+    let Ok(status) = projections::ledger::status(&mut db).await else { return };
+    let seconds = |at: chrono::DateTime<chrono::Utc>| ((platform.now)() - at).as_seconds_f64().max(0.0);
+    metrics::gauge!("mastra_admin_ledger_lag_events").set((status.head - status.size) as f64);
+    if let Some(at) = status.at {
+        metrics::gauge!("mastra_admin_ledger_checkpoint_age_seconds").set(seconds(at));
+    }
+    for anchor in status.anchors {
+        metrics::gauge!("mastra_admin_ledger_anchor_age_seconds", "anchor" => anchor.name)
+            .set(seconds(anchor.at));
+    }
 }

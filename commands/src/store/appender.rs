@@ -69,13 +69,27 @@ impl Appender {
 /// Wakes readers in other processes. Not in the append itself, where it would cost two thirds of the throughput; and
 /// a batch that comes while the one before is being told of is told with the next.
 async fn notify(pool: PgPool, mut head: watch::Receiver<i64>) {
+    let mut lane: Lane = None;
     while head.changed().await.is_ok() {
         let position = head.borrow_and_update().to_string();
-        let told = sqlx::query("SELECT pg_notify('log_appended', $1)").bind(position).execute(&pool).await;
-        if let Err(error) = told {
+        if let Err(error) = tell(&pool, &mut lane, &position).await {
+            lane = None;
             tracing::warn!(%error, "other processes were not woken; they look by themselves every second");
         }
     }
+}
+
+async fn tell(pool: &PgPool, lane: &mut Lane, position: &str) -> sqlx::Result<()> {
+    let db = connection(pool, lane).await?;
+    sqlx::query("SELECT pg_notify('log_appended', $1)").bind(position).execute(db).await.map(drop)
+}
+
+/// The lane's connection. Not one that goes back to the pool, which would ask it each time whether it lives.
+async fn connection<'a>(pool: &PgPool, lane: &'a mut Lane) -> sqlx::Result<&'a mut PgConnection> {
+    Ok(match lane {
+        Some(db) => db,
+        None => lane.insert(pool.acquire().await?.detach()),
+    })
 }
 
 async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Waiting>) {
@@ -210,10 +224,7 @@ async fn send_once(
     appends: &[&Append],
     is_repeat: bool,
 ) -> Result<Vec<Verdict>, StoreError> {
-    let db = match lane {
-        Some(db) => db,
-        None => lane.insert(pool.acquire().await?.detach()),
-    };
+    let db = connection(pool, lane).await?;
     let rows = append::bind(appends).fetch_all(&mut *db).await?;
     let mut verdicts = append::read(appends, &rows)?;
     if is_repeat {

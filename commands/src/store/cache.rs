@@ -56,9 +56,9 @@ impl Cache {
 
     /// The lock of an aggregate: commands to it go one after the other in this process instead of getting into each
     /// other's way.
-    pub(super) fn turn<A: Stored>(&self, id: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn turn(&self, aggregate_type: &'static str, id: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = lock(&self.locks);
-        let key = (A::TYPE, id.to_owned());
+        let key = (aggregate_type, id.to_owned());
         if let Some(held) = locks.get(&key).and_then(Weak::upgrade) {
             return held;
         }

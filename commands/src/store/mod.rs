@@ -98,8 +98,8 @@ impl Store {
     }
 
     /// Waits for the turn of a command to an aggregate: those of this process go one after the other.
-    pub(crate) async fn turn<A: Stored>(&self, id: &str) -> OwnedMutexGuard<()> {
-        self.cache.turn::<A>(id).lock_owned().await
+    pub(crate) async fn turn(&self, aggregate_type: &'static str, id: &str) -> OwnedMutexGuard<()> {
+        self.cache.turn(aggregate_type, id).lock_owned().await
     }
 
     /// Remembers an aggregate, and what led to it in a snapshot when that is much.

@@ -14,7 +14,10 @@ use crate::build::{Build, BuildEvent};
 use crate::claim::Claim;
 use crate::deployment::{Deployment, DeploymentEvent};
 use crate::envelope::Envelope;
-use crate::ids::{AccessId, AssignmentId, BuildId, DeploymentId, EventId, ProjectId, RoleId, TeamId, UserId};
+use crate::ids::{
+    AccessId, AssignmentId, BuildId, DeploymentId, EventId, OperationId, ProjectId, RoleId, TeamId, UserId,
+};
+use crate::operation::{Operation, OperationEvent};
 use crate::project::{Project, ProjectEvent};
 use crate::role::{Role, RoleEvent};
 use crate::role_assignment::{RoleAssignment, RoleAssignmentEvent};
@@ -54,6 +57,7 @@ pub enum Fact {
     Role(RoleId, RoleEvent),
     RoleAssignment(AssignmentId, RoleAssignmentEvent),
     Access(AccessId, AccessEvent),
+    Operation(OperationId, OperationEvent),
 }
 
 /// An event as it stands in the log.
@@ -127,6 +131,7 @@ impl StoredEvent {
             Role::TYPE => fact::<Role>(&self.aggregate_id, payload),
             RoleAssignment::TYPE => fact::<RoleAssignment>(&self.aggregate_id, payload),
             Access::TYPE => fact::<Access>(&self.aggregate_id, payload),
+            Operation::TYPE => fact::<Operation>(&self.aggregate_id, payload),
             other => Err(format!("unknown aggregate type {other:?}")),
         };
         match fact {
@@ -175,5 +180,7 @@ fn parse<E: DomainEvent + DeserializeOwned>(payload: Value) -> Result<E, String>
     serde_json::from_value(payload).map_err(|error| error.to_string())
 }
 
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod tests;

@@ -8,15 +8,15 @@ use super::*;
 
 /// One event of one version as it was first released. Never edited.
 #[derive(Deserialize)]
-struct Golden {
-    aggregate_type: String,
-    event_type: String,
+pub(super) struct Golden {
+    pub(super) aggregate_type: String,
+    pub(super) event_type: String,
     event_version: String,
-    payload: Value,
+    pub(super) payload: Value,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the released events are files")]
-fn goldens() -> Vec<Golden> {
+pub(super) fn goldens() -> Vec<Golden> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
     std::fs::read_dir(folder)
         .unwrap()
@@ -54,6 +54,7 @@ fn written(fact: Fact) -> (String, String, Value) {
         Fact::Role(_, event) => parts(event),
         Fact::RoleAssignment(_, event) => parts(event),
         Fact::Access(_, event) => parts(event),
+        Fact::Operation(_, event) => parts(event),
     }
 }
 
@@ -88,6 +89,7 @@ fn every_event_has_a_golden_json() {
     declared.extend(types_of::<Role>());
     declared.extend(types_of::<RoleAssignment>());
     declared.extend(types_of::<Access>());
+    declared.extend(types_of::<Operation>());
     assert!(declared.len() > 50, "serde's refusal names all of them: {declared:?}");
     assert_eq!(known, declared);
 }

@@ -1,5 +1,6 @@
 //! What the platform needs from the outside world: one trait a file, implemented in `providers`.
 
+pub mod anchor;
 pub mod artifacts;
 pub mod email;
 pub mod encryption;

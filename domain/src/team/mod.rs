@@ -66,6 +66,11 @@ impl Team {
         if self.deleted { None } else { self.members.get(&user_id).copied() }
     }
 
+    /// Whether nobody would own the team without this member.
+    pub fn is_last_owner(&self, user_id: UserId) -> bool {
+        !self.deleted && self.keeps_an_owner_without(user_id).is_err()
+    }
+
     fn decide(&self, command: TeamCommand) -> Result<Vec<TeamEvent>, TeamError> {
         use TeamCommand::*;
         use TeamEvent::*;

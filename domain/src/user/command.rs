@@ -75,6 +75,8 @@ pub enum UserCommand {
         /// Its id.
         token_id: TokenId,
     },
+    /// Ends the user for good; whoever sends it destroys the key afterwards.
+    EraseUser,
 }
 
 impl UserCommand {
@@ -90,6 +92,7 @@ impl UserCommand {
             Self::SignOut { .. } => "SignOut",
             Self::CreateUserToken { .. } => "CreateUserToken",
             Self::RevokeUserToken { .. } => "RevokeUserToken",
+            Self::EraseUser => "EraseUser",
         }
     }
 }

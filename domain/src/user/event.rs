@@ -91,6 +91,16 @@ pub enum UserEvent {
         /// The token.
         token_id: TokenId,
     },
+    /// The user is no more: sessions and tokens have ended, and the key of all that was personal is destroyed.
+    #[serde(rename = "user.erased")]
+    UserErased {
+        /// The sign-in provider that vouched.
+        provider: String,
+        /// The id that the user had there, which is free again.
+        subject: String,
+        /// Keyed hash of the address, which is free again.
+        email_hash: String,
+    },
 }
 
 impl DomainEvent for UserEvent {
@@ -105,6 +115,7 @@ impl DomainEvent for UserEvent {
             Self::UserSignedOut { .. } => "user.signed_out",
             Self::UserTokenCreated { .. } => "user.token_created",
             Self::UserTokenRevoked { .. } => "user.token_revoked",
+            Self::UserErased { .. } => "user.erased",
         }
         .to_owned()
     }

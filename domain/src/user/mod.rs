@@ -1,5 +1,6 @@
 //! A person who can sign in.
 //!
+//! Invariant: who was erased does nothing any more, and nobody is made of what is left.
 //! Invariant: an identity (provider and subject) and an e-mail address belong to one user at most.
 
 mod command;
@@ -32,6 +33,10 @@ pub struct User {
     active_project: Option<ProjectId>,
     sessions: BTreeSet<SessionId>,
     tokens: BTreeSet<TokenId>,
+    #[serde(default)]
+    email_hash: String,
+    #[serde(default)]
+    erased: bool,
 }
 
 impl User {
@@ -47,10 +52,11 @@ impl User {
                 Some(_) => Err(UserError::OtherIdentity),
             };
         }
-        if self.identity.is_none() {
-            return Err(UserError::Unknown);
-        }
+        let Some((provider, subject)) = self.identity.clone() else { return Err(UserError::Unknown) };
         Ok(match command {
+            EraseUser if self.erased => vec![],
+            _ if self.erased => return Err(UserError::Unknown),
+            EraseUser => vec![UserErased { provider, subject, email_hash: self.email_hash.clone() }],
             RegisterUser { .. } => unreachable!("answered above"),
             ChangeUserProfile { first_name, last_name, photo_url } => {
                 let first_name = changed(&self.first_name, first_name);
@@ -111,7 +117,8 @@ impl Aggregate for User {
     fn apply(&mut self, event: UserEvent) {
         use UserEvent::*;
         match event {
-            UserRegistered { provider, subject, first_name, last_name, .. } => {
+            UserRegistered { provider, subject, email_hash, first_name, last_name, .. } => {
+                self.email_hash = email_hash;
                 self.identity = Some((provider, subject));
                 self.first_name = Some(first_name);
                 self.last_name = Some(last_name);
@@ -136,6 +143,9 @@ impl Aggregate for User {
             UserTokenRevoked { token_id } => {
                 self.tokens.remove(&token_id);
             }
+            UserErased { .. } => {
+                *self = Self { identity: self.identity.take(), erased: true, ..Self::default() };
+            }
         }
     }
 }
@@ -148,6 +158,10 @@ impl Stored for User {
             UserEvent::UserRegistered { provider, subject, email_hash, .. } => vec![
                 Claim::take(ClaimScope::UserEmail, email_hash),
                 Claim::take(ClaimScope::UserIdentity, format!("{provider}/{subject}")),
+            ],
+            UserEvent::UserErased { provider, subject, email_hash } => vec![
+                Claim::free(ClaimScope::UserEmail, email_hash),
+                Claim::free(ClaimScope::UserIdentity, format!("{provider}/{subject}")),
             ],
             _ => vec![],
         }

@@ -160,3 +160,25 @@ fn registration_claims_address_and_identity() {
     );
     assert_eq!(User::claims(id, &UserPasswordChanged {}), vec![]);
 }
+
+#[test]
+fn who_was_erased_is_no_more_and_what_was_taken_is_free() {
+    let erased = || UserErased { provider: "local".into(), subject: "ann".into(), email_hash: "h1".into() };
+    given(vec![registered(), signed_in(1)]).when(EraseUser).then_expect_events(vec![erased()]);
+    given(vec![registered(), erased()]).when(EraseUser).then_expect_events(vec![]);
+    given(vec![]).when(EraseUser).then_expect_error(UserError::Unknown);
+    for command in [
+        ChangePassword,
+        SignIn { session_id: session(2), provider: "local".into() },
+        SignOut { session_id: session(1) },
+        RevokeUserToken { token_id: token(1) },
+    ] {
+        given(vec![registered(), signed_in(1), token_created(1), erased()])
+            .when(command)
+            .then_expect_error(UserError::Unknown);
+    }
+    let id = UserId(Uuid::from_u128(1));
+    let (taken, freed) = (User::claims(id, &registered()), User::claims(id, &erased()));
+    let names = |claims: &[Claim]| claims.iter().map(|c| (c.scope, c.key.clone())).collect::<Vec<_>>();
+    assert_eq!(names(&taken), names(&freed));
+}

@@ -17,6 +17,7 @@ use sqlx::{FromRow, PgConnection, Row};
 use self::story::Fields;
 use self::words::Words;
 use crate::feed::Consumer;
+use crate::parked::Grain;
 use crate::row::Columns;
 
 pub use query::{Filter, Place, Reach, beginning, chain, explain, find, newest, oldest, since};
@@ -147,6 +148,11 @@ impl Consumer for AuditTrail {
 
     fn table_names(&self) -> &'static [&'static str] {
         &["audit_trail", "audit_parts"]
+    }
+
+    /// What is known of a thing comes from its own stream alone.
+    fn grain(&self) -> Grain {
+        Grain::Stream
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {

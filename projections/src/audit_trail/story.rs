@@ -40,13 +40,14 @@ pub(super) struct Told {
 
 /// The part of its aggregate that an event changes without saying what it was before.
 pub(super) fn part(fact: &Fact) -> Option<(String, Change)> {
-    use Change::{Merge, Remove, Set};
+    use Change::{End, Merge, Remove, Set};
     let (name, change) = match fact {
         Fact::User(_, event) => match event {
             UserEvent::UserRegistered { .. } => ("profile".to_owned(), Set),
             UserEvent::UserProfileChanged { .. } => ("profile".to_owned(), Merge),
             UserEvent::UserActiveTeamSwitched { .. } => ("active_team".to_owned(), Set),
             UserEvent::UserActiveProjectSwitched { .. } => ("active_project".to_owned(), Set),
+            UserEvent::UserErased { .. } => ("profile".to_owned(), End),
             UserEvent::UserPasswordChanged {} => return None,
             UserEvent::UserSignedIn { session_id, .. } => (format!("session/{session_id}"), Set),
             UserEvent::UserSignedOut { session_id } => (format!("session/{session_id}"), Remove),
@@ -76,7 +77,8 @@ pub(super) fn part(fact: &Fact) -> Option<(String, Change)> {
         Fact::RoleAssignment(_, RoleAssignmentEvent::RoleUnassigned { .. }) => (String::new(), Remove),
         Fact::RoleAssignment(_, RoleAssignmentEvent::RoleAssigned { .. })
         | Fact::Role(..)
-        | Fact::Access(..) => return None,
+        | Fact::Access(..)
+        | Fact::Operation(..) => return None,
     };
     Some((name, change))
 }
@@ -192,7 +194,7 @@ pub(super) fn project(fact: &Fact, known: &Fields) -> Option<ProjectId> {
             AccessEvent::AccessSecretsExported { project_id, .. } => Some(*project_id),
             _ => None,
         },
-        Fact::User(..) | Fact::Team(..) | Fact::Role(..) => None,
+        Fact::User(..) | Fact::Team(..) | Fact::Role(..) | Fact::Operation(..) => None,
     }
 }
 

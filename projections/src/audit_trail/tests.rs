@@ -94,7 +94,8 @@ fn whatever_changes_or_ends_something_tells_what_it_was() {
     });
     for event in goldens() {
         let (before, after) = told(&event, known.clone());
-        let begins = beginnings.contains(&event.event_type.as_str());
+        let is_operation = event.aggregate_type == "operation";
+        let begins = is_operation || beginnings.contains(&event.event_type.as_str());
         // A phase or a commit is new to a build each time; its status is what was before.
         let adds = ["build.phase_entered", "build.commit_resolved", "build.cancel_requested"];
         let adds = adds.contains(&event.event_type.as_str());

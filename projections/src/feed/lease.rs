@@ -14,8 +14,15 @@ pub(super) struct Lease {
     pub(super) position: i64,
 }
 
-/// Takes the lease when nobody holds it, or its holder is not heard of any more. None when somebody does, or when
-/// the tables are those of another version.
+/// Why somebody has no lease.
+pub(super) struct Standing {
+    /// The version that the consumer's tables were built by.
+    pub(super) version: i32,
+    pub(super) is_paused: bool,
+}
+
+/// Takes the lease when nobody holds it, or its holder is not heard of any more. None when somebody does, when the
+/// consumer is paused, or when the tables are those of another version.
 pub(super) async fn take(
     pool: &PgPool,
     name: &str,
@@ -26,7 +33,7 @@ pub(super) async fn take(
     let row = sqlx::query(
         "UPDATE consumers SET lease_owner = $3, lease_until = clock_timestamp() + $4, fence = fence + 1
           WHERE name = (SELECT name FROM consumers
-                         WHERE name = $1 AND version = $2
+                         WHERE name = $1 AND version = $2 AND paused_at IS NULL
                            AND (lease_owner IS NULL OR lease_owner = $3 OR lease_until < clock_timestamp())
                            FOR UPDATE SKIP LOCKED)
          RETURNING fence, position",
@@ -40,9 +47,15 @@ pub(super) async fn take(
     row.map(|row| Ok(Lease { fence: row.try_get("fence")?, position: row.try_get("position")? })).transpose()
 }
 
-/// The version that the consumer's tables were built by; none when it has no row.
-pub(super) async fn version(pool: &PgPool, name: &str) -> sqlx::Result<Option<i32>> {
-    sqlx::query_scalar("SELECT version FROM consumers WHERE name = $1").bind(name).fetch_optional(pool).await
+/// How the consumer stands; none when it has no row.
+pub(super) async fn standing(pool: &PgPool, name: &str) -> sqlx::Result<Option<Standing>> {
+    let row =
+        sqlx::query("SELECT version, paused_at IS NOT NULL AS is_paused FROM consumers WHERE name = $1")
+            .bind(name)
+            .fetch_optional(pool)
+            .await?;
+    row.map(|row| Ok(Standing { version: row.try_get("version")?, is_paused: row.try_get("is_paused")? }))
+        .transpose()
 }
 
 /// Keeps the lease. False when it is another's now.
@@ -57,6 +70,12 @@ pub(super) async fn renew(pool: &PgPool, name: &str, fence: i64, ttl: Duration) 
     .execute(pool)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Holds the consumer's row until the transaction ends. False when the lease is another's now.
+pub(super) async fn hold(db: &mut PgConnection, name: &str, lease: Lease) -> sqlx::Result<bool> {
+    let held = sqlx::query("SELECT name FROM consumers WHERE name = $1 AND fence = $2 FOR UPDATE");
+    Ok(held.bind(name).bind(lease.fence).fetch_optional(db).await?.is_some())
 }
 
 /// Moves the checkpoint and keeps the lease. False when the lease is another's now: the caller rolls back.

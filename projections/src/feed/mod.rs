@@ -1,10 +1,11 @@
 //! The feed: every consumer reads the log in order, from its checkpoint, as soon as something is appended.
 //!
 //! Invariants: rows and checkpoint of a consumer move in one transaction. Whoever has lost the lease moves neither:
-//! the checkpoint names the fence of the lease. No event is ever left out: one that cannot be taken in stops its
-//! consumer there, in sight of the operator.
+//! the checkpoint names the fence of the lease. No event is ever lost: one that cannot be taken in is parked with all
+//! that follow it in its partition ([`crate::parked`]), in sight of the operator; everything else goes on.
 
 mod bell;
+mod control;
 mod lease;
 mod seat;
 mod setup;
@@ -27,10 +28,12 @@ use self::bell::Bell;
 use self::seat::Seat;
 use self::source::Source;
 use self::watermark::Watermark;
+use crate::parked::Grain;
 use crate::rebuild::{self, RebuildError};
 
+pub use control::{ControlError, pause, reset_to_head, resume};
 pub(crate) use setup::{create, prepare};
-pub(crate) use source::Batch;
+pub(crate) use source::{Batch, Broken};
 pub use status::{Checkpoint, Progress, Stall, checkpoints, is_settled};
 
 /// Events in one transaction of a consumer.
@@ -54,6 +57,12 @@ pub trait Consumer: Send + Sync {
     /// Whether `apply` would do anything with this event: a batch without such events costs next to nothing. Pure.
     fn wants(&self, _recorded: &Recorded) -> bool {
         true
+    }
+
+    /// What waits behind an event that it cannot take in. Whoever makes a row of several streams needs the order
+    /// in which a team's events came, also after a wait.
+    fn grain(&self) -> Grain {
+        Grain::Team
     }
 
     /// Takes one event in. Runs in the transaction that moves the checkpoint. Depends on the event and on its own

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
-use domain::fact::Recorded;
-use sqlx::PgPool;
+use domain::envelope::Actor;
+use domain::fact::{Recorded, UnreadableEvent};
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::{self, Lease};
-use super::source::{Next, Source};
-use super::{BATCH, Consumer, FeedOptions, Stall};
+use super::source::{Broken, Next, Source};
+use super::{Consumer, FeedOptions, Stall};
+use crate::parked::{self, LIVE, Lot, is_of_the_event};
 
 /// The longest wait before another try.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ pub(super) struct Seat {
     known: watch::Sender<i64>,
     /// Whether the lease is held here.
     here: AtomicBool,
+    /// Whether an operator has paused the consumer, as far as this process knows.
+    paused: AtomicBool,
     stall: Mutex<Option<Stall>>,
 }
 
@@ -39,8 +43,10 @@ enum Applied {
     To(i64),
     /// The lease is another's now.
     Lost,
-    /// The event with this number in the batch, or the database itself, refuses.
-    Failed { index: usize, error: sqlx::Error },
+    /// One of its events is refused by its own fault.
+    Refused,
+    /// It cannot go on here: at which event, if it is one, and why.
+    Failed { position: Option<i64>, why: String },
 }
 
 impl Seat {
@@ -51,8 +57,9 @@ impl Seat {
         owner: String,
         options: FeedOptions,
     ) -> Self {
-        let (known, here, stall) = (watch::Sender::new(0), AtomicBool::new(false), Mutex::new(None));
-        Self { consumer, pool, source, owner, options, known, here, stall }
+        let (known, stall) = (watch::Sender::new(0), Mutex::new(None));
+        let (here, paused) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { consumer, pool, source, owner, options, known, here, paused, stall }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -66,6 +73,10 @@ impl Seat {
 
     pub(super) fn is_here(&self) -> bool {
         self.here.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     pub(super) fn known(&self) -> watch::Receiver<i64> {
@@ -114,13 +125,21 @@ impl Seat {
             Some(lease) => {
                 tracing::debug!(consumer = name, lease.fence, lease.position, "{name} is read here");
                 self.known.send_replace(lease.position);
+                self.paused.store(false, Ordering::Release);
                 self.here.store(true, Ordering::Release);
-                self.follow(lease).await
+                if self.try_again_as_asked(lease).await? {
+                    return Ok(()); // which took the lease away, so that everybody looks at what waits
+                }
+                self.follow(lease).await?;
+                metrics::counter!("mastra_admin_leases_lost_total", "consumer" => name).increment(1);
+                Ok(())
             }
             None => {
-                match lease::version(&self.pool, name).await? {
-                    Some(stored) if stored == version => self.recovered(),
-                    stored => self.stalled(None, other_version(stored, version)),
+                let standing = lease::standing(&self.pool, name).await?;
+                self.paused.store(standing.as_ref().is_some_and(|found| found.is_paused), Ordering::Release);
+                match standing {
+                    Some(found) if found.version == version => self.recovered(),
+                    found => self.stalled(None, other_version(found.map(|found| found.version), version)),
                 }
                 tokio::time::sleep(self.options.poll).await;
                 Ok(())
@@ -128,22 +147,29 @@ impl Seat {
         }
     }
 
+    /// Tries parked events again for which an operator has asked. Answers whether there were any.
+    async fn try_again_as_asked(&self, lease: Lease) -> sqlx::Result<bool> {
+        let mut tx = self.pool.begin().await?;
+        if !lease::hold(&mut tx, self.name(), lease).await? {
+            return Ok(true);
+        }
+        let asked = parked::asked(&mut *tx, self.name()).await?;
+        for (partition, by) in &asked {
+            let by = by.parse().unwrap_or(Actor::System);
+            parked::try_again(&mut tx, self.consumer.as_ref(), partition, &by).await?;
+        }
+        tx.commit().await?;
+        Ok(!asked.is_empty())
+    }
+
+    /// Takes in batch after batch; ends when the lease is lost.
     async fn follow(&self, mut lease: Lease) -> sqlx::Result<()> {
-        let mut limit = BATCH;
-        let mut failures = 0;
+        let consumer = self.consumer.as_ref();
+        let mut lot = Lot::load(&mut *self.pool.acquire().await?, consumer, LIVE).await?;
+        let (mut carefully, mut failures) = (false, 0);
         loop {
             let batch = self.source.after(lease.position).await?;
-            let events = match batch.next(lease.position) {
-                Next::Events(events) => &events[..limit.min(events.len())],
-                Next::Broken(why) => {
-                    self.stalled(Some(lease.position + 1), why.to_owned());
-                    tokio::time::sleep(wait(failures)).await;
-                    failures += 1;
-                    if !self.renew(lease).await? {
-                        return Ok(());
-                    }
-                    continue;
-                }
+            let applied = match batch.next(lease.position) {
                 Next::Nothing => {
                     self.recovered();
                     tokio::select! {
@@ -152,64 +178,93 @@ impl Seat {
                     }
                     continue;
                 }
+                Next::Events(events) if carefully => self.apply_carefully(lease, &mut lot, events).await,
+                Next::Events(events) => self.apply(lease, &lot, events).await,
+                Next::Broken(Broken::Unreadable(event)) => self.park(lease, &mut lot, event).await,
+                Next::Broken(Broken::Missing(why)) => {
+                    Applied::Failed { position: Some(lease.position + 1), why: why.clone() }
+                }
             };
-            match self.apply(lease, events).await {
+            carefully = matches!(applied, Applied::Refused);
+            match applied {
                 Applied::To(position) => {
+                    self.known.send_replace(position);
                     lease.position = position;
-                    (limit, failures) = (BATCH, 0);
+                    failures = 0;
                     self.recovered();
                 }
                 Applied::Lost => return Ok(()),
-                // What comes before it is taken in alone.
-                Applied::Failed { index, .. } if index > 0 => limit = index,
-                Applied::Failed { error, .. } => {
-                    let event = error.as_database_error().map(|_| lease.position + 1);
-                    self.stalled(event, error.to_string());
+                Applied::Refused => {}
+                Applied::Failed { position, why } => {
+                    self.stalled(position, why);
                     tokio::time::sleep(wait(failures)).await;
                     failures += 1;
-                    limit = 1;
+                    if !self.renew(lease).await? {
+                        return Ok(());
+                    }
                 }
             }
         }
     }
 
-    async fn apply(&self, lease: Lease, events: &[Recorded]) -> Applied {
-        let mut index = 0;
-        match self.try_apply(lease, events, &mut index).await {
-            Ok(Some(position)) => {
-                self.known.send_replace(position);
-                Applied::To(position)
-            }
-            Ok(None) => Applied::Lost,
-            Err(error) => Applied::Failed { index, error },
+    /// Takes events in and moves the checkpoint, both or neither.
+    async fn apply(&self, lease: Lease, lot: &Lot, events: &[Recorded]) -> Applied {
+        let Some(last) = events.last() else { return Applied::To(lease.position) };
+        if !events.iter().any(|event| self.consumer.wants(event)) {
+            let passed = lease::pass(&self.pool, self.name(), lease, last.position, self.options.lease).await;
+            return ended(last.position, passed);
+        }
+        let done = async {
+            let Some(mut tx) = self.begin(lease, last.position).await? else { return Ok(false) };
+            lot.apply(&mut tx, self.consumer.as_ref(), events).await?;
+            tx.commit().await?;
+            Ok(true)
+        };
+        match done.await {
+            Err(error) if is_of_the_event(&error) => Applied::Refused,
+            done => ended(last.position, done),
         }
     }
 
-    /// Applies events and moves the checkpoint, both or neither. None when the lease is another's now. `index`
-    /// tells how far it came.
-    async fn try_apply(
-        &self,
-        lease: Lease,
-        events: &[Recorded],
-        index: &mut usize,
-    ) -> sqlx::Result<Option<i64>> {
-        let Some(last) = events.last() else { return Ok(Some(lease.position)) };
-        if !events.iter().any(|event| self.consumer.wants(event)) {
-            let ours = lease::pass(&self.pool, self.name(), lease, last.position, self.options.lease).await?;
-            return Ok(ours.then_some(last.position));
+    /// As `apply`; events that are refused by their own fault are parked.
+    async fn apply_carefully(&self, lease: Lease, lot: &mut Lot, events: &[Recorded]) -> Applied {
+        let Some(last) = events.last() else { return Applied::To(lease.position) };
+        let mut changed = lot.clone();
+        let done = async {
+            let Some(mut tx) = self.begin(lease, last.position).await? else { return Ok(false) };
+            let applied = changed.apply_carefully(&mut tx, self.consumer.as_ref(), events).await;
+            applied.map_err(|(_, error)| error)?;
+            tx.commit().await?;
+            Ok(true)
+        };
+        let done = ended(last.position, done.await);
+        if matches!(done, Applied::To(_)) {
+            *lot = changed;
         }
+        done
+    }
+
+    /// Parks an event that this version of the software cannot read.
+    async fn park(&self, lease: Lease, lot: &mut Lot, event: &UnreadableEvent) -> Applied {
+        let mut changed = lot.clone();
+        let done = async {
+            let Some(mut tx) = self.begin(lease, event.position).await? else { return Ok(false) };
+            changed.park_unreadable(&mut tx, self.consumer.as_ref(), event).await?;
+            tx.commit().await?;
+            Ok(true)
+        };
+        let done = ended(event.position, done.await);
+        if matches!(done, Applied::To(_)) {
+            *lot = changed;
+        }
+        done
+    }
+
+    /// A transaction that moves the checkpoint; none when the lease is another's now.
+    async fn begin(&self, lease: Lease, to: i64) -> sqlx::Result<Option<Transaction<'static, Postgres>>> {
         let mut tx = self.pool.begin_with(BEGIN).await?;
-        let ours = lease::advance(&mut tx, self.name(), lease, last.position, self.options.lease).await?;
-        if !ours {
-            return Ok(None);
-        }
-        for (number, event) in events.iter().enumerate().filter(|(_, event)| self.consumer.wants(event)) {
-            *index = number;
-            self.consumer.apply(&mut tx, event).await?;
-        }
-        *index = 0; // a commit that fails is nobody's fault
-        tx.commit().await?;
-        Ok(Some(last.position))
+        let ours = lease::advance(&mut tx, self.name(), lease, to, self.options.lease).await?;
+        Ok(ours.then_some(tx))
     }
 
     /// Keeps the lease while there is nothing to read; ends when it is lost.
@@ -242,6 +297,15 @@ impl Seat {
         if self.stall.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             tracing::info!(consumer = self.name(), "{} goes on", self.name());
         }
+    }
+}
+
+/// How a transaction ended that was to move the checkpoint to `position`, and moved it if the lease was ours.
+fn ended(position: i64, done: sqlx::Result<bool>) -> Applied {
+    match done {
+        Ok(true) => Applied::To(position),
+        Ok(false) => Applied::Lost,
+        Err(error) => Applied::Failed { position: None, why: error.to_string() },
     }
 }
 

@@ -3,7 +3,8 @@
 use sqlx::PgPool;
 
 use super::Consumer;
-use crate::rebuild::{RebuildError, rebuild};
+use crate::parked::LIVE;
+use crate::rebuild::{RebuildError, rebuild, rollback};
 
 /// Processes that start at the same time set up one after the other.
 const LOCK: i64 = 0x6d61_7374_7261_0001;
@@ -30,27 +31,45 @@ pub(crate) async fn prepare(pool: &PgPool, consumer: &dyn Consumer) -> Result<()
             .await?;
         return Ok(());
     }
-    tracing::info!(
-        consumer = name,
-        "{name} was built by version {stored} and is built anew by version {version}"
-    );
-    rebuild(pool, consumer).await.map(drop)
+    match rollback(pool, consumer, None).await {
+        Err(RebuildError::NoGeneration { .. } | RebuildError::OtherVersion { .. }) => {
+            tracing::info!(
+                consumer = name,
+                "{name} was built by version {stored} and is built anew by version {version}"
+            );
+            rebuild(pool, consumer).await.map(drop)
+        }
+        taken_up => taken_up.map(|kept| {
+            let generation = kept.number;
+            tracing::info!(
+                consumer = name,
+                "{name} was built by version {stored}; generation {generation} of version {version} is taken up again"
+            );
+        }),
+    }
 }
 
 /// Makes row and tables when there is no row. Answers whether it did.
 pub(crate) async fn create(pool: &PgPool, consumer: &dyn Consumer) -> sqlx::Result<bool> {
     let mut tx = pool.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await?;
-    let made =
-        sqlx::query("INSERT INTO consumers (name, version) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(consumer.name())
-            .bind(consumer.version())
-            .execute(&mut *tx)
-            .await?;
+    let made = sqlx::query(
+        "INSERT INTO consumers (name, version, table_names) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(consumer.name())
+    .bind(consumer.version())
+    .bind(consumer.table_names())
+    .execute(&mut *tx)
+    .await?;
     if made.rows_affected() == 0 {
         return Ok(false);
     }
     sqlx::raw_sql("CREATE SCHEMA IF NOT EXISTS read; SET LOCAL search_path = read, public")
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("DELETE FROM parked WHERE consumer = $1 AND schema_name = $2")
+        .bind(consumer.name())
+        .bind(LIVE)
         .execute(&mut *tx)
         .await?;
     for table in consumer.table_names() {

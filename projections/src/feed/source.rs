@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use domain::fact::Recorded;
+use domain::fact::{Recorded, UnreadableEvent};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
@@ -16,20 +16,28 @@ pub(crate) struct Batch {
     /// What comes before them.
     after: i64,
     events: Vec<Recorded>,
-    /// Why the event that follows cannot be read.
-    broken: Option<String>,
+    /// Why the event that follows cannot be had.
+    broken: Option<Broken>,
     /// Whether there was nothing more to read.
     is_tail: bool,
     /// How often the bell had been rung when it was read.
     pub(super) rings: u64,
 }
 
+/// Why the event that follows cannot be had.
+pub(crate) enum Broken {
+    /// This version of the software does not know it.
+    Unreadable(UnreadableEvent),
+    /// It is not there, and reading on would lose it.
+    Missing(String),
+}
+
 /// What a batch has for a consumer.
 pub(super) enum Next<'a> {
     /// Events, at least one.
     Events(&'a [Recorded]),
-    /// The event that follows cannot be read.
-    Broken(&'a str),
+    /// The event that follows cannot be had.
+    Broken(&'a Broken),
     /// Nothing more.
     Nothing,
 }
@@ -55,13 +63,14 @@ impl Batch {
         for row in rows {
             let (expected, found) = (batch.end() + 1, row.position);
             if found != expected {
-                batch.broken = Some(format!("the log has no event at position {expected}: {found} follows"));
+                let why = format!("the log has no event at position {expected}: {found} follows");
+                batch.broken = Some(Broken::Missing(why));
                 break;
             }
             match row.read() {
                 Ok(recorded) => batch.events.push(recorded),
                 Err(error) => {
-                    batch.broken = Some(error.to_string());
+                    batch.broken = Some(Broken::Unreadable(error));
                     break;
                 }
             }
@@ -74,7 +83,7 @@ impl Batch {
         let events = self.after(position);
         match &self.broken {
             _ if !events.is_empty() => Next::Events(events),
-            Some(why) => Next::Broken(why),
+            Some(broken) => Next::Broken(broken),
             None => Next::Nothing,
         }
     }
@@ -85,8 +94,8 @@ impl Batch {
     }
 
     /// Why what follows its events cannot be read.
-    pub(crate) fn broken(&self) -> Option<&str> {
-        self.broken.as_deref()
+    pub(crate) fn broken(&self) -> Option<&Broken> {
+        self.broken.as_ref()
     }
 
     fn end(&self) -> i64 {

@@ -1,5 +1,6 @@
 //! How the consumers stand, for operators, readiness and metrics.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, PgPool, Row};
 
 use super::seat::Seat;
-use crate::log;
+use crate::{log, parked};
 
 /// The row of a consumer.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +26,14 @@ pub struct Checkpoint {
     pub lease_until: Option<DateTime<Utc>>,
     /// How often the lease was taken.
     pub fence: i64,
+    /// Number of the live tables.
+    pub generation: i64,
+    /// Since when an operator has it paused.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// Who.
+    pub paused_by: Option<String>,
+    /// When the first event that it has not taken in was written.
+    pub behind_since: Option<DateTime<Utc>>,
 }
 
 /// Where a consumer is.
@@ -42,6 +51,12 @@ pub struct Progress {
     pub head: i64,
     /// How many events it is behind.
     pub lag: i64,
+    /// When the first of these was written.
+    pub behind_since: Option<DateTime<Utc>>,
+    /// Whether an operator has paused it.
+    pub is_paused: bool,
+    /// How many events are parked.
+    pub parked: i64,
     /// Why it does not go on, if it does not. Known where it is read only.
     pub stalled: Option<Stall>,
 }
@@ -60,7 +75,9 @@ pub struct Stall {
 /// The rows of all consumers, by name.
 pub async fn checkpoints(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Checkpoint>> {
     sqlx::query(
-        "SELECT name, version, position, lease_owner, lease_until, fence FROM consumers ORDER BY name",
+        "SELECT c.name, c.version, c.position, c.lease_owner, c.lease_until, c.fence, c.generation, c.paused_at,
+                c.paused_by, e.recorded_at
+           FROM consumers c LEFT JOIN events e ON e.position = c.position + 1 ORDER BY c.name",
     )
     .try_map(|row: PgRow| {
         Ok(Checkpoint {
@@ -70,6 +87,10 @@ pub async fn checkpoints(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Checkpoint
             lease_owner: row.try_get("lease_owner")?,
             lease_until: row.try_get("lease_until")?,
             fence: row.try_get("fence")?,
+            generation: row.try_get("generation")?,
+            paused_at: row.try_get("paused_at")?,
+            paused_by: row.try_get("paused_by")?,
+            behind_since: row.try_get("recorded_at")?,
         })
     })
     .fetch_all(db)
@@ -91,6 +112,7 @@ pub async fn is_settled(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
 pub(super) async fn of_seats(pool: &PgPool, seats: &[Arc<Seat>]) -> sqlx::Result<Vec<Progress>> {
     let checkpoints = checkpoints(pool).await?;
     let head = log::head(pool).await?;
+    let parked: BTreeMap<String, i64> = parked::count(pool).await?.into_iter().collect();
     Ok(seats
         .iter()
         .map(|seat| {
@@ -103,6 +125,9 @@ pub(super) async fn of_seats(pool: &PgPool, seats: &[Arc<Seat>]) -> sqlx::Result
                 position,
                 head,
                 lag: (head - position).max(0),
+                behind_since: found.and_then(|found| found.behind_since),
+                is_paused: found.is_some_and(|found| found.paused_at.is_some()),
+                parked: parked.get(seat.name()).copied().unwrap_or_default(),
                 stalled: seat.stall(),
             }
         })

@@ -27,14 +27,25 @@ impl Watermark {
     }
 
     pub(super) async fn wait_for(&self, position: i64, timeout: Duration) -> bool {
+        let started = Instant::now();
+        let outcome = self.wait(position, timeout).await;
+        let label = if outcome { "caught_up" } else { "timed_out" };
+        metrics::histogram!("mastra_admin_wait_seconds", "outcome" => label).record(started.elapsed());
+        outcome
+    }
+
+    async fn wait(&self, position: i64, timeout: Duration) -> bool {
+        // Nobody waits for what an operator has paused; but it has not caught up.
+        let behind = |seat: &Arc<Seat>| seat.is_paused() && *seat.known().borrow() < position;
+        let is_paused = self.read_models.iter().any(behind);
         let reached = async {
-            for seat in &self.read_models {
+            for seat in self.read_models.iter().filter(|seat| !seat.is_paused()) {
                 seat.known().wait_for(|known| *known >= position).await.expect("the seat is ours");
             }
         };
         tokio::select! {
             biased;
-            () = reached => true,
+            () = reached => !is_paused,
             () = self.look_elsewhere() => false,
             () = tokio::time::sleep(timeout) => false,
         }

@@ -20,7 +20,7 @@ pub struct ConsoleEmail {
 }
 
 impl ConsoleEmail {
-    /// With an outbox, each mail is also a file of that directory, named after its id; the directory is made
+    /// With an outbox, each mail is a file of that directory instead, named after its id; the directory is made
     /// when it is missing.
     pub fn new(outbox: Option<PathBuf>) -> Self {
         Self { outbox }
@@ -30,15 +30,17 @@ impl ConsoleEmail {
 #[async_trait]
 impl Email for ConsoleEmail {
     async fn send(&self, mail: &Mail) -> Result<(), EmailError> {
-        let text = render(mail)?;
+        let (text, id) = (render(mail)?, &mail.message_id);
         if let Some(outbox) = self.outbox.clone() {
             let (name, text) = (file_name(mail)?, text.clone());
             tokio::task::spawn_blocking(move || keep(&outbox, &name, &text))
                 .await
                 .map_err(|error| EmailError(error.to_string()))?
                 .map_err(|error| EmailError(format!("the outbox cannot be written: {error}")))?;
+            // Addresses and secrets stand there; the log is kept elsewhere and longer.
+            tracing::info!(target: "mail", "mail {id} is in the outbox");
+            return Ok(());
         }
-        let id = &mail.message_id;
         tracing::info!(target: "mail", "mail {id} to {}\n{text}", mail.to);
         Ok(())
     }

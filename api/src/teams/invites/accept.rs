@@ -36,12 +36,12 @@ pub(crate) async fn handler(
     let user = projections::users::find(&platform.pool, user_id).await?.ok_or_else(ApiError::unauthorized)?;
     let invite = projections::teams::find_invite(&platform.pool, &hex::encode(sha256(&token))).await?;
     // Whoever guesses, or has somebody else's invite, is told the same.
-    let Some(invite) = invite.filter(|invite| invite.email_hash == user.email_hash) else {
+    let Some(invite) = invite.filter(|invite| Some(&invite.email_hash) == user.email_hash.as_ref()) else {
         platform.throttle.failed(caller.ip, "invite", caller.at());
         return Err(unknown());
     };
     let context = caller.context(Some(invite.team_id));
-    let receipt = join(&platform, &invite, user_id, user.email_hash, &context).await?;
+    let receipt = join(&platform, &invite, user_id, invite.email_hash.clone(), &context).await?;
     Done::new(&platform, StatusCode::OK, receipt, async || {
         let team = projections::teams::find(&platform.pool, invite.team_id).await?;
         Ok(view(&team.ok_or_else(ApiError::not_found)?))

@@ -97,7 +97,7 @@ async fn a_durable_cluster_is_safe_private_and_unprivileged() {
         ("lc_collate", "C"),
         ("timezone", "UTC"),
         ("shared_buffers", "64MB"),
-        ("max_connections", "100"),
+        ("max_connections", "200"),
     ] {
         assert_eq!(setting(&embedded, name).await, value, "{name}");
     }

@@ -1,14 +1,15 @@
 //! `history` and `as-of`: one aggregate through time.
 
-use std::io::Write;
 use std::str::FromStr;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use clap::Args;
 use cqrs_es::Aggregate;
 use domain::build::Build;
 use domain::deployment::Deployment;
 use domain::envelope::Envelope;
 use domain::fact::{Stored, StoredEvent};
+use domain::operation::Operation;
 use domain::project::Project;
 use domain::role::Role;
 use domain::role_assignment::RoleAssignment;
@@ -18,7 +19,33 @@ use projections::log;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::{Failure, Outcome, Stream};
+use crate::failure::{Failure, Outcome};
+use crate::tool::Tool;
+
+#[derive(Args)]
+pub(crate) struct History {
+    #[command(flatten)]
+    stream: Stream,
+}
+
+#[derive(Args)]
+pub(crate) struct AsOf {
+    #[command(flatten)]
+    stream: Stream,
+    /// When: a time (RFC 3339) or a position of the log.
+    #[arg(long)]
+    at: Moment,
+}
+
+/// One aggregate.
+#[derive(Args)]
+struct Stream {
+    /// Its kind: user, team, project, build, deployment, role, role_assignment, operation.
+    #[arg(value_name = "TYPE")]
+    kind: String,
+    /// Its id.
+    id: String,
+}
 
 /// A moment of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +79,12 @@ impl Moment {
     }
 }
 
-pub(crate) async fn show(pool: &PgPool, stream: &Stream, as_json: bool) -> Outcome {
-    let mut out = std::io::stdout();
-    for event in read(pool, stream).await? {
-        let envelope = Envelope::from_json(&event.metadata);
-        let at = event.recorded_at.to_rfc3339_opts(SecondsFormat::Millis, true);
-        if as_json {
-            let line = json!({
+impl History {
+    pub(crate) async fn run(self, tool: &Tool) -> Outcome {
+        for event in read(tool.pool().await?, &self.stream).await? {
+            let envelope = Envelope::from_json(&event.metadata);
+            let at = event.recorded_at.to_rfc3339_opts(SecondsFormat::Millis, true);
+            let json = json!({
                 "position": event.position,
                 "sequence": event.sequence,
                 "eventId": event.event_id,
@@ -69,41 +95,44 @@ pub(crate) async fn show(pool: &PgPool, stream: &Stream, as_json: bool) -> Outco
                 "payload": event.payload,
                 "metadata": event.metadata,
             });
-            writeln!(out, "{line}")?;
-        } else {
-            let (actor, kind) = (envelope.actor, &event.event_type);
-            writeln!(out, "{:>8}  {at}  {kind:<32}  {actor}  {}", event.position, event.payload)?;
+            let (position, kind, actor) = (event.position, &event.event_type, envelope.actor);
+            tool.say(&format!("{position:>8}  {at}  {kind:<32}  {actor}  {}", event.payload), &json)?;
         }
+        Ok(())
     }
-    Ok(())
 }
 
-pub(crate) async fn as_of(pool: &PgPool, stream: &Stream, at: Moment) -> Outcome {
-    let mut events = read(pool, stream).await?;
-    events.retain(|event| at.includes(event));
-    let Some(last) = events.last() else {
-        let Stream { kind, id } = stream;
-        return Err(Failure::Error(format!("{kind} {id} did not exist yet")));
-    };
-    let state = match stream.kind.as_str() {
-        User::TYPE => fold::<User>(&events),
-        Team::TYPE => fold::<Team>(&events),
-        Project::TYPE => fold::<Project>(&events),
-        Build::TYPE => fold::<Build>(&events),
-        Deployment::TYPE => fold::<Deployment>(&events),
-        Role::TYPE => fold::<Role>(&events),
-        RoleAssignment::TYPE => fold::<RoleAssignment>(&events),
-        other => Err(Failure::Error(format!("there is no kind of aggregate {other}"))),
-    }?;
-    let whole = json!({
-        "type": stream.kind,
-        "id": stream.id,
-        "version": last.sequence,
-        "position": last.position,
-        "at": last.recorded_at,
-        "state": state,
-    });
-    Ok(writeln!(std::io::stdout(), "{whole:#}")?)
+impl AsOf {
+    pub(crate) async fn run(self, tool: &Tool) -> Outcome {
+        let stream = self.stream;
+        let mut events = read(tool.pool().await?, &stream).await?;
+        events.retain(|event| self.at.includes(event));
+        let Some(last) = events.last() else {
+            let Stream { kind, id } = stream;
+            return Err(Failure::Error(format!("{kind} {id} did not exist yet")));
+        };
+        let state = match stream.kind.as_str() {
+            User::TYPE => fold::<User>(&events),
+            Team::TYPE => fold::<Team>(&events),
+            Project::TYPE => fold::<Project>(&events),
+            Build::TYPE => fold::<Build>(&events),
+            Deployment::TYPE => fold::<Deployment>(&events),
+            Role::TYPE => fold::<Role>(&events),
+            RoleAssignment::TYPE => fold::<RoleAssignment>(&events),
+            Operation::TYPE => fold::<Operation>(&events),
+            other => Err(Failure::Error(format!("there is no kind of aggregate {other}"))),
+        }?;
+        let whole = json!({
+            "type": stream.kind,
+            "id": stream.id,
+            "version": last.sequence,
+            "position": last.position,
+            "at": last.recorded_at,
+            "state": state,
+        });
+        // For reading; with `--json`, on one line as everything.
+        tool.say(&format!("{whole:#}"), &whole)
+    }
 }
 
 async fn read(pool: &PgPool, stream: &Stream) -> Result<Vec<StoredEvent>, Failure> {

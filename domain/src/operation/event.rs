@@ -1,0 +1,140 @@
+//! Events of operations. To add one: a variant, its line in `names`, its golden JSON.
+
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{EventId, UserId};
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum OperationEvent {
+    /// A read model was built anew and swapped in.
+    #[serde(rename = "ops.read_model_rebuilt")]
+    ReadModelRebuilt {
+        /// The read model.
+        name: String,
+        /// The version of its code.
+        version: i32,
+        /// The last event it had taken in.
+        position: i64,
+    },
+    /// The generation of a read model that was kept is the live one again.
+    #[serde(rename = "ops.read_model_rolled_back")]
+    ReadModelRolledBack {
+        /// The read model.
+        name: String,
+        /// Number of the generation that is live now.
+        generation: i64,
+        /// The last event it had taken in.
+        position: i64,
+    },
+    /// Generations that were kept are gone.
+    #[serde(rename = "ops.generations_collected")]
+    GenerationsCollected {
+        /// Their schemas.
+        schemas: Vec<String>,
+    },
+    /// A consumer of the log reads no more.
+    #[serde(rename = "ops.consumer_paused")]
+    ConsumerPaused {
+        /// The consumer.
+        consumer: String,
+    },
+    /// A consumer of the log reads again.
+    #[serde(rename = "ops.consumer_resumed")]
+    ConsumerResumed {
+        /// The consumer.
+        consumer: String,
+    },
+    /// The checkpoint of a consumer was set.
+    #[serde(rename = "ops.consumer_reset")]
+    ConsumerReset {
+        /// The consumer.
+        consumer: String,
+        /// Where it was.
+        old_position: i64,
+        /// Where it is.
+        position: i64,
+    },
+    /// The parked events of a partition were taken in, in order.
+    #[serde(rename = "ops.dead_letter_retried")]
+    DeadLetterRetried {
+        /// The consumer that had parked them.
+        consumer: String,
+        /// The partition.
+        partition: String,
+        /// How many.
+        events: i64,
+    },
+    /// A parked event is never taken in by this consumer.
+    #[serde(rename = "ops.dead_letter_skipped")]
+    DeadLetterSkipped {
+        /// The consumer that had parked it.
+        consumer: String,
+        /// The partition.
+        partition: String,
+        /// The event.
+        event_id: EventId,
+        /// Its position.
+        position: i64,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// The keys of a person were destroyed.
+    #[serde(rename = "ops.person_shredded")]
+    PersonShredded {
+        /// Who.
+        user_id: UserId,
+    },
+    /// A checkpoint of the ledger was asked for.
+    #[serde(rename = "ops.ledger_checkpoint_signed")]
+    LedgerCheckpointSigned {
+        /// Its number.
+        number: i64,
+        /// How many events it covers.
+        size: i64,
+    },
+    /// Another key signs the ledger from now on.
+    #[serde(rename = "ops.ledger_key_rotated")]
+    LedgerKeyRotated {
+        /// The first checkpoint that says so.
+        number: i64,
+        /// Whether the old key was lost and could not name it.
+        lost: bool,
+    },
+}
+
+impl OperationEvent {
+    /// Its stable type, and the name of the command for the envelope.
+    fn names(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::ReadModelRebuilt { .. } => ("ops.read_model_rebuilt", "RebuildReadModel"),
+            Self::ReadModelRolledBack { .. } => ("ops.read_model_rolled_back", "RollBackReadModel"),
+            Self::GenerationsCollected { .. } => ("ops.generations_collected", "CollectGenerations"),
+            Self::ConsumerPaused { .. } => ("ops.consumer_paused", "PauseConsumer"),
+            Self::ConsumerResumed { .. } => ("ops.consumer_resumed", "ResumeConsumer"),
+            Self::ConsumerReset { .. } => ("ops.consumer_reset", "ResetConsumer"),
+            Self::DeadLetterRetried { .. } => ("ops.dead_letter_retried", "RetryDeadLetter"),
+            Self::DeadLetterSkipped { .. } => ("ops.dead_letter_skipped", "SkipDeadLetter"),
+            Self::PersonShredded { .. } => ("ops.person_shredded", "ShredPerson"),
+            Self::LedgerCheckpointSigned { .. } => ("ops.ledger_checkpoint_signed", "SignLedgerCheckpoint"),
+            Self::LedgerKeyRotated { .. } => ("ops.ledger_key_rotated", "RotateLedgerKey"),
+        }
+    }
+
+    /// The name of the command kept in the envelope.
+    pub fn command(&self) -> &'static str {
+        self.names().1
+    }
+}
+
+impl DomainEvent for OperationEvent {
+    fn event_type(&self) -> String {
+        self.names().0.to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1".to_owned()
+    }
+}
