@@ -156,6 +156,15 @@ pub(crate) async fn make_live(
         sqlx::raw_sql(&format!("ALTER TABLE {schema}.{table} SET SCHEMA {LIVE}")).execute(&mut *db).await?;
     }
     move_parked(&mut *db, consumer.name(), schema, LIVE).await?;
+    // What was skipped while these tables were put aside does not wait any more.
+    sqlx::query(
+        "DELETE FROM public.parked p USING public.skipped s
+          WHERE p.consumer = $1 AND p.schema_name = $2 AND s.consumer = p.consumer AND s.position = p.position",
+    )
+    .bind(consumer.name())
+    .bind(LIVE)
+    .execute(&mut *db)
+    .await?;
     drop_schema(db, schema).await
 }
 

@@ -4,13 +4,24 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgExecutor, PgPool};
 
 /// How long to wait for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
 
 /// A connection that was used so lately is taken to be alive. A server needs longer to restart.
 const TRUSTED: Duration = Duration::from_secs(1);
+
+/// How many seconds the oldest open transaction of this database has been open, ours of this moment excepted. What
+/// others hold open keeps PostgreSQL from cleaning up; who may not see them (`pg_read_all_stats`) sees his own.
+pub async fn oldest_transaction(db: impl PgExecutor<'_>) -> sqlx::Result<f64> {
+    sqlx::query_scalar(
+        "SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
+          WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .fetch_one(db)
+    .await
+}
 
 /// Opens a pool. `max_connections` includes one that listens for the feed. Nothing is connected to yet when
 /// the server cannot be reached: the error comes with the first query.

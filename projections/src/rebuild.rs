@@ -131,10 +131,10 @@ pub async fn rebuild_with(
     options: Options<'_>,
 ) -> Result<Rebuilt, RebuildError> {
     feed::create(pool, consumer).await?;
+    let mut shadow = Shadow::building(pool, consumer, options.afresh).await?;
     if options.with_skipped {
-        sqlx::query("DELETE FROM skipped WHERE consumer = $1").bind(consumer.name()).execute(pool).await?;
+        shadow.lot.take_in_skipped();
     }
-    let mut shadow = Shadow::building(pool, consumer, options.afresh || options.with_skipped).await?;
     let resumed_at = shadow.position;
     let (name, version, generation) = (consumer.name(), consumer.version(), shadow.number);
     let done = |position| OperationEvent::ReadModelRebuilt { name: name.to_owned(), version, position };
@@ -220,6 +220,9 @@ async fn swap(
     let patience = format!("SET LOCAL lock_timeout = {}", LOCK_PATIENCE.as_millis());
     sqlx::raw_sql(&patience).execute(&mut *tx).await?;
     generations::keep_live(&mut tx, consumer).await?;
+    if lot.takes_in_skipped() {
+        sqlx::query("DELETE FROM skipped WHERE consumer = $1").bind(name).execute(&mut *tx).await?;
+    }
     generations::make_live(&mut tx, consumer, &shadow.schema).await?;
     sqlx::query(
         "UPDATE consumers SET version = $2, position = $3, generation = $4, table_names = $5, fence = fence + 1,

@@ -146,7 +146,9 @@ async fn left_behind(
         "SELECT number, position, events FROM public.generations
           WHERE schema_name = $1 AND state = 'building' AND version = $2 AND table_names = $3
             AND position > 0 AND position <= (SELECT position FROM public.log_head)
-            AND EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)",
+            AND EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)
+            -- What was skipped may have been taken in before, or was to be.
+            AND NOT EXISTS (SELECT FROM public.skipped WHERE skipped.consumer = generations.consumer)",
     )
     .bind(schema)
     .bind(consumer.version())

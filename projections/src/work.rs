@@ -175,7 +175,11 @@ pub async fn heartbeat(pool: &PgPool, id: WorkId, fence: i64, until: DateTime<Ut
             .bind(until)
             .execute(pool)
             .await?;
-    Ok(kept.rows_affected() == 1)
+    let is_ours = kept.rows_affected() == 1;
+    if !is_ours {
+        metrics::counter!("mastra_admin_work_leases_lost_total").increment(1);
+    }
+    Ok(is_ours)
 }
 
 /// It is done.
@@ -232,6 +236,18 @@ pub async fn give_up(
     .execute(pool)
     .await
     .map(drop)
+}
+
+/// How many rows of each process should have been taken up longer ago than `patience`, and how many seconds ago the
+/// first of them.
+pub async fn overdue(db: impl PgExecutor<'_>, patience: Duration) -> sqlx::Result<Vec<(String, i64, f64)>> {
+    sqlx::query_as(
+        "SELECT process, count(*), extract(epoch FROM max(now() - run_at))::float8 FROM work
+          WHERE state = 'ready' AND run_at < now() - $1 * interval '1 second' GROUP BY process ORDER BY process",
+    )
+    .bind(patience.as_secs_f64())
+    .fetch_all(db)
+    .await
 }
 
 /// How many rows are in each state.

@@ -9,7 +9,7 @@ use serde_json::json;
 use tests::app::TestApp;
 use tests::client::Client;
 use tests::wire::{Cut, Wire};
-use tests::world::{Project, team_and_project};
+use tests::world::team_and_project;
 
 /// What becomes true on the way from a click to a running server, in order.
 const STEPS: [&str; 8] = [

@@ -101,6 +101,27 @@ fn every_file_says_what_it_is_for() {
     }
 }
 
+/// Whoever prepares `SELECT *` fails as soon as a swap brings a table of another shape: "cached plan must not change
+/// result type". With columns by name it goes on.
+#[test]
+fn no_statement_asks_for_all_columns_there_may_be() {
+    let migrations = std::fs::read_dir(root().join("migrations/postgres")).unwrap();
+    let mut files: Vec<PathBuf> = migrations.map(|entry| entry.unwrap().path()).collect();
+    // In its function the row is of the table's own type; and what was released is not edited.
+    files.retain(|path| !path.ends_with("0001_log.sql"));
+    files.extend(ALLOWED.iter().flat_map(|(name, _)| sources(&root().join(name).join("src"))));
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap().to_lowercase();
+        let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_matches(['"', '('])).collect();
+        for pair in words.windows(2) {
+            let asks = matches!(pair[0], "select" | "returning" | "distinct" | "all");
+            let what = pair[1].trim_end_matches([',', ';', ')', '"']);
+            let is_all = what == "*" || what.ends_with(".*");
+            assert!(!(asks && is_all), "{} has {} {}", file.display(), pair[0], pair[1]);
+        }
+    }
+}
+
 #[test]
 fn nothing_that_the_server_runs_is_a_shell() {
     for name in ALLOWED.map(|(name, _)| name) {

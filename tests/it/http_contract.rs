@@ -197,7 +197,24 @@ async fn health_metrics_and_documentation_answer_without_another_host() {
     assert_eq!((&health["status"], &health["database"]["connected"]), (&json!("ok"), &json!(true)));
     app.settle().await;
     assert_eq!(nobody.get("//api/ready").await.expect(200)["status"], "ok");
-    assert!(nobody.get("//metrics").await.text.contains("mastra_admin_append_seconds"));
+    let metrics = nobody.get("//metrics").await.text;
+    for name in [
+        "append_seconds",
+        "consumer_lag_events",
+        "consumer_lag_seconds",
+        "consumer_stalled_seconds",
+        "consumer_paused",
+        "dead_letters",
+        "rebuild_progress_ratio",
+        "generations_kept",
+        "wait_seconds",
+        "work_rows",
+        "timers_overdue",
+        "timers_overdue_seconds",
+        "oldest_transaction_seconds",
+    ] {
+        assert!(metrics.contains(&format!("mastra_admin_{name}")), "{name} is not in\n{metrics}");
+    }
     let document = nobody.get("//openapi.json").await.expect(200);
     assert_eq!(document["openapi"], "3.1.0");
     for file in ["//docs/", "//docs/swagger-initializer.js", "//docs/index.css"] {

@@ -33,6 +33,16 @@ pub struct TestApp {
     extra: Vec<(String, String)>,
 }
 
+/// One more server process on the same database, as a second machine would run it. Dropping it kills it.
+pub struct Another {
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// Its data.
+    pub dir: TempDir,
+    /// The process.
+    pub child: Child,
+}
+
 impl TestApp {
     /// Starts it with a first user.
     pub async fn start() -> Self {
@@ -71,6 +81,23 @@ impl TestApp {
     /// Kills it as a power cut would.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("it can be killed");
+    }
+
+    /// Starts one more server process on the same database, with the same master key and data of its own.
+    pub async fn another(&self) -> Another {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (ours, its) = (self.dir.path().join("data"), dir.path().join("data"));
+        std::fs::create_dir(&its).expect("it can be made");
+        std::fs::copy(ours.join("master.key"), its.join("master.key")).expect("the first server has a key");
+        let (child, url, _) = spawn(&self.db, dir.path(), &self.extra).await;
+        Another { url, dir, child }
+    }
+
+    /// Sends the server a signal, by its name: `STOP`, `CONT`.
+    pub async fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        let sent = kill.args([format!("-{name}"), self.pid().to_string()]).status().await;
+        assert!(sent.expect("there is a kill").success());
     }
 
     /// Process id of the server.

@@ -25,7 +25,7 @@ fn system_routes() -> Vec<Route> {
     vec![
         get("/api/health", Public, "Whether the server and its database live", system::health),
         get("/api/ready", Public, "Whether query tables and work keep up", system::ready),
-        get("/metrics", Public, "Metrics for Prometheus", system::metrics).answers("text/plain"),
+        get("/metrics", Public, "Metrics for Prometheus", system::metrics::handler).answers("text/plain"),
         get("/openapi.json", Public, "This document", system::openapi::handler),
         get(
             "/api/v1/audit/checkpoint",

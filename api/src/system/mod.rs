@@ -1,5 +1,6 @@
 //! `/api/health`, `/api/ready`, `/metrics`, `/openapi.json`.
 
+pub(crate) mod metrics;
 pub(crate) mod openapi;
 
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::StatusCode;
+use projections::feed::Progress;
 use serde_json::json;
 
 use crate::platform::Platform;
@@ -45,7 +47,11 @@ pub(crate) async fn ready(State(platform): State<Arc<Platform>>) -> Response {
         let body = json!({ "status": "error", "database": { "connected": false } });
         return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
     };
-    let good = consumers.iter().all(|consumer| consumer.stalled.is_none() && consumer.lag <= MAX_LAG);
+    let keeps_up =
+        |consumer: &Progress| consumer.is_paused || consumer.stalled.is_none() && consumer.lag <= MAX_LAG;
+    let is_ready = consumers.iter().all(keeps_up);
+    // What waits or was paused is for operators to resolve; all else is served as ever.
+    let is_whole = consumers.iter().all(|consumer| consumer.parked == 0 && !consumer.is_paused);
     let view = consumers.iter().map(|consumer| {
         json!({
             "name": consumer.name,
@@ -53,49 +59,19 @@ pub(crate) async fn ready(State(platform): State<Arc<Platform>>) -> Response {
             "lag": consumer.lag,
             // Why it stalls is the operator's to know: it stands in the server's log.
             "stalled": consumer.stalled.is_some(),
+            "paused": consumer.is_paused,
+            "parked": consumer.parked,
         })
     });
     let work = work
         .iter()
         .map(|count| json!({ "process": count.process, "state": count.state, "rows": count.rows }));
     let body = json!({
-        "status": if good { "ok" } else { "degraded" },
+        "status": if is_ready && is_whole { "ok" } else { "degraded" },
         "database": { "connected": true },
         "consumers": view.collect::<Vec<_>>(),
         "work": work.collect::<Vec<_>>(),
     });
-    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
-}
-
-pub(crate) async fn metrics(State(platform): State<Arc<Platform>>) -> Response {
-    if let Ok(consumers) = platform.feed.progress().await {
-        for consumer in consumers {
-            metrics::gauge!("mastra_admin_consumer_lag_events", "consumer" => consumer.name)
-                .set(consumer.lag as f64);
-        }
-    }
-    if let Ok(counts) = projections::work::counts(&platform.pool).await {
-        for count in counts {
-            metrics::gauge!("mastra_admin_work_rows", "process" => count.process, "state" => count.state)
-                .set(count.rows as f64);
-        }
-    }
-    measure_ledger(&platform).await;
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], platform.metrics.render()).into_response()
-}
-
-/// How much of the log no checkpoint covers yet, and how old what the anchors know is.
-async fn measure_ledger(platform: &Platform) {
-    let Ok(mut db) = platform.pool.acquire().await else { return };
-    let Ok(status) = projections::ledger::status(&mut db).await else { return };
-    let seconds = |at: chrono::DateTime<chrono::Utc>| ((platform.now)() - at).as_seconds_f64().max(0.0);
-    metrics::gauge!("mastra_admin_ledger_lag_events").set((status.head - status.size) as f64);
-    if let Some(at) = status.at {
-        metrics::gauge!("mastra_admin_ledger_checkpoint_age_seconds").set(seconds(at));
-    }
-    for anchor in status.anchors {
-        metrics::gauge!("mastra_admin_ledger_anchor_age_seconds", "anchor" => anchor.name)
-            .set(seconds(anchor.at));
-    }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Lot {
     schema: String,
     partitions: HashSet<String>,
     skipped: HashSet<i64>,
+    /// Whether these are to be taken in again.
+    takes_in_skipped: bool,
     /// Positions that are left out without being noted: a proof has to leave out what the live tables have not.
     left_out: Option<HashSet<i64>>,
 }
@@ -41,7 +43,8 @@ impl Lot {
             .fetch_all(db)
             .await?;
         let (partitions, skipped) = (partitions.into_iter().collect(), skipped.into_iter().collect());
-        Ok(Self { consumer, schema: schema.to_owned(), partitions, skipped, left_out: None })
+        let schema = schema.to_owned();
+        Ok(Self { consumer, schema, partitions, skipped, takes_in_skipped: false, left_out: None })
     }
 
     /// One that leaves out, without noting anything, what the live tables have not taken in.
@@ -55,6 +58,17 @@ impl Lot {
                 .await?;
         lot.left_out = Some(parked.into_iter().collect());
         Ok(lot)
+    }
+
+    /// From now on what was skipped is no more.
+    pub(crate) fn take_in_skipped(&mut self) {
+        self.skipped.clear();
+        self.takes_in_skipped = true;
+    }
+
+    /// Whether what was skipped is no more.
+    pub(crate) fn takes_in_skipped(&self) -> bool {
+        self.takes_in_skipped
     }
 
     /// Takes events in, one transaction's worth. What belongs to a partition that waits is parked behind it. The
@@ -152,14 +166,20 @@ impl Lot {
     }
 
     fn place_of(&self, consumer: &dyn Consumer, event: &Recorded) -> Place {
-        if self.leaves_out(event.position) || !consumer.wants(event) {
+        // Tables that are built anew are shown every event, so that a proof finds a `wants` that is wrong.
+        let is_wanted = consumer.wants(event);
+        if self.leaves_out(event.position) || !is_wanted && self.parks() && self.schema == LIVE {
             return Place::Out;
         }
         if !self.parks() || self.partitions.is_empty() {
             return Place::Free;
         }
         let partition = partition_of(consumer, event);
-        if self.partitions.contains(&partition) { Place::Behind(partition) } else { Place::Free }
+        match self.partitions.contains(&partition) {
+            false => Place::Free,
+            true if is_wanted => Place::Behind(partition),
+            true => Place::Out,
+        }
     }
 
     async fn park(

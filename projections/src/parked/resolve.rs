@@ -134,9 +134,12 @@ pub async fn ask(pool: &PgPool, consumer: &str, partition: &str, by: &Actor) -> 
     .bind(by.to_string())
     .execute(&mut *tx)
     .await?;
+    if asked.rows_affected() == 0 {
+        return Ok(false);
+    }
     new_fence(&mut tx, consumer).await?;
     tx.commit().await?;
-    Ok(asked.rows_affected() > 0)
+    Ok(true)
 }
 
 /// Drops one parked event: this consumer never takes it in, not even when its tables are built anew. What waits

@@ -252,7 +252,8 @@ fn postmaster(cluster: &Cluster, program: &Path, durable: bool) -> Result<Comman
     set("port", &PORT.to_string());
     set("unix_socket_directories", socket_dir.to_str().expect("chosen to be UTF-8"));
     set("unix_socket_permissions", "0700");
-    set("max_connections", "200");
+    // One server has forty. A cluster that keeps nothing is that of tests, which have several at a time.
+    set("max_connections", if durable { "200" } else { "400" });
     set("shared_buffers", "64MB");
     set("max_wal_size", "512MB");
     set("jit", "off"); // compiling costs more than our short queries

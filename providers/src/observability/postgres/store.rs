@@ -137,8 +137,9 @@ pub(super) async fn insert(pool: &PgPool, parts: &[Part]) -> sqlx::Result<()> {
     }
     sqlx::query(
         "INSERT INTO log_lines (source_kind, source_id, seq, at, stream, text, project_id, team_id) \
-         SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[], $6::text[], \
-                              $7::uuid[], $8::uuid[])",
+         SELECT kind, id, seq, at, stream, text, project, team \
+           FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[], $6::text[], \
+                       $7::uuid[], $8::uuid[]) AS line (kind, id, seq, at, stream, text, project, team)",
     )
     .bind(columns.kinds)
     .bind(columns.ids)
