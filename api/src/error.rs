@@ -116,6 +116,12 @@ impl ApiError {
         .with_retry_after(2)
     }
 
+    /// What must be recorded first could not be: nobody gets an answer that leaves no trace.
+    pub fn unrecorded(error: &StoreError) -> Self {
+        tracing::error!(%error, cause = ?std::error::Error::source(error), "access could not be recorded: {error}");
+        Self::unavailable()
+    }
+
     /// The same with a field.
     pub fn with_field(
         mut self,
@@ -196,10 +202,10 @@ fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::BeginFailed => true,
-        // No connection; no resources; stopping, starting or taking too long; a deadlock.
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))),
+        // No connection; no resources; stopping, starting or taking too long; a deadlock; read-only for now.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "53", "57", "40", "25006"].iter().any(|class| code.starts_with(class))
+        }),
         _ => false,
     }
 }

@@ -11,6 +11,7 @@ mod dry_run;
 mod env_vars;
 mod environments;
 mod error;
+mod events;
 pub mod gate;
 mod me;
 mod output;

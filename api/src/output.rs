@@ -7,9 +7,11 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use domain::ids::EventId;
 use domain::ports::logs::{LogLine, LogSource};
 use futures_util::stream::{self, Stream, StreamExt};
 use http::{HeaderMap, header};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::error::ApiError;
@@ -30,15 +32,16 @@ pub(crate) async fn whole(
 ) -> Result<Response, ApiError> {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let as_json = accept.contains("application/x-ndjson");
+    let cause = Cause::of(platform, source).await?;
     let first = platform.logs.read(source, 0, BATCH).await?;
     let platform = platform.clone();
     let batches = stream::unfold(Some(first), move |batch| {
-        let platform = platform.clone();
+        let (platform, cause) = (platform.clone(), cause.clone());
         async move {
             let lines = batch.filter(|lines| !lines.is_empty())?;
             let last = lines.last().map_or(0, |line| line.seq);
             let next = platform.logs.read(source, last, BATCH).await;
-            let text: String = lines.iter().map(|line| render(line, as_json)).collect();
+            let text: String = lines.iter().map(|line| render(line, &cause, as_json)).collect();
             // A store that goes away in the middle cuts the answer instead of pretending an end.
             match next {
                 Ok(next) => Some((Ok(text), Some(next))),
@@ -50,17 +53,46 @@ pub(crate) async fn whole(
     Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(batches)).into_response())
 }
 
-fn render(line: &LogLine, as_json: bool) -> String {
-    if as_json {
-        let mut text = serde_json::to_string(line).expect("a line serialises");
-        text.push('\n');
-        return text;
+fn render(line: &LogLine, cause: &Cause, as_json: bool) -> String {
+    if as_json { format!("{}\n", cause.json(line)) } else { format!("{}\n", line.text) }
+}
+
+/// What joins lines to the events that led to them: `GET /causation/{causationId}` shows these.
+#[derive(Clone)]
+struct Cause {
+    causation: Option<EventId>,
+    correlation: Option<String>,
+}
+
+impl Cause {
+    /// The event that began the build or deployment, and its first cause.
+    async fn of(platform: &Platform, source: LogSource) -> Result<Self, ApiError> {
+        let (kind, id) = match source {
+            LogSource::Build(id) => ("build", id.0),
+            LogSource::Deployment(id) => ("deployment", id.0),
+        };
+        let beginning = projections::audit_trail::beginning(&platform.pool, kind, id).await?;
+        let (causation, correlation) = beginning.unzip();
+        Ok(Self { causation, correlation })
     }
-    format!("{}\n", line.text)
+
+    fn json(&self, line: &LogLine) -> String {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Joined<'a> {
+            #[serde(flatten)]
+            line: &'a LogLine,
+            causation_id: Option<EventId>,
+            correlation_id: Option<&'a str>,
+        }
+        let correlation_id = self.correlation.as_deref();
+        serde_json::to_string(&Joined { line, causation_id: self.causation, correlation_id })
+            .expect("a line serialises")
+    }
 }
 
 /// Lines as they come, after `Last-Event-ID`; `status` when it changes; `end` when nothing follows.
-pub(crate) fn live(
+pub(crate) async fn live(
     platform: Arc<Platform>,
     source: LogSource,
     headers: &HeaderMap,
@@ -74,8 +106,9 @@ pub(crate) fn live(
             })?
         }
     };
-    let tail =
-        Tail { moved: platform.logs.follow(source), platform, source, after, status: None, ended: false };
+    let cause = Cause::of(&platform, source).await?;
+    let moved = platform.logs.follow(source);
+    let tail = Tail { moved, platform, source, cause, after, status: None, ended: false };
     let hello = stream::once(async { Ok(Event::default().retry(RETRY).comment("lines follow")) });
     let events = hello.chain(tail.events());
     Ok(Sse::new(events)
@@ -87,6 +120,7 @@ pub(crate) fn live(
 struct Tail {
     platform: Arc<Platform>,
     source: LogSource,
+    cause: Cause,
     moved: tokio::sync::watch::Receiver<i64>,
     after: i64,
     status: Option<String>,
@@ -112,7 +146,7 @@ impl Tail {
             let (status, over) = self.now().await;
             self.moved.mark_unchanged();
             let lines = self.platform.logs.read(self.source, self.after, BATCH).await.unwrap_or_default();
-            let mut events: Vec<Event> = lines.iter().map(line_event).collect();
+            let mut events: Vec<Event> = lines.iter().map(|line| self.line(line)).collect();
             if let Some(last) = lines.last() {
                 self.after = last.seq;
             }
@@ -130,6 +164,10 @@ impl Tail {
             }
             let _ = tokio::time::timeout(STATUS, self.moved.changed()).await;
         }
+    }
+
+    fn line(&self, line: &LogLine) -> Event {
+        Event::default().event("log").id(line.seq.to_string()).data(self.cause.json(line))
     }
 
     /// The status, and whether nothing more will be written.
@@ -153,9 +191,4 @@ impl Tail {
             None => (self.status.clone(), false),
         }
     }
-}
-
-fn line_event(line: &LogLine) -> Event {
-    let data = serde_json::to_string(line).expect("a line serialises");
-    Event::default().event("log").id(line.seq.to_string()).data(data)
 }

@@ -3,6 +3,7 @@
 //! [`Commands`] has one method per aggregate. Each loads the aggregate, lets it decide, and appends its events
 //! with the names they take and the caller's idempotency key in one transaction.
 
+mod access;
 pub mod answers;
 mod context;
 pub mod credentials;
@@ -56,12 +57,13 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
 pub struct Commands {
     store: Store,
     vault: Arc<Vault>,
+    flood: Arc<access::Flood>,
 }
 
 impl Commands {
     /// A bus on this log.
     pub fn new(pool: PgPool, appender: Appender, vault: Arc<Vault>) -> Self {
-        Self { store: Store::new(pool, appender, vault.clone()), vault }
+        Self { store: Store::new(pool, appender, vault.clone()), vault, flood: Arc::default() }
     }
 
     /// Seals what commands carry.

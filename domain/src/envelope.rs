@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{TokenId, UserId};
 
-/// Who acts. Written as `user:ID`, `token:ID`, `github:ID`, `process:NAME`, `system` or `operator:NAME`.
+/// Who acts. Written as `user:ID`, `token:ID`, `github:ID`, `process:NAME`, `system`,
+/// `operator:NAME` or `anonymous`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Actor {
@@ -24,10 +25,12 @@ pub enum Actor {
     System,
     /// Somebody at the machine, through the replay tool or a setup option.
     Operator(String),
+    /// Somebody who has not proved who he is.
+    Anonymous,
 }
 
 impl Actor {
-    /// The kind alone: `user`, `token`, `github`, `process`, `system`, `operator`.
+    /// The kind alone: `user`, `token`, `github`, `process`, `system`, `operator`, `anonymous`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::User(_) => "user",
@@ -36,6 +39,7 @@ impl Actor {
             Self::Process(_) => "process",
             Self::System => "system",
             Self::Operator(_) => "operator",
+            Self::Anonymous => "anonymous",
         }
     }
 }
@@ -49,6 +53,7 @@ impl fmt::Display for Actor {
             Self::Process(name) => write!(f, "process:{name}"),
             Self::System => f.write_str("system"),
             Self::Operator(name) => write!(f, "operator:{name}"),
+            Self::Anonymous => f.write_str("anonymous"),
         }
     }
 }
@@ -59,7 +64,11 @@ impl FromStr for Actor {
     fn from_str(text: &str) -> Result<Self, String> {
         let unknown = || format!("unknown actor {text:?}");
         let Some((kind, id)) = text.split_once(':') else {
-            return if text == "system" { Ok(Self::System) } else { Err(unknown()) };
+            return match text {
+                "system" => Ok(Self::System),
+                "anonymous" => Ok(Self::Anonymous),
+                _ => Err(unknown()),
+            };
         };
         match kind {
             "user" => id.parse().map(Self::User).map_err(|_| unknown()),

@@ -70,6 +70,8 @@ id! {
     SessionId,
     /// One event of the log.
     EventId,
+    /// One record of access: a denied command, a failed sign-in, an export.
+    AccessId,
     /// One operation: what an operator did to the platform itself.
     OperationId,
     /// One row of work of a process.

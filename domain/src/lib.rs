@@ -3,6 +3,7 @@
 //! Begin with an aggregate, say [`build`]: its commands, its events, its table of decisions. [`fact`] has
 //! every event in one type, [`policy`] says who may do what, [`ports`] what is needed from outside.
 
+pub mod access;
 pub mod build;
 pub mod claim;
 pub mod deployment;

@@ -100,6 +100,8 @@ pub mod purpose {
     pub const INVITE_EMAIL: &str = "invite.email";
     /// The secret of an invite, until its mail is sent.
     pub const INVITE_TOKEN: &str = "invite.token";
+    /// What somebody narrowed an export of the audit trail to.
+    pub const AUDIT_FILTER: &str = "audit.filter";
     /// Purpose of the keyed hash of an address.
     pub const EMAIL_HASH: &str = "email";
 

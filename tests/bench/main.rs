@@ -4,6 +4,7 @@
 //! Every figure is a ratio, to a limit or to a peer in the same run.
 
 mod append;
+mod audit;
 mod measure;
 
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use tests::repository;
 use tests::world::{Project, project, team, team_and_project};
 
 /// The groups of figures, by the name that selects one: `cargo bench … -- append`.
-const GROUPS: [&str; 2] = ["platform", "append"];
+const GROUPS: [&str; 3] = ["platform", "append", "audit"];
 
 #[tokio::main]
 async fn main() {
@@ -31,6 +32,7 @@ async fn main() {
     for group in GROUPS.into_iter().filter(wanted) {
         figures.extend(match group {
             "append" => append::figures().await,
+            "audit" => audit::figures().await,
             _ => platform().await,
         });
     }

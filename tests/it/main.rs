@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
+mod access;
 mod architecture;
+mod audit;
 mod auth;
 mod bad_input;
 mod concurrency;

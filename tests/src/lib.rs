@@ -7,5 +7,6 @@ pub mod people;
 pub mod postgres;
 pub mod repository;
 pub mod tape;
+pub mod trail;
 pub mod wire;
 pub mod world;

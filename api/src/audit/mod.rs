@@ -1,4 +1,9 @@
-//! `GET /teams/{team}/audit` — who did what.
+//! Who did what: `GET /teams/{team}/audit`, its export, and the chain of what an event was caused by and led to.
+
+pub(crate) mod causation;
+pub(crate) mod export;
+mod format;
+mod view;
 
 pub(crate) mod ledger;
 
@@ -7,107 +12,113 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use domain::envelope::Actor;
-use domain::sealed::KeyOwner;
-use projections::audit_trail::{AuditRow, Filter};
-use projections::teams::TeamRow;
+use domain::ids::ProjectId;
+use projections::audit_trail::{Filter, Place};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::body::Query;
 use crate::error::ApiError;
-use crate::gate::Scoped;
+use crate::gate::{Scoped, TeamPart};
 use crate::platform::Platform;
 use crate::reply::{items, list as cut};
 
+pub(crate) use view::{Shown, show};
+
 /// Which events.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Which {
     actor: Option<String>,
+    /// The gate has read it: who may see one project only must name it.
+    #[serde(rename = "projectId")]
+    _project_id: Option<ProjectId>,
     resource: Option<String>,
     resource_id: Option<String>,
     action: Option<String>,
+    outcome: Option<String>,
     from: Option<DateTime<Utc>>,
     to: Option<DateTime<Utc>>,
     q: Option<String>,
+}
+
+/// Which of them on this page.
+#[derive(Deserialize)]
+pub(crate) struct Page {
     limit: Option<i64>,
-    cursor: Option<i64>,
+    cursor: Option<String>,
+}
+
+impl Which {
+    /// As the trail is asked.
+    fn filter(self, project: Option<ProjectId>) -> Result<Filter, ApiError> {
+        for (field, text) in [
+            ("actor", &self.actor),
+            ("resource", &self.resource),
+            ("resourceId", &self.resource_id),
+            ("action", &self.action),
+            ("q", &self.q),
+        ] {
+            if text.as_ref().is_some_and(|text| text.contains('\0') || text.len() > 500) {
+                let rule = "must have at most 500 characters and no U+0000";
+                return Err(ApiError::field(field, "invalid", rule));
+            }
+        }
+        if self.outcome.as_ref().is_some_and(|it| !["success", "denied", "failed"].contains(&it.as_str())) {
+            return Err(ApiError::field("outcome", "invalid", "must be success, denied or failed"));
+        }
+        let filter = Filter {
+            actor: self.actor,
+            project,
+            resource: self.resource,
+            resource_id: self.resource_id,
+            action: self.action,
+            outcome: self.outcome,
+            from: self.from,
+            to: self.to,
+            text: self.q.filter(|text| !text.is_empty()),
+        };
+        if !filter.has_words() {
+            return Err(ApiError::field("q", "invalid", "must have a letter or a digit"));
+        }
+        Ok(filter)
+    }
 }
 
 pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
-    team: Scoped<TeamRow>,
+    part: Scoped<TeamPart>,
     Query(which): Query<Which>,
+    Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
-    let limit = which.limit.unwrap_or(50);
+    let limit = page.limit.unwrap_or(50);
     if !(1..=200).contains(&limit) {
         return Err(ApiError::field("limit", "out_of_range", "must be 1 to 200"));
     }
-    let words = [&which.actor, &which.resource, &which.resource_id, &which.action, &which.q];
-    if words.into_iter().flatten().any(|text| text.contains('\0') || text.len() > 500) {
-        return Err(ApiError::field("q", "invalid", "must have at most 500 characters and no U+0000"));
-    }
-    let filter = Filter {
-        actor: which.actor,
-        resource: which.resource,
-        resource_id: which.resource_id,
-        action: which.action,
-        from: which.from,
-        to: which.to,
-        text: which.q,
-    };
-    let before = which.cursor.unwrap_or(i64::MAX);
+    let after = page.cursor.as_deref().map(place).transpose()?;
+    let filter = which.filter(part.it.project)?;
     let rows =
-        projections::audit_trail::of_team(&platform.pool, team.it.id, &filter, before, limit + 1).await?;
-    let (rows, next) = cut(rows, limit, |row| row.position.to_string());
+        projections::audit_trail::newest(&platform.pool, part.team_id, &filter, after, limit + 1).await?;
+    let (rows, next) = cut(rows, limit, |row| cursor(row.into()));
     let mut views = Vec::with_capacity(rows.len());
-    for row in &rows {
-        views.push(view(&platform, row).await?);
+    for row in rows {
+        views.push(show(&platform, row).await?.to_json());
     }
     Ok(items(views, next))
 }
 
-async fn view(platform: &Platform, row: &AuditRow) -> Result<Value, ApiError> {
-    Ok(json!({
-        "position": row.position,
-        "eventId": row.event_id,
-        "at": row.at,
-        "teamId": row.team_id,
-        "actor": row.actor,
-        "onBehalfOf": row.on_behalf_of,
-        "action": row.action,
-        "command": row.command,
-        "resource": row.resource,
-        "resourceId": row.resource_id,
-        "outcome": "success",
-        "before": row.before,
-        "after": row.after,
-        "requestId": row.request_id,
-        "causation": row.causation,
-        "correlation": row.correlation,
-        "sourceIp": note(platform, row, "source_ip", row.source_ip.as_deref()).await?,
-        "userAgent": note(platform, row, "user_agent", row.user_agent.as_deref()).await?,
-    }))
+/// A place in the trail as a text: microseconds and position.
+fn cursor(Place { at, position }: Place) -> String {
+    format!("{}.{position}", at.timestamp_micros())
 }
 
-/// Opens what the envelope keeps sealed under the key of who acted.
-async fn note(
-    platform: &Platform,
-    row: &AuditRow,
-    field: &str,
-    sealed: Option<&str>,
-) -> Result<Option<String>, ApiError> {
-    let Some(sealed) = sealed else { return Ok(None) };
-    let person =
-        [Some(row.actor.as_str()), row.on_behalf_of.as_deref()].into_iter().flatten().find_map(|actor| {
-            match actor.parse() {
-                Ok(Actor::User(id)) => Some(KeyOwner::User(id)),
-                _ => None,
-            }
-        });
-    let owner = person.unwrap_or(KeyOwner::System);
-    let aad = format!("{}|{field}", row.event_id);
-    let opened = platform.commands.vault().open_note(owner, &aad, sealed).await?;
-    Ok(Some(opened.unwrap_or_else(|| "[erased]".to_owned())))
+fn place(cursor: &str) -> Result<Place, ApiError> {
+    let parse = || {
+        let (micros, position) = cursor.split_once('.')?;
+        Some(Place {
+            at: DateTime::from_timestamp_micros(micros.parse().ok()?)?,
+            position: position.parse().ok()?,
+        })
+    };
+    parse().ok_or_else(|| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
 }

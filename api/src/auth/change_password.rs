@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use domain::access::SignInFailure;
 use domain::user::UserCommand;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::auth::failure::{self, Account};
 use crate::auth::password;
 use crate::auth::sessions::{end_others, sign_outs};
 use crate::body::Body;
@@ -38,6 +40,7 @@ pub(crate) async fn handler(
     let stored = commands::credentials::password(&platform.pool, user).await?;
     if !password::matches(current, stored).await? {
         platform.throttle.failed(caller.ip, &user.to_string(), caller.at());
+        failure::record(&platform, &caller, Account::Of(user), SignInFailure::WrongPassword).await?;
         return Err(ApiError::field("current", "wrong_password", "is not the present password"));
     }
     if caller.is_dry_run() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use commands::sessions::NewSession;
+use domain::access::SignInFailure;
 use domain::ids::{SessionId, UserId};
 use domain::sealed::{KeyOwner, purpose};
 use domain::user::UserCommand;
@@ -13,6 +14,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::auth::failure::{self, Account};
 use crate::auth::password;
 use crate::auth::token::{NewToken, random};
 use crate::body::Body;
@@ -42,9 +44,13 @@ pub(crate) async fn handler(
         || ApiError::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "E-mail or password is wrong.");
     // What is no address cannot be an account's, but takes the same way.
     let account = email.parse::<Email>().map_or_else(|_| email.to_lowercase(), |email| email.comparable());
-    platform.throttle.check(caller.ip, &account, caller.at())?;
     let hash = platform.commands.vault().fingerprint(purpose::EMAIL_HASH, &account).await?;
     let user = projections::users::find_by_email_hash(&platform.pool, &hash).await?;
+    let whose = user.as_ref().map_or(Account::Unknown(hash), |user| Account::Of(user.id));
+    if let Err(too_often) = platform.throttle.check(caller.ip, &account, caller.at()) {
+        failure::record(&platform, &caller, whose, SignInFailure::Throttled).await?;
+        return Err(too_often);
+    }
     let stored = match &user {
         Some(user) => commands::credentials::password(&platform.pool, user.id).await?,
         None => None,
@@ -52,6 +58,11 @@ pub(crate) async fn handler(
     let good = password::matches(password, stored).await?;
     let Some(user) = user.filter(|_| good) else {
         platform.throttle.failed(caller.ip, &account, caller.at());
+        let reason = match whose {
+            Account::Of(_) => SignInFailure::WrongPassword,
+            Account::Unknown(_) | Account::None => SignInFailure::UnknownAccount,
+        };
+        failure::record(&platform, &caller, whose, reason).await?;
         return Err(wrong());
     };
     begin(&platform, &caller, user.id, StatusCode::OK).await

@@ -1,6 +1,7 @@
 //! Sign-in with e-mail and password, sessions, the first user.
 
 pub(crate) mod change_password;
+pub(crate) mod failure;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub mod password;

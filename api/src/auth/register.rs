@@ -5,12 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use commands::{Context, Mode};
+use domain::access::SignInFailure;
 use domain::ids::UserId;
 use domain::sealed::purpose;
 use domain::values::{Email, PersonName};
 use http::StatusCode;
 use serde::Deserialize;
 
+use crate::auth::failure::{self, Account};
 use crate::auth::setup::{NewUser, register, rehearse};
 use crate::auth::token::sha256;
 use crate::auth::{login, password};
@@ -49,6 +51,8 @@ pub(crate) async fn handler(
     };
     let Some(invite) = invite.filter(open) else {
         platform.throttle.failed(caller.ip, "register", caller.at());
+        let whose = Account::Unknown(hash);
+        failure::record(&platform, &caller, whose, SignInFailure::WrongInvite).await?;
         return Err(ApiError::new(
             StatusCode::GONE,
             "invite_over",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use commands::{CommandError, Context, Preview, Receipt, credentials};
+use domain::access::SignInFailure;
 use domain::ids::{SecretId, UserId};
 use domain::sealed::{KeyOwner, purpose};
 use domain::user::UserCommand;
@@ -12,6 +13,7 @@ use domain::values::{Email, PersonName};
 use http::StatusCode;
 use serde::Deserialize;
 
+use crate::auth::failure::{self, Account};
 use crate::auth::token::{NewToken, sha256};
 use crate::auth::{login, password};
 use crate::body::Body;
@@ -47,6 +49,7 @@ pub(crate) async fn handler(
     let open = !credentials::any_user(&platform.pool).await?;
     if !open || !credentials::is_setup_token(&platform.pool, &hash).await? {
         platform.throttle.failed(caller.ip, "setup", caller.at());
+        failure::record(&platform, &caller, Account::None, SignInFailure::WrongSetupToken).await?;
         return Err(wrong());
     }
     let id: UserId = platform.new_id();

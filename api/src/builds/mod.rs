@@ -111,7 +111,7 @@ pub(crate) async fn stream(
     build: Scoped<BuildRow>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    output::live(platform, LogSource::Build(build.it.id), &headers)
+    output::live(platform, LogSource::Build(build.it.id), &headers).await
 }
 
 async fn find(platform: &Platform, id: BuildId) -> Result<Value, ApiError> {

@@ -136,7 +136,7 @@ pub(crate) async fn stream(
     deployment: Scoped<DeploymentRow>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    output::live(platform, LogSource::Deployment(deployment.it.id), &headers)
+    output::live(platform, LogSource::Deployment(deployment.it.id), &headers).await
 }
 
 /// A command that runs what an earlier deployment ran.

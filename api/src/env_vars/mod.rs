@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use commands::CommandError;
 use domain::ids::{EnvironmentId, SecretId};
 use domain::policy::{Action, Resource};
 use domain::project::{Availability, ProjectCommand};
@@ -81,7 +82,11 @@ async fn reveal(
     }
     let keys: BTreeSet<EnvKey> = rows.iter().map(|row| row.key.clone()).collect();
     let command = ProjectCommand::RevealEnvVars { keys: keys.into_iter().collect() };
-    platform.commands.project(project.it.id, command, &project.context()).await?;
+    let revealed = platform.commands.project(project.it.id, command, &project.context()).await;
+    if let Err(CommandError::Store(error)) = &revealed {
+        return Err(ApiError::unrecorded(error));
+    }
+    revealed?;
     let mut views = Vec::with_capacity(rows.len());
     for row in rows {
         let purpose = purpose::env_var(row.environment_id, &row.key);

@@ -3,6 +3,7 @@
 //! Invariant: a handler gets a `Scoped` team, project, environment, build or deployment only from here, from a
 //! caller who may see it and do this to it.
 
+mod denied;
 mod identify;
 mod once;
 mod past;
@@ -28,10 +29,11 @@ use crate::error::{ApiError, ProblemBody, SINCE, VERSION_MISMATCH};
 use crate::platform::{PATIENCE, Platform};
 use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 
+use denied::Seen;
 pub(crate) use identify::cookie_name;
 pub use once::UnderWay;
 pub(crate) use past::moment;
-pub(crate) use scope::{EventAt, Scoped};
+pub(crate) use scope::{EventAt, Scoped, TeamPart};
 
 /// What a route needs from who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,10 @@ pub enum Needs {
     Team(Resource, Action),
     /// As `Team`; and to see the team is enough for who is named by `{user}`.
     TeamOrSelf(Resource, Action),
+    /// A right in the team named by `{team}`, or only in that project of it which `?projectId=` names.
+    TeamPart(Resource, Action),
+    /// A right in the project, or else the team, of the event named by `{event}`.
+    Cause(Resource, Action),
     /// A right in the project named by `{project}`.
     Project(Resource, Action),
     /// A right in the project named by `{project}`, which may have gone.
@@ -59,17 +65,19 @@ pub enum Needs {
 }
 
 impl Needs {
-    /// The right that it is.
+    /// The right alone; none where nothing or a person is enough.
     pub(crate) fn right(self) -> Option<(Resource, Action)> {
         match self {
             Self::Public | Self::SignedIn => None,
             Self::Team(resource, action)
             | Self::TeamOrSelf(resource, action)
+            | Self::TeamPart(resource, action)
+            | Self::Cause(resource, action)
+            | Self::Event(resource, action)
             | Self::Project(resource, action)
             | Self::AnyProject(resource, action)
             | Self::Environment(resource, action)
             | Self::Build(resource, action)
-            | Self::Event(resource, action)
             | Self::Deployment(resource, action) => Some((resource, action)),
         }
     }
@@ -121,7 +129,7 @@ impl Caller {
     /// The circumstances of a command.
     pub(crate) fn context(&self, team_id: Option<TeamId>) -> Context {
         let (actor, on_behalf_of) = match &self.principal {
-            Principal::Nobody => (Actor::System, None),
+            Principal::Nobody => (Actor::Anonymous, None),
             Principal::Session { user, .. } => (Actor::User(*user), None),
             Principal::PersonalToken { token, user } => (Actor::Token(*token), Some(Actor::User(*user))),
             Principal::ProjectToken { token, .. } => (Actor::Token(*token), None),
@@ -189,10 +197,12 @@ pub(crate) async fn gate(
     let started = Instant::now();
     let id = request_id(&request);
     let (method, path) = (request.method().to_string(), request.extensions().get::<MatchedPath>().cloned());
-    let response = match pass(&platform, needs, as_of, request, &id, next).await {
+    let seen = Seen::of(&request, &id);
+    let response = match pass(&platform, needs, as_of, request, &id, next, &seen).await {
         Ok(response) => response,
         Err(error) => axum::response::IntoResponse::into_response(error),
     };
+    let response = denied::record(&platform, needs, &seen, response).await;
     let route = path.map_or_else(String::new, |path| path.as_str().to_owned());
     let labels = [("method", method), ("route", route), ("status", response.status().as_str().to_owned())];
     metrics::histogram!("mastra_admin_http_seconds", &labels).record(started.elapsed());
@@ -229,6 +239,7 @@ async fn pass(
     request: Request,
     id: &str,
     next: Next,
+    seen: &Seen,
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     // Who signs in anew is not refused for an old session that a program still sends.
@@ -244,7 +255,9 @@ async fn pass(
     let mut caller = caller(platform, &parts, principal, id)?;
     caller.key = once::key(&caller.principal, &parts.headers, hash)?;
     let then = past::asked(platform, &parts, as_of.is_some()).await?;
-    let sees = scope::admit(platform, needs, then.zip(as_of), &caller, &mut parts).await?;
+    let _ = seen.caller.set(caller.clone());
+    let sees = scope::admit(platform, needs, then.zip(as_of), &caller, &mut parts, seen).await?;
+    let _ = seen.admitted.set(());
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
     let is_conditional = caller.expected_version.is_some();
     parts.extensions.insert(caller);

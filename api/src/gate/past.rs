@@ -71,7 +71,9 @@ pub(super) async fn open(
     all: &'static [&'static str],
 ) -> Result<(Origin, View), ApiError> {
     let thing = match needs {
-        Needs::Public | Needs::SignedIn | Needs::Event(..) => return Err(ApiError::not_found()),
+        Needs::Public | Needs::SignedIn | Needs::Event(..) | Needs::TeamPart(..) | Needs::Cause(..) => {
+            return Err(ApiError::not_found());
+        }
         Needs::Team(..) | Needs::TeamOrSelf(..) => match params.text("team").parse() {
             Ok(id) => Thing::Team(id),
             // A name is that of now: another team may have had it then.

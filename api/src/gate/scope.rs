@@ -7,13 +7,16 @@ use domain::ids::{ProjectId, TeamId, UserId};
 use domain::policy::{self, Action, Grant, Permission, Resource, Scope};
 use http::StatusCode;
 use http::request::Parts;
+use projections::audit_trail::AuditRow;
 use projections::builds::BuildRow;
 use projections::deployments::DeploymentRow;
 use projections::past::{Origin, Then, Thing, View};
 use projections::projects::{EnvironmentRow, ProjectRow};
 use projections::teams::TeamRow;
+use uuid::Uuid;
 
-use super::{Caller, Needs, Principal, past};
+use super::denied::{Place, Seen};
+use super::{Caller, Needs, Principal, parameters, past};
 use crate::body::Params;
 use crate::error::ApiError;
 use crate::platform::Platform;
@@ -29,6 +32,13 @@ pub(crate) struct Scoped<T> {
     view: View,
     /// Only the gate makes one.
     _gate: (),
+}
+
+/// A team, or one project of it.
+#[derive(Clone, Debug)]
+pub(crate) struct TeamPart {
+    /// That project; none for all of the team.
+    pub(crate) project: Option<ProjectId>,
 }
 
 /// The position of an event of a team.
@@ -60,8 +70,7 @@ impl<T> Scoped<T> {
         action: Action,
     ) -> Result<bool, ApiError> {
         let grants = self.caller.grants(platform).await?;
-        let ask = Question { grants: &grants, resource, action, caller: &self.caller };
-        Ok(policy::allows(&grants, resource, action, &ask.context(self.team_id, project_id)))
+        Ok(policy::allows(&grants, resource, action, &self.caller.context_of(self.team_id, project_id)))
     }
 
     /// Refuses to give away in the team what the caller does not hold there.
@@ -126,13 +135,14 @@ pub(super) async fn admit(
     then: Option<(Then, &'static [&'static str])>,
     caller: &Caller,
     parts: &mut Parts,
+    seen: &Seen,
 ) -> Result<bool, ApiError> {
     let Some((resource, action)) = needs.right() else {
         return if needs == Needs::SignedIn { caller.user().map(|_| true) } else { Ok(true) };
     };
     let params: Params = parts.extract().await?;
     let grants = grants(platform, &caller.principal).await?;
-    let ask = Question { grants: &grants, resource, action, caller };
+    let ask = Question { grants: &grants, resource, action, caller, seen };
     let (origin, view) = match then {
         None => (None, View::now(platform.pool.clone())),
         Some((then, all)) => {
@@ -150,7 +160,7 @@ pub(super) async fn admit(
                     team.ok_or_else(ApiError::not_found)?
                 }
             };
-            ask.scoped(parts, team.id, None, team, view)
+            ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
         }
         Needs::TeamOrSelf(..) => {
             let team = find_team(platform, params.text("team")).await?;
@@ -158,42 +168,78 @@ pub(super) async fn admit(
             let is_self = caller.user().is_ok_and(|user| named.is_ok_and(|named| named == user));
             let seeing = Question { resource: Resource::Team, action: Action::Read, ..ask };
             let ask = if is_self { &seeing } else { &ask };
-            ask.scoped(parts, team.id, None, team, view)
+            ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
+        }
+        Needs::TeamPart(..) => {
+            let team = find_team(platform, params.text("team")).await?;
+            let project = parameter_once(parts, "projectId")?.map(|id| id.parse::<ProjectId>());
+            let project = project.transpose().map_err(|_| ApiError::not_found())?;
+            let living = match project {
+                Some(id) => projections::projects::find(&platform.pool, id).await?,
+                None => None,
+            };
+            if living.as_ref().is_some_and(|living| living.team_id != team.id) {
+                return Err(ApiError::not_found());
+            }
+            // Of a project that was deleted only the team's own may still read.
+            let place = living.map(|living| living.id);
+            ask.scoped(parts, ("team", team.id.0), team.id, place, TeamPart { project }, view)
+        }
+        Needs::Cause(..) => {
+            let it = projections::audit_trail::find(&platform.pool, params.id("event")?).await?;
+            let it: AuditRow = it.ok_or_else(ApiError::not_found)?;
+            let team = it.team_id.ok_or_else(ApiError::not_found)?;
+            ask.scoped(parts, ("event", it.event_id.0), team, it.project_id, it, view)
         }
         Needs::Project(..) => {
             let project = find_project(&view, params.id("project")?).await?;
-            ask.scoped(parts, project.team_id, Some(project.id), project, view)
+            ask.scoped(parts, ("project", project.id.0), project.team_id, Some(project.id), project, view)
         }
         Needs::AnyProject(..) => {
-            let thing = Thing::Project(params.id("project")?);
+            let id: ProjectId = params.id("project")?;
+            let thing = Thing::Project(id);
             let origin = Origin::find(&platform.pool, thing).await?.ok_or_else(ApiError::not_found)?;
-            ask.scoped(parts, origin.team_id, origin.project_id, origin, view)
+            ask.scoped(parts, ("project", id.0), origin.team_id, origin.project_id, origin, view)
         }
         Needs::Environment(..) => {
             let id = params.id("environment")?;
             let it = projections::projects::find_environment(&view, id).await?;
             let it: EnvironmentRow = it.ok_or_else(ApiError::not_found)?;
-            ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
+            ask.scoped(parts, ("environment", it.environment.id.0), it.team_id, Some(it.project_id), it, view)
         }
         Needs::Build(..) => {
             let it: Option<BuildRow> = projections::builds::find(&view, params.id("build")?).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
             find_project(&view, it.project_id).await?;
-            ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
+            ask.scoped(parts, ("build", it.id.0), it.team_id, Some(it.project_id), it, view)
         }
         Needs::Event(..) => {
             let position = params.id("position")?;
             // Who only belongs to the team learns nothing of events: they are as unknown as another team's.
             let team = projections::log::team_at(&platform.pool, position).await?;
             let team = team.ok_or_else(ApiError::not_found)?;
-            ask.scoped(parts, team, None, EventAt(position), view).map_err(|_| ApiError::not_found())
+            ask.scoped(parts, ("team", team.0), team, None, EventAt(position), view)
+                .map_err(|_| ApiError::not_found())
         }
         Needs::Deployment(..) => {
             let id = params.id("deployment")?;
             let it: Option<DeploymentRow> = projections::deployments::find(&view, id).await?;
             let it = it.ok_or_else(ApiError::not_found)?;
             find_project(&view, it.project_id).await?;
-            ask.scoped(parts, it.team_id, Some(it.project_id), it, view)
+            ask.scoped(parts, ("deployment", it.id.0), it.team_id, Some(it.project_id), it, view)
+        }
+    }
+}
+
+impl Caller {
+    /// What a permission's conditions are asked about.
+    pub(crate) fn context_of(&self, team_id: TeamId, project_id: Option<ProjectId>) -> policy::Context {
+        policy::Context {
+            team_id: Some(team_id),
+            project_id,
+            user_id: self.user().ok(),
+            ip: Some(self.ip),
+            ..policy::Context::default()
         }
     }
 }
@@ -205,22 +251,13 @@ pub(super) struct Question<'a> {
     resource: Resource,
     action: Action,
     caller: &'a Caller,
+    seen: &'a Seen,
 }
 
 impl Question<'_> {
-    fn context(&self, team_id: TeamId, project_id: Option<ProjectId>) -> policy::Context {
-        policy::Context {
-            team_id: Some(team_id),
-            project_id,
-            user_id: self.caller.user().ok(),
-            ip: Some(self.caller.ip),
-            ..policy::Context::default()
-        }
-    }
-
     /// 404 for whom it does not exist, 403 for who may see it but not do this. Answers whether he may see it.
     pub(super) fn permits(&self, team_id: TeamId, project_id: Option<ProjectId>) -> Result<bool, ApiError> {
-        let context = self.context(team_id, project_id);
+        let context = self.caller.context_of(team_id, project_id);
         let what = if project_id.is_some() { Resource::Project } else { Resource::Team };
         let sees = policy::allows(self.grants, what, Action::Read, &context);
         if policy::allows(self.grants, self.resource, self.action, &context) {
@@ -234,14 +271,26 @@ impl Question<'_> {
     fn scoped<T: Clone + Send + Sync + 'static>(
         &self,
         parts: &mut Parts,
+        (kind, id): (&'static str, Uuid),
         team_id: TeamId,
         project_id: Option<ProjectId>,
         it: T,
         view: View,
     ) -> Result<bool, ApiError> {
+        let _ = self.seen.place.set(Place { team_id, project_id, kind, id });
         let sees = self.permits(team_id, project_id)?;
         parts.extensions.insert(Scoped { it, team_id, caller: self.caller.clone(), view, _gate: () });
         Ok(sees)
+    }
+}
+
+/// A query parameter that must not stand there twice: who reads it later might read the other one.
+fn parameter_once(parts: &Parts, name: &'static str) -> Result<Option<String>, ApiError> {
+    let mut values = parameters(parts, name);
+    let value = values.next();
+    match values.next() {
+        None => Ok(value),
+        Some(_) => Err(ApiError::field(name, "duplicate_field", "stands there more than once")),
     }
 }
 

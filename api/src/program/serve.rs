@@ -123,6 +123,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let ended = listen(listener, platform.clone(), database.crashed(), stop.clone()).await;
 
     // Every step is bounded: a server that was told to stop does.
+    let _ = tokio::time::timeout(SHUTDOWN, platform.commands.summarise_access(None)).await;
     let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
     let _ = keeper.await;
     stop_servers(&platform, &*runner).await;
@@ -145,6 +146,17 @@ async fn keep_house(platform: &Platform) -> Infallible {
         hour.tick().await;
         if let Err(error) = platform.forget_old().await {
             tracing::warn!(%error, "what is over could not be forgotten: {error}");
+        }
+    }
+}
+
+/// Records what access was counted instead of recorded one by one, once its minute is over.
+async fn count_access(platform: &Platform) -> Infallible {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tick.tick().await;
+        if let Err(error) = platform.commands.summarise_access(Some(Utc::now())).await {
+            tracing::warn!(%error, "counted access was not recorded yet: {error}");
         }
     }
 }
@@ -178,6 +190,7 @@ async fn listen(
         () = signal() => Ok(()),
         error = crashed => Err(error),
         never = keep_house(&platform) => match never {},
+        never = count_access(&platform) => match never {},
     };
     stop.cancel();
     // Streams that never end are cut.

@@ -1,5 +1,6 @@
 //! Every route of the API: who may call it, what it is for, and what answers it. The only place that makes one.
 
+mod audit;
 mod table;
 
 use std::sync::Arc;

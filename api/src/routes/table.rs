@@ -3,6 +3,7 @@
 use domain::policy::Action::{Create, Delete, Execute, Read, Update};
 use domain::policy::Resource as On;
 
+use super::audit::audit_routes;
 use super::{PAGE, Route, delete, get, patch, post, put};
 use crate::gate::Needs::{
     AnyProject, Build, Deployment, Environment, Event, Project, Public, SignedIn, Team, TeamOrSelf,
@@ -14,7 +15,7 @@ use crate::{
 
 /// Every route.
 pub(crate) fn table() -> Vec<Route> {
-    [system_routes(), people_routes(), team_routes(), project_routes(), run_routes()]
+    [system_routes(), people_routes(), team_routes(), project_routes(), run_routes(), audit_routes()]
         .into_iter()
         .flatten()
         .collect()
@@ -156,17 +157,6 @@ fn team_routes() -> Vec<Route> {
         )
         .query(PAGE)
         .knows_past(&["role"]),
-        get("/api/v1/teams/{team}/audit", Team(On::Audit, Read), "Who did what", audit::list).query(&[
-            "actor",
-            "resource",
-            "resourceId",
-            "action",
-            "from",
-            "to",
-            "q",
-            "limit",
-            "cursor",
-        ]),
     ]
 }
 

@@ -58,6 +58,11 @@ impl Change {
         Ok(Self { stream, claims, events: rows, remember })
     }
 
+    /// The same, and the aggregate is not kept in memory: nobody will ask for it again.
+    pub(crate) fn unremembered(self) -> Self {
+        Self { remember: Box::new(|_, _| {}), ..self }
+    }
+
     /// Adds it to an append. Answers what is to be called with the position of the append's first event, once it is
     /// known; or the name that is taken twice.
     pub(super) fn add_to(self, append: &mut Append) -> Result<After, Claim> {

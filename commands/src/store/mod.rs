@@ -58,7 +58,7 @@ pub struct Loaded<A> {
 }
 
 impl<A: Stored> Loaded<A> {
-    fn new(id: String) -> Self {
+    pub(crate) fn new(id: String) -> Self {
         Self { id, aggregate: A::default(), version: 0, position: 0, snapshot: 0, last: None }
     }
 

@@ -9,12 +9,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::access::{Access, AccessEvent};
 use crate::build::{Build, BuildEvent};
 use crate::claim::Claim;
 use crate::deployment::{Deployment, DeploymentEvent};
 use crate::envelope::Envelope;
 use crate::ids::{
-    AssignmentId, BuildId, DeploymentId, EventId, OperationId, ProjectId, RoleId, TeamId, UserId,
+    AccessId, AssignmentId, BuildId, DeploymentId, EventId, OperationId, ProjectId, RoleId, TeamId, UserId,
 };
 use crate::operation::{Operation, OperationEvent};
 use crate::project::{Project, ProjectEvent};
@@ -55,6 +56,7 @@ pub enum Fact {
     Deployment(DeploymentId, DeploymentEvent),
     Role(RoleId, RoleEvent),
     RoleAssignment(AssignmentId, RoleAssignmentEvent),
+    Access(AccessId, AccessEvent),
     Operation(OperationId, OperationEvent),
 }
 
@@ -69,6 +71,7 @@ impl Fact {
             Self::Deployment(id, event) => Deployment::claims(*id, event),
             Self::Role(id, event) => Role::claims(*id, event),
             Self::RoleAssignment(id, event) => RoleAssignment::claims(*id, event),
+            Self::Access(id, event) => Access::claims(*id, event),
             Self::Operation(id, event) => Operation::claims(*id, event),
         }
     }
@@ -144,6 +147,7 @@ impl StoredEvent {
             Deployment::TYPE => fact::<Deployment>(&self.aggregate_id, payload),
             Role::TYPE => fact::<Role>(&self.aggregate_id, payload),
             RoleAssignment::TYPE => fact::<RoleAssignment>(&self.aggregate_id, payload),
+            Access::TYPE => fact::<Access>(&self.aggregate_id, payload),
             Operation::TYPE => fact::<Operation>(&self.aggregate_id, payload),
             other => Err(format!("unknown aggregate type {other:?}")),
         };

@@ -53,6 +53,7 @@ fn written(fact: Fact) -> (String, String, Value) {
         Fact::Deployment(_, event) => parts(event),
         Fact::Role(_, event) => parts(event),
         Fact::RoleAssignment(_, event) => parts(event),
+        Fact::Access(_, event) => parts(event),
         Fact::Operation(_, event) => parts(event),
     }
 }
@@ -87,6 +88,7 @@ fn every_event_has_a_golden_json() {
     declared.extend(types_of::<Deployment>());
     declared.extend(types_of::<Role>());
     declared.extend(types_of::<RoleAssignment>());
+    declared.extend(types_of::<Access>());
     declared.extend(types_of::<Operation>());
     assert!(declared.len() > 50, "serde's refusal names all of them: {declared:?}");
     assert_eq!(known, declared);

@@ -1,0 +1,173 @@
+//! `GET /events` and `GET /events/stream` — events in the order of the log, of every team and project that the caller
+//! may audit.
+
+mod reach;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream, StreamExt};
+use http::HeaderMap;
+use projections::audit_trail::AuditRow;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::audit::show;
+use crate::body::Query;
+use crate::error::ApiError;
+use crate::gate::Caller;
+use crate::platform::Platform;
+use crate::reply::items;
+
+/// Events read at a time by a stream.
+const BATCH: i64 = 200;
+/// How long a stream waits before it looks by itself, and after the database was away.
+const POLL: Duration = Duration::from_secs(1);
+/// How long a browser waits before it comes back.
+const RETRY: Duration = Duration::from_secs(2);
+/// After so long a stream ends, so that who comes back is asked again who he is.
+const LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// Which events.
+#[derive(Deserialize)]
+pub(crate) struct Which {
+    after: Option<i64>,
+    cursor: Option<i64>,
+    types: Option<String>,
+    limit: Option<i64>,
+}
+
+impl Which {
+    fn types(&self) -> Result<Vec<String>, ApiError> {
+        let types = self.types.as_deref().unwrap_or_default();
+        let types: Vec<String> =
+            types.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        if types.len() > 100 || types.iter().any(|it| it.len() > 100 || it.contains('\0')) {
+            let rule = "must be at most 100 types of events, with commas between them";
+            return Err(ApiError::field("types", "invalid", rule));
+        }
+        Ok(types)
+    }
+}
+
+/// At most `limit` of the events after a position. `nextCursor` is where to go on when there may be more.
+pub(crate) async fn list(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<Json<Value>, ApiError> {
+    let (limit, types) = (which.limit.unwrap_or(50), which.types()?);
+    if !(1..=200).contains(&limit) {
+        return Err(ApiError::field("limit", "out_of_range", "must be 1 to 200"));
+    }
+    let reach = reach::of(&platform, &caller).await?;
+    let mut seen = which.cursor.or(which.after).unwrap_or(0);
+    let (mut views, mut left) = (Vec::new(), limit);
+    while left > 0 {
+        let (rows, upto) =
+            projections::audit_trail::since(&platform.pool, &reach, &types, seen, left).await?;
+        if upto == seen {
+            return Ok(items(views, None));
+        }
+        (seen, left) = (upto, left - i64::try_from(rows.len()).unwrap_or(left));
+        for row in rows {
+            views.push(show(&platform, row).await?.to_json());
+        }
+    }
+    Ok(items(views, Some(seen.to_string())))
+}
+
+/// Events as they come, after `Last-Event-ID`, or `after`, or from the first.
+pub(crate) async fn stream(
+    State(platform): State<Arc<Platform>>,
+    caller: Caller,
+    Query(which): Query<Which>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let after = match headers.get("last-event-id") {
+        None => which.after.unwrap_or(0),
+        Some(id) => id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(|| {
+            ApiError::field("Last-Event-ID", "invalid", "must be the id of an earlier event")
+        })?,
+    };
+    // Refused now rather than in the middle of an answer.
+    reach::of(&platform, &caller).await?;
+    let tail = Tail {
+        moved: platform.feed.moved("audit_trail"),
+        types: which.types()?,
+        until: Instant::now() + LIFE,
+        platform,
+        caller,
+        after,
+    };
+    let hello = stream::once(async { Ok(Event::default().retry(RETRY).comment("events follow")) });
+    let events = hello.chain(tail.events());
+    Ok(Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping"))
+        .into_response())
+}
+
+/// Somebody who follows.
+struct Tail {
+    platform: Arc<Platform>,
+    caller: Caller,
+    types: Vec<String>,
+    after: i64,
+    moved: watch::Receiver<i64>,
+    until: Instant,
+}
+
+impl Tail {
+    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, |mut tail| async move {
+            let events = tokio::time::timeout_at(tail.until, tail.next()).await.ok()?;
+            Some((stream::iter(events.into_iter().map(Ok)), tail))
+        })
+        .flatten()
+    }
+
+    /// Waits until there is something to say.
+    async fn next(&mut self) -> Vec<Event> {
+        loop {
+            self.moved.mark_unchanged();
+            match self.read().await {
+                Ok(events) if !events.is_empty() => return events,
+                Ok(_) => {}
+                // It goes on where it was as soon as it can.
+                Err(error) => tracing::debug!(?error, "a stream of events waits"),
+            }
+            let _ = tokio::time::timeout(POLL, self.moved.changed()).await;
+        }
+    }
+
+    /// What the caller may see now, which may be less than when the stream began.
+    async fn read(&mut self) -> Result<Vec<Event>, ApiError> {
+        let reach = reach::of(&self.platform, &self.caller).await?;
+        let pool = &self.platform.pool;
+        let (rows, seen) =
+            projections::audit_trail::since(pool, &reach, &self.types, self.after, BATCH).await?;
+        let mut events = Vec::with_capacity(rows.len());
+        for row in rows {
+            events.push(self.event(row).await?);
+        }
+        if events.is_empty() && seen > self.after {
+            // Nothing for this caller: who comes back need not look at it again.
+            events.push(Event::default().id(seen.to_string()));
+        }
+        self.after = seen;
+        Ok(events)
+    }
+
+    async fn event(&self, row: AuditRow) -> Result<Event, ApiError> {
+        let id = row.position.to_string();
+        let data = show(&self.platform, row).await?.to_json().to_string();
+        Ok(Event::default().id(id).data(data))
+    }
+}
