@@ -6,6 +6,7 @@
 pub mod audit_trail;
 pub mod builds;
 pub mod deployments;
+pub mod doctor;
 pub mod env_vars;
 pub mod feed;
 pub mod generations;

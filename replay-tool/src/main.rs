@@ -25,8 +25,9 @@ const EXIT_CODES: &str = "Exit codes:
   0  it is done; verify: every read model is what the log says
   1  it could not be done; the last line says why
   2  the command line is wrong
-  3  verify: a read model is not what the log says; ledger verify, ledger check: the log or the proof is not what
-     was signed; the last line names the first difference
+  3  verify: a read model is not what the log says; doctor: the log is not as it must be;
+     ledger verify, ledger check: the log or the proof is not what was signed; the last line names the first
+     difference
   4  verify: every read model is what the log says but for events that are parked or skipped;
      dlq retry: an event is refused again
   130, 137, 143  it was interrupted, and nothing says that it is done";
@@ -71,6 +72,8 @@ enum Command {
     Gc(verbs::gc::Gc),
     /// Builds read models anew at the live ones' position and compares row by row.
     Verify(verbs::verify::Verify),
+    /// Looks whether the log is whole and guarded, and agrees with its names, receipts and checkpoints.
+    Doctor(verbs::doctor::Doctor),
     /// Shows and resolves the events that consumers could not take in.
     Dlq(verbs::dlq::Dlq),
     /// Pauses a consumer of the log, lets it go on, or sets it back.
@@ -107,6 +110,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Rebuild(verb) => verb.run(&tool).await,
         Command::Rollback(verb) => verb.run(&tool).await,
         Command::Gc(verb) => verb.run(&tool).await,
+        Command::Doctor(verb) => verb.run(&tool).await,
         Command::Dlq(verb) => verb.run(&tool).await,
         Command::Consumer(verb) => verb.run(&tool).await,
         Command::Verify(verb) => verb.run(&tool).await,

@@ -10,6 +10,7 @@ mod bad_input;
 mod concurrency;
 mod deployments;
 mod diff;
+mod doctor;
 mod dry_run;
 mod env_vars;
 mod erasure;

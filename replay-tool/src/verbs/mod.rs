@@ -3,6 +3,7 @@
 pub(crate) mod consumer;
 pub(crate) mod diff;
 pub(crate) mod dlq;
+pub(crate) mod doctor;
 pub(crate) mod gc;
 pub(crate) mod history;
 pub(crate) mod ledger;
