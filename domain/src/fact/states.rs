@@ -11,7 +11,9 @@ fn folded<A: Stored>() -> A {
     let mut events: Vec<_> =
         goldens().into_iter().filter(|golden| golden.aggregate_type == A::TYPE).collect();
     let takes_away = |event_type: &str| {
-        ["deleted", "removed", "revoked", "unset", "accepted"].iter().any(|end| event_type.ends_with(end))
+        ["deleted", "removed", "revoked", "unset", "accepted", "erased"]
+            .iter()
+            .any(|end| event_type.ends_with(end))
     };
     events.sort_by_key(|golden| (!takes_away(&golden.event_type), golden.event_type.clone()));
     let mut state = A::default();
