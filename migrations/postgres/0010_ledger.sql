@@ -30,7 +30,7 @@ CREATE FUNCTION append_checkpoint(
     indexes bigint[],
     hashes  bytea[]
 ) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    INSERT INTO ledger_nodes (level, index, hash) SELECT * FROM unnest($5, $6, $7);
+    INSERT INTO ledger_nodes (level, index, hash) SELECT n.level, n.index, n.hash FROM unnest($5, $6, $7) AS n (level, index, hash);
     INSERT INTO ledger_checkpoints (number, size, note, leaves) VALUES ($1, $2, $3, $4);
 $$;
 

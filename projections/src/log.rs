@@ -88,7 +88,7 @@ pub async fn positions_of(
     // Stream by stream, by index, whatever the statistics say: a team is a small part of the log.
     sqlx::query_scalar(
         "SELECT e.position
-           FROM (SELECT * FROM unnest($1::text[], $2::text[])
+           FROM (SELECT asked.kind, asked.id FROM unnest($1::text[], $2::text[]) AS asked (kind, id)
                   UNION
                  SELECT b.aggregate_type, b.aggregate_id FROM events b
                   WHERE b.sequence = 1 AND b.team_id = $3 AND b.position <= $7 AND b.aggregate_type = ANY($5)

@@ -29,7 +29,7 @@ impl Names {
             acts.iter().map(|(claim, _)| (claim.scope.as_str(), claim.key.clone())).collect();
         let (scopes, keys): (Vec<&str>, Vec<String>) = names.into_iter().unzip();
         let known = sqlx::query(
-            "DELETE FROM claims c USING (SELECT DISTINCT * FROM unnest($1::text[], $2::text[])) n (scope, key)
+            "DELETE FROM claims c USING unnest($1::text[], $2::text[]) AS n (scope, key)
               WHERE c.scope = n.scope AND c.key = n.key RETURNING c.scope, c.key, c.owner",
         )
         .bind(&scopes)
@@ -45,7 +45,8 @@ impl Names {
             owners.push(owner);
         }
         sqlx::query(
-            "INSERT INTO claims (scope, key, owner) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])",
+            "INSERT INTO claims (scope, key, owner)
+             SELECT n.scope, n.key, n.owner FROM unnest($1::text[], $2::text[], $3::text[]) AS n (scope, key, owner)",
         )
         .bind(scopes)
         .bind(keys)
