@@ -35,6 +35,19 @@ pub async fn read_stream(
     sqlx::query(&query).bind(aggregate_type).bind(aggregate_id).try_map(event).fetch_all(db).await
 }
 
+/// The events of all aggregates of a kind after a position, in order, at most `limit`.
+pub async fn read_kind(
+    db: impl PgExecutor<'_>,
+    aggregate_type: &str,
+    position: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<StoredEvent>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE aggregate_type = $1 AND position > $2 ORDER BY position LIMIT $3"
+    );
+    sqlx::query(&query).bind(aggregate_type).bind(position).bind(limit).try_map(event).fetch_all(db).await
+}
+
 /// One event.
 pub async fn find(db: impl PgExecutor<'_>, event_id: EventId) -> sqlx::Result<Option<StoredEvent>> {
     let query = format!("SELECT {COLUMNS} FROM events WHERE event_id = $1");

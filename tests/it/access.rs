@@ -6,10 +6,11 @@ use futures_util::stream::{self, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row};
-use tests::app::{OWNER, PASSWORD, TestApp};
+use tests::app::{OWNER, PASSWORD, TestApp, program};
 use tests::client::Client;
 use tests::people::join;
 use tests::world::{team, team_and_project};
+use tokio::process::Command;
 use uuid::Uuid;
 
 /// Payload and metadata of the events of a type, in their order.
@@ -104,6 +105,13 @@ async fn failed_sign_ins_are_recorded_without_anything_that_could_not_be_erased(
     for clear in ["ghost@example.net", OWNER, "127.0.0.1", "wrong wrong"] {
         assert!(!all.contains(clear), "{clear} stands in the log");
     }
+
+    // They belong to no team: the operator sees them.
+    let mut tool = Command::new(program("replay-tool"));
+    let said =
+        tool.args(["history", "access", "--json"]).env("DATABASE_URL", app.db.url()).output().await.unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said.matches("\"type\":\"access.sign_in_failed\",\"version\"").count(), 4, "{said}");
 
     // Tries that are not even looked at are tries.
     let mut last = 401;

@@ -23,7 +23,7 @@ use crate::audit::show;
 use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Caller;
-use crate::platform::Platform;
+use crate::platform::{PATIENCE, Platform};
 use crate::reply::items;
 
 /// Events read at a time by a stream.
@@ -57,6 +57,33 @@ impl Which {
     }
 }
 
+/// A part of the log, as somebody may see it.
+struct Part {
+    rows: Vec<AuditRow>,
+    /// Where to go on: up to here everything was looked at, whether anything was found or not.
+    seen: i64,
+}
+
+/// At most `limit` of the events after a position that the caller may see.
+async fn part(
+    platform: &Platform,
+    caller: &Caller,
+    types: &[String],
+    after: i64,
+    limit: i64,
+) -> Result<Part, ApiError> {
+    let upto = projections::audit_trail::window(&platform.pool, after).await?;
+    // Rights that are older than the events would pass over what was allowed meanwhile. While they are, nothing is.
+    if upto == after || !platform.feed.wait_for(upto, PATIENCE).await {
+        return Ok(Part { rows: vec![], seen: after });
+    }
+    let reach = reach::of(platform, caller).await?;
+    let rows = projections::audit_trail::between(&platform.pool, &reach, types, (after, upto), limit).await?;
+    let is_full = i64::try_from(rows.len()).is_ok_and(|found| found >= limit);
+    let seen = rows.last().filter(|_| is_full).map_or(upto, |row| row.position);
+    Ok(Part { rows, seen })
+}
+
 /// At most `limit` of the events after a position. `nextCursor` is where to go on when there may be more.
 pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
@@ -67,17 +94,15 @@ pub(crate) async fn list(
     if !(1..=200).contains(&limit) {
         return Err(ApiError::field("limit", "out_of_range", "must be 1 to 200"));
     }
-    let reach = reach::of(&platform, &caller).await?;
     let mut seen = which.cursor.or(which.after).unwrap_or(0);
     let (mut views, mut left) = (Vec::new(), limit);
     while left > 0 {
-        let (rows, upto) =
-            projections::audit_trail::since(&platform.pool, &reach, &types, seen, left).await?;
-        if upto == seen {
+        let part = part(&platform, &caller, &types, seen, left).await?;
+        if part.seen == seen {
             return Ok(items(views, None));
         }
-        (seen, left) = (upto, left - i64::try_from(rows.len()).unwrap_or(left));
-        for row in rows {
+        (seen, left) = (part.seen, left - i64::try_from(part.rows.len()).unwrap_or(left));
+        for row in part.rows {
             views.push(show(&platform, row).await?.to_json());
         }
     }
@@ -149,10 +174,7 @@ impl Tail {
 
     /// What the caller may see now, which may be less than when the stream began.
     async fn read(&mut self) -> Result<Vec<Event>, ApiError> {
-        let reach = reach::of(&self.platform, &self.caller).await?;
-        let pool = &self.platform.pool;
-        let (rows, seen) =
-            projections::audit_trail::since(pool, &reach, &self.types, self.after, BATCH).await?;
+        let Part { rows, seen } = part(&self.platform, &self.caller, &self.types, self.after, BATCH).await?;
         let mut events = Vec::with_capacity(rows.len());
         for row in rows {
             events.push(self.event(row).await?);

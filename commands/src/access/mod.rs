@@ -31,6 +31,8 @@ impl Commands {
         if let Some(over) = verdict.over {
             self.close_flood(over, context).await?;
         }
+        let how = if verdict.then == Then::Record { "recorded" } else { "counted" };
+        metrics::counter!("mastra_admin_access_total", "how" => how).increment(1);
         match verdict.then {
             Then::Record => self.append_access(event, context).await.map(Some),
             Then::Open => {

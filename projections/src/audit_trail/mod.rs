@@ -20,7 +20,7 @@ use crate::feed::Consumer;
 use crate::parked::Grain;
 use crate::row::Columns;
 
-pub use query::{Filter, Place, Reach, beginning, chain, explain, find, newest, oldest, since};
+pub use query::{Filter, Place, Reach, beginning, between, chain, explain, find, newest, oldest, window};
 
 /// One event, as people look at it.
 #[derive(Clone, Debug)]

@@ -241,44 +241,43 @@ pub async fn chain(
     sqlx::query_as(&query).bind(correlation).bind(team.0).bind(project.map(|id| id.0)).fetch_all(db).await
 }
 
-/// What somebody may see of the events after a position, in the order of the log, and the position up to which
-/// everything was looked at: where to go on, whether anything was found or not. Looks at a bounded part of the log.
-pub async fn since(
-    pool: &PgPool,
-    reach: &Reach,
-    types: &[String],
-    after: i64,
-    limit: i64,
-) -> sqlx::Result<(Vec<AuditRow>, i64)> {
-    // Rows come in the order of the log, so what is at or before the last one is complete.
-    let upto: Option<i64> = sqlx::query_scalar(
-        "SELECT max(position) FROM (
+/// The last position of a bounded part of the trail after a position; that position itself when nothing follows. Rows
+/// come in the order of the log: up to there the trail is complete.
+pub async fn window(db: impl PgExecutor<'_>, after: i64) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "SELECT coalesce(max(position), $1) FROM (
              SELECT position FROM audit_trail WHERE position > $1 ORDER BY position LIMIT $2) w",
     )
     .bind(after)
     .bind(WINDOW)
-    .fetch_one(pool)
-    .await?;
-    let Some(upto) = upto else { return Ok((vec![], after)) };
+    .fetch_one(db)
+    .await
+}
+
+/// What somebody may see of the events after a position and up to another, in the order of the log.
+pub async fn between(
+    db: impl PgExecutor<'_>,
+    reach: &Reach,
+    types: &[String],
+    (after, upto): (i64, i64),
+    limit: i64,
+) -> sqlx::Result<Vec<AuditRow>> {
     let teams: Vec<Uuid> = reach.teams.iter().map(|id| id.0).collect();
     let projects: Vec<Uuid> = reach.projects.iter().map(|id| id.0).collect();
     let query = format!(
         "SELECT {COLUMNS} FROM audit_trail
-          WHERE position > $1 AND position <= $2 AND ($7 OR team_id = ANY($3) OR project_id = ANY($4))
-            AND (cardinality($5::text[]) = 0 OR action = ANY($5))
-          ORDER BY position LIMIT $6"
+          WHERE position > $1 AND position <= $2 AND ($3 OR team_id = ANY($4) OR project_id = ANY($5))
+            AND (cardinality($6::text[]) = 0 OR action = ANY($6))
+          ORDER BY position LIMIT $7"
     );
-    let rows: Vec<AuditRow> = sqlx::query_as(&query)
+    sqlx::query_as(&query)
         .bind(after)
         .bind(upto)
+        .bind(reach.everywhere)
         .bind(teams)
         .bind(projects)
         .bind(types)
         .bind(limit)
-        .bind(reach.everywhere)
-        .fetch_all(pool)
-        .await?;
-    let is_full = i64::try_from(rows.len()).is_ok_and(|found| found >= limit);
-    let seen = rows.last().filter(|_| is_full).map_or(upto, |row| row.position);
-    Ok((rows, seen))
+        .fetch_all(db)
+        .await
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use cqrs_es::Aggregate;
+use domain::access::Access;
 use domain::build::Build;
 use domain::deployment::Deployment;
 use domain::envelope::Envelope;
@@ -22,10 +23,16 @@ use sqlx::PgPool;
 use crate::failure::{Failure, Outcome};
 use crate::tool::Tool;
 
+/// Events in memory.
+const PAGE: i64 = 1000;
+
 #[derive(Args)]
 pub(crate) struct History {
-    #[command(flatten)]
-    stream: Stream,
+    /// The kind of aggregate: user, team, project, build, deployment, role, role_assignment, access, operation.
+    #[arg(value_name = "TYPE")]
+    kind: String,
+    /// Its id; all of that kind without it, as one wants them of access and operation.
+    id: Option<String>,
 }
 
 #[derive(Args)]
@@ -40,7 +47,7 @@ pub(crate) struct AsOf {
 /// One aggregate.
 #[derive(Args)]
 pub(crate) struct Stream {
-    /// Its kind: user, team, project, build, deployment, role, role_assignment, operation.
+    /// Its kind: user, team, project, build, deployment, role, role_assignment, access, operation.
     #[arg(value_name = "TYPE")]
     pub(crate) kind: String,
     /// Its id.
@@ -82,7 +89,24 @@ impl Moment {
 
 impl History {
     pub(crate) async fn run(self, tool: &Tool) -> Outcome {
-        for event in read(tool.pool().await?, &self.stream).await? {
+        let pool = tool.pool().await?;
+        let Some(id) = self.id else { return Self::all(tool, pool, &self.kind).await };
+        Self::say(tool, read(pool, &Stream { kind: self.kind, id }).await?)
+    }
+
+    /// Page by page: there may be many.
+    async fn all(tool: &Tool, pool: &PgPool, kind: &str) -> Outcome {
+        let mut position = 0;
+        loop {
+            let events = log::read_kind(pool, kind, position, PAGE).await?;
+            let Some(last) = events.last() else { return Ok(()) };
+            position = last.position;
+            Self::say(tool, events)?;
+        }
+    }
+
+    fn say(tool: &Tool, events: Vec<StoredEvent>) -> Outcome {
+        for event in events {
             let envelope = Envelope::from_json(&event.metadata);
             let at = event.recorded_at.to_rfc3339_opts(SecondsFormat::Millis, true);
             let json = json!({
@@ -138,6 +162,7 @@ pub(crate) fn state(kind: &str, events: &[StoredEvent]) -> Result<Value, Failure
         Deployment::TYPE => fold::<Deployment>(events),
         Role::TYPE => fold::<Role>(events),
         RoleAssignment::TYPE => fold::<RoleAssignment>(events),
+        Access::TYPE => fold::<Access>(events),
         Operation::TYPE => fold::<Operation>(events),
         other => Err(Failure::Error(format!("there is no kind of aggregate {other}"))),
     }
