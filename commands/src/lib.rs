@@ -8,6 +8,7 @@ pub mod answers;
 mod context;
 pub mod credentials;
 mod outcome;
+mod schema;
 pub mod sessions;
 mod store;
 mod together;
@@ -28,10 +29,10 @@ use domain::role_assignment::{RoleAssignment, RoleAssignmentCommand, RoleAssignm
 use domain::team::{Team, TeamCommand, TeamError};
 use domain::user::{User, UserCommand, UserError};
 use sqlx::PgPool;
-use sqlx::migrate::MigrateError;
 
 pub use context::{Context, IdempotencyKey, Mode};
 pub use outcome::{CommandError, MOST_SINCE, Preview, Receipt, Since, StoreError};
+pub use schema::{SchemaError, migrate};
 use store::Change;
 pub use store::{Appender, Loaded, Store};
 pub use together::{Step, StepError};
@@ -42,15 +43,6 @@ const TRIES: u32 = 12;
 
 /// Answer of a command.
 pub type Answer<E> = Result<Receipt, CommandError<E>>;
-
-/// Brings the database to the present schema; forward only.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    // The log belongs into `public`, whatever search path the pool has: with the query tables' schema first, a
-    // second start would find no log there and make another one.
-    let mut db = pool.acquire().await?.detach();
-    sqlx::query("SET search_path = public").execute(&mut db).await?;
-    sqlx::migrate!("../migrations/postgres").run(&mut db).await
-}
 
 /// The command bus.
 #[derive(Clone)]

@@ -31,6 +31,7 @@ mod permissions;
 mod projections;
 mod replay_tool;
 mod replay_tool_writes;
+mod rights;
 mod snapshots;
 mod stock_postgres_es;
 mod teams;

@@ -61,11 +61,13 @@ impl TestApp {
         Self::start_on(db, &[("DATABASE_URL", &url)]).await
     }
 
-    async fn database() -> TestDb {
+    /// A migrated database that no server runs on yet.
+    pub async fn database() -> TestDb {
         TestDb::create(&MIGRATED, async |pool| commands::migrate(pool).await.expect("migrations apply")).await
     }
 
-    async fn start_on(db: TestDb, extra: &[(&str, &str)]) -> Self {
+    /// Starts it on a database that is there.
+    pub async fn start_on(db: TestDb, extra: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let extra: Vec<_> = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let (child, url, said) = spawn(&db, dir.path(), &extra).await;
