@@ -2,7 +2,7 @@
 //! prove them, or kept from before. How far they are stands in `generations`, in the transaction of each batch.
 
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection, PgPool, Row};
+use sqlx::{Connection, PgPool, Row};
 
 use crate::feed::{Batch, Broken, Consumer};
 use crate::parked::{Lot, is_of_the_event};
@@ -128,7 +128,7 @@ impl Shadow {
 
 /// A connection that has these tables to itself until it is closed.
 async fn connect(pool: &PgPool, schema: &str) -> sqlx::Result<PgConnection> {
-    let mut db = pool.connect_options().connect().await?;
+    let mut db = crate::pool::alone(pool).await?;
     sqlx::raw_sql("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         .execute(&mut db)
         .await?;

@@ -39,4 +39,5 @@ mod time_travel;
 mod together;
 mod two_servers;
 mod vault;
+mod whole_database;
 mod work;
