@@ -1,53 +1,52 @@
 //! The audit trail: one row an event. Who did what, when, from where, and what it was before and after.
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::fact::Recorded;
 use domain::ids::{EventId, TeamId};
 use serde_json::{Map, Value};
-use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor};
 
-use crate::feed::Consumer;
-use crate::row::Columns;
+use crate::model::ReadModel;
+use crate::rows::{Journal, Row, row};
 
-/// One event, as people look at it.
-#[derive(Clone, Debug)]
-pub struct AuditRow {
-    /// Its place in the log.
-    pub position: i64,
-    /// Its id.
-    pub event_id: EventId,
-    /// When.
-    pub at: DateTime<Utc>,
-    /// In which team.
-    pub team_id: Option<TeamId>,
-    /// Who.
-    pub actor: String,
-    /// For whom.
-    pub on_behalf_of: Option<String>,
-    /// What: the event's type.
-    pub action: String,
-    /// The command that led to it.
-    pub command: String,
-    /// On what kind of thing.
-    pub resource: String,
-    /// On which.
-    pub resource_id: String,
-    /// What it was.
-    pub before: Option<Value>,
-    /// What it is.
-    pub after: Value,
-    /// The request or run.
-    pub request_id: String,
-    /// What led directly here.
-    pub causation: String,
-    /// The first cause.
-    pub correlation: String,
-    /// Sealed address of the caller.
-    pub source_ip: Option<String>,
-    /// Sealed user agent of the caller.
-    pub user_agent: Option<String>,
+row! {
+    /// One event, as people look at it.
+    pub struct AuditRow in "audit_trail" by (position: i64) {
+        /// Its place in the log.
+        pub position: i64,
+        /// Its id.
+        pub event_id: EventId,
+        /// When.
+        pub at: DateTime<Utc>,
+        /// In which team.
+        pub team_id: Option<TeamId>,
+        /// Who.
+        pub actor: String,
+        /// For whom.
+        pub on_behalf_of: Option<String>,
+        /// What: the event's type.
+        pub action: String,
+        /// The command that led to it.
+        pub command: String,
+        /// On what kind of thing.
+        pub resource: String,
+        /// On which.
+        pub resource_id: String,
+        /// What it was.
+        pub before: Option<Value>,
+        /// What it is.
+        pub after: Value,
+        /// The request or run.
+        pub request_id: String,
+        /// What led directly here.
+        pub causation: String,
+        /// The first cause.
+        pub correlation: String,
+        /// Sealed address of the caller.
+        pub source_ip: Option<String>,
+        /// Sealed user agent of the caller.
+        pub user_agent: Option<String>,
+    }
 }
 
 /// Which rows are wanted. What is absent does not matter.
@@ -69,33 +68,6 @@ pub struct Filter {
     pub text: Option<String>,
 }
 
-const SELECT: &str = "SELECT position, event_id, at, team_id, actor, on_behalf_of, action, command, resource, \
-    resource_id, before, after, request_id, causation, correlation, source_ip, user_agent FROM audit_trail";
-
-impl FromRow<'_, PgRow> for AuditRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            position: row.try_get("position")?,
-            event_id: row.id("event_id")?,
-            at: row.try_get("at")?,
-            team_id: row.maybe_id("team_id")?,
-            actor: row.try_get("actor")?,
-            on_behalf_of: row.try_get("on_behalf_of")?,
-            action: row.try_get("action")?,
-            command: row.try_get("command")?,
-            resource: row.try_get("resource")?,
-            resource_id: row.try_get("resource_id")?,
-            before: row.try_get("before")?,
-            after: row.try_get("after")?,
-            request_id: row.try_get("request_id")?,
-            causation: row.try_get("causation")?,
-            correlation: row.try_get("correlation")?,
-            source_ip: row.try_get("source_ip")?,
-            user_agent: row.try_get("user_agent")?,
-        })
-    }
-}
-
 /// The rows of a team, newest first, before the position `before`.
 pub async fn of_team(
     db: impl PgExecutor<'_>,
@@ -104,8 +76,8 @@ pub async fn of_team(
     before: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<AuditRow>> {
-    let query = format!(
-        "{SELECT} WHERE team_id = $1 AND position < $2
+    let query = AuditRow::select(
+        "WHERE team_id = $1 AND position < $2
             AND ($3::text IS NULL OR actor = $3) AND ($4::text IS NULL OR resource = $4)
             AND ($5::text IS NULL OR resource_id = $5) AND ($6::text IS NULL OR action = $6)
             AND ($7::timestamptz IS NULL OR at >= $7) AND ($8::timestamptz IS NULL OR at < $8)
@@ -130,81 +102,72 @@ pub async fn of_team(
 /// The read model.
 pub struct AuditTrail;
 
-#[async_trait]
-impl Consumer for AuditTrail {
-    fn name(&self) -> &'static str {
-        "audit_trail"
-    }
+impl ReadModel for AuditTrail {
+    const NAME: &'static str = "audit_trail";
+    const VERSION: i32 = 1;
+    const KINDS: &'static [&'static str] = &[];
+    const TABLE_NAMES: &'static [&'static str] = &["audit_trail"];
+    const TABLES: &'static str = "CREATE TABLE audit_trail (
+        position     bigint      PRIMARY KEY,
+        event_id     uuid        NOT NULL UNIQUE,
+        at           timestamptz NOT NULL,
+        team_id      uuid,
+        actor        text        NOT NULL,
+        on_behalf_of text,
+        action       text        NOT NULL,
+        command      text        NOT NULL,
+        resource     text        NOT NULL,
+        resource_id  text        NOT NULL,
+        before       jsonb,
+        after        jsonb       NOT NULL,
+        request_id   text        NOT NULL,
+        causation    text        NOT NULL,
+        correlation  text        NOT NULL,
+        source_ip    text,
+        user_agent   text
+    );
+    CREATE INDEX ON audit_trail (team_id, position);
+    CREATE INDEX ON audit_trail (resource, resource_id, position);";
 
-    fn version(&self) -> i32 {
-        1
-    }
+    type Rows = Journal<AuditRow>;
 
-    fn tables(&self) -> &'static str {
-        "CREATE TABLE audit_trail (
-            position     bigint      PRIMARY KEY,
-            event_id     uuid        NOT NULL UNIQUE,
-            at           timestamptz NOT NULL,
-            team_id      uuid,
-            actor        text        NOT NULL,
-            on_behalf_of text,
-            action       text        NOT NULL,
-            command      text        NOT NULL,
-            resource     text        NOT NULL,
-            resource_id  text        NOT NULL,
-            before       jsonb,
-            after        jsonb       NOT NULL,
-            request_id   text        NOT NULL,
-            causation    text        NOT NULL,
-            correlation  text        NOT NULL,
-            source_ip    text,
-            user_agent   text
-        );
-        CREATE INDEX ON audit_trail (team_id, position);
-        CREATE INDEX ON audit_trail (resource, resource_id, position);"
-    }
-
-    fn table_names(&self) -> &'static [&'static str] {
-        &["audit_trail"]
-    }
-
-    async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        let (before, after) = before_and_after(&recorded.payload);
-        let envelope = &recorded.envelope;
-        sqlx::query(
-            "INSERT INTO audit_trail (position, event_id, at, team_id, actor, on_behalf_of, action, command, resource,
-                                      resource_id, before, after, request_id, causation, correlation, source_ip,
-                                      user_agent)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-        )
-        .bind(recorded.position)
-        .bind(recorded.event_id.0)
-        .bind(recorded.at)
-        .bind(recorded.team_id.map(|id| id.0))
-        .bind(envelope.actor.to_string())
-        .bind(envelope.on_behalf_of.as_ref().map(ToString::to_string))
-        .bind(&recorded.event_type)
-        .bind(&envelope.command)
-        .bind(&recorded.aggregate_type)
-        .bind(&recorded.aggregate_id)
-        .bind(before)
-        .bind(after)
-        .bind(&envelope.request_id)
-        .bind(&envelope.causation)
-        .bind(&envelope.correlation)
-        .bind(&envelope.source_ip)
-        .bind(&envelope.user_agent)
-        .execute(db)
-        .await
-        .map(drop)
+    async fn apply(
+        trail: &mut Journal<AuditRow>,
+        _db: &mut PgConnection,
+        recorded: &Recorded,
+    ) -> sqlx::Result<()> {
+        let payload = serde_json::from_str(&recorded.payload).unwrap_or_default(); // the column is JSON
+        let (before, after) = before_and_after(payload);
+        let envelope = recorded.envelope();
+        trail.add(AuditRow {
+            position: recorded.position,
+            event_id: recorded.event_id,
+            at: recorded.at,
+            team_id: recorded.team_id,
+            actor: envelope.actor.to_string(),
+            on_behalf_of: envelope.on_behalf_of.as_ref().map(ToString::to_string),
+            action: recorded.event_type.clone(),
+            command: envelope.command.clone(),
+            resource: recorded.aggregate_type.clone(),
+            resource_id: recorded.aggregate_id.clone(),
+            before,
+            after,
+            request_id: envelope.request_id.clone(),
+            causation: envelope.causation.clone(),
+            correlation: envelope.correlation.clone(),
+            source_ip: envelope.source_ip.clone(),
+            user_agent: envelope.user_agent.clone(),
+        });
+        Ok(())
     }
 }
 
 /// What an event says of before (`old`, `old_…`) and after (the rest), without hashes of tokens, and of sealed
 /// values only their marks.
-fn before_and_after(payload: &Value) -> (Option<Value>, Value) {
+fn before_and_after(payload: Value) -> (Option<Value>, Value) {
     let (mut before, mut after) = (Map::new(), Map::new());
-    for (key, value) in payload.as_object().into_iter().flatten() {
+    let Value::Object(fields) = payload else { return (None, Value::Object(after)) };
+    for (key, value) in fields {
         let value = shown(value);
         match key.as_str() {
             "type" | "hash" | "token_hash" | "token" | "email_hash" => {}
@@ -221,14 +184,14 @@ fn before_and_after(payload: &Value) -> (Option<Value>, Value) {
     ((!before.is_empty()).then_some(Value::Object(before)), Value::Object(after))
 }
 
-fn shown(value: &Value) -> Value {
+fn shown(value: Value) -> Value {
     match value {
         Value::Object(fields) if fields.contains_key("mark") && fields.contains_key("data") => {
             serde_json::json!({ "sealed": fields["mark"] })
         }
-        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), shown(value))).collect(),
-        Value::Array(values) => values.iter().map(shown).collect(),
-        other => other.clone(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, shown(value))).collect(),
+        Value::Array(values) => values.into_iter().map(shown).collect(),
+        other => other,
     }
 }
 
@@ -244,11 +207,11 @@ mod tests {
         let payload =
             json!({ "type": "t", "key": "K", "value": sealed, "hash": "h", "old": { "mark": "m0" } });
         assert_eq!(
-            before_and_after(&payload),
+            before_and_after(payload),
             (Some(json!({ "mark": "m0" })), json!({ "key": "K", "value": { "sealed": "m1" } }))
         );
         let renamed = json!({ "type": "t", "slug": "b", "old_slug": "a" });
-        assert_eq!(before_and_after(&renamed), (Some(json!({ "slug": "a" })), json!({ "slug": "b" })));
-        assert_eq!(before_and_after(&json!({ "type": "t" })), (None, json!({})));
+        assert_eq!(before_and_after(renamed), (Some(json!({ "slug": "a" })), json!({ "slug": "b" })));
+        assert_eq!(before_and_after(json!({ "type": "t" })), (None, json!({})));
     }
 }

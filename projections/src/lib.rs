@@ -9,12 +9,14 @@ pub mod deployments;
 pub mod env_vars;
 pub mod feed;
 pub mod log;
+mod model;
 pub mod pool;
 pub mod projects;
 pub mod rebuild;
 pub mod roles;
 pub mod routes;
 mod row;
+mod rows;
 mod shadow;
 pub mod teams;
 pub mod tokens;
@@ -25,6 +27,8 @@ pub mod work;
 use std::sync::Arc;
 
 use feed::Consumer;
+
+pub use rows::RowExists;
 
 /// Every read model.
 pub fn read_models() -> Vec<Arc<dyn Consumer>> {

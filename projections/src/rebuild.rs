@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::feed::{self, Consumer};
 use crate::log;
-use crate::shadow::{Shadow, take_in};
+use crate::shadow::{MEMORY, Shadow, take_in};
 
 /// How long a swap waits for readers; as long they wait for it. Well below PostgreSQL's `deadlock_timeout` of 1 s.
 const LOCK_PATIENCE: Duration = Duration::from_millis(200);
@@ -61,8 +61,18 @@ pub async fn prepare(pool: &PgPool, consumers: &[Arc<dyn Consumer>]) -> Result<(
 /// Builds the tables anew up to the head of the log, then swaps them with the live ones in one transaction. Who
 /// reads for the consumer meanwhile loses the lease and goes on from the new checkpoint.
 pub async fn rebuild(pool: &PgPool, consumer: &dyn Consumer) -> Result<Rebuilt, RebuildError> {
+    rebuild_within(pool, consumer, MEMORY).await
+}
+
+/// As `rebuild`, with another bound for what its rows may take in memory, in bytes: what is more is stored meanwhile
+/// and fetched again when it is asked for.
+pub async fn rebuild_within(
+    pool: &PgPool,
+    consumer: &dyn Consumer,
+    memory: usize,
+) -> Result<Rebuilt, RebuildError> {
     feed::create(pool, consumer).await?;
-    let mut shadow = Shadow::create(pool, "rebuild", consumer).await?;
+    let mut shadow = Shadow::create(pool, "rebuild", consumer).await?.within(memory);
     let built = build_and_swap(pool, &mut shadow, consumer).await;
     shadow.remove().await;
     built.map(|position| Rebuilt { name: consumer.name(), position })

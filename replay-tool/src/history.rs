@@ -7,7 +7,6 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use cqrs_es::Aggregate;
 use domain::build::Build;
 use domain::deployment::Deployment;
-use domain::envelope::Envelope;
 use domain::fact::{Stored, StoredEvent};
 use domain::project::Project;
 use domain::role::Role;
@@ -55,7 +54,6 @@ impl Moment {
 pub(crate) async fn show(pool: &PgPool, stream: &Stream, as_json: bool) -> Outcome {
     let mut out = std::io::stdout();
     for event in read(pool, stream).await? {
-        let envelope = Envelope::from_json(&event.metadata);
         let at = event.recorded_at.to_rfc3339_opts(SecondsFormat::Millis, true);
         if as_json {
             let line = json!({
@@ -66,16 +64,21 @@ pub(crate) async fn show(pool: &PgPool, stream: &Stream, as_json: bool) -> Outco
                 "type": event.event_type,
                 "version": event.event_version,
                 "teamId": event.team_id,
-                "payload": event.payload,
-                "metadata": event.metadata,
+                "payload": parsed(&event.payload),
+                "metadata": parsed(event.metadata.text()),
             });
             writeln!(out, "{line}")?;
         } else {
-            let (actor, kind) = (envelope.actor, &event.event_type);
+            let (actor, kind) = (&event.metadata.envelope().actor, &event.event_type);
             writeln!(out, "{:>8}  {at}  {kind:<32}  {actor}  {}", event.position, event.payload)?;
         }
     }
     Ok(())
+}
+
+/// What the log has is JSON: the column's type sees to it.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 pub(crate) async fn as_of(pool: &PgPool, stream: &Stream, at: Moment) -> Outcome {

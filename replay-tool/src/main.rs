@@ -101,7 +101,7 @@ enum Failure {
     Unread,
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let (code, text) = match run(cli).await {

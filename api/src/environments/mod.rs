@@ -62,6 +62,8 @@ pub(crate) async fn create(
     let slug = Slug::from_name(name.as_str()).ok_or_else(unnamed)?;
     let context = project.context();
     let fresh = EnvironmentRow {
+        id: environment_id,
+        slug: slug.as_str().to_owned(),
         environment: Environment {
             id: environment_id,
             name: name.clone(),

@@ -209,7 +209,7 @@ impl Store {
     async fn stream<A: Aggregate>(&self, id: &str) -> Result<Vec<StoredEvent>, StoreError> {
         let rows = sqlx::query(
             "SELECT position, event_id, recorded_at, team_id, aggregate_type, aggregate_id, sequence, event_type,
-                    event_version, payload, metadata
+                    event_version, payload::text, metadata::text
                FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
         )
         .bind(A::TYPE)
@@ -228,8 +228,8 @@ impl Store {
                 sequence: row.get("sequence"),
                 event_type: row.get("event_type"),
                 event_version: row.get("event_version"),
-                payload: row.get("payload"),
-                metadata: row.get("metadata"),
+                payload: row.get::<String, _>("payload").into(),
+                metadata: row.get::<String, _>("metadata").into(),
             })
             .collect())
     }
@@ -260,7 +260,7 @@ impl<A: Stored> EventStore<A> for Store {
                     aggregate_id: row.aggregate_id.clone(),
                     sequence: usize::try_from(row.sequence).expect("sequences count from 1"),
                     payload: row.event::<A>().map_err(|e| AggregateError::DeserializationError(e.into()))?,
-                    metadata: Envelope::from_json(&row.metadata).to_map(),
+                    metadata: row.metadata.envelope().to_map(),
                 })
             })
             .collect()

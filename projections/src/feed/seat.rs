@@ -17,8 +17,10 @@ use super::{BATCH, Consumer, FeedOptions, Stall};
 /// The longest wait before another try.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Derived data: after a crash of PostgreSQL rows and checkpoint go back together.
-const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+/// Derived data: after a crash of PostgreSQL rows and checkpoint go back together. Rows are fetched and changed by
+/// their keys, a few of many, also where PostgreSQL has no statistics yet that would tell it so.
+const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off; \
+                     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
 pub(super) struct Seat {
     pub(super) consumer: Arc<dyn Consumer>,
@@ -39,8 +41,8 @@ enum Applied {
     To(i64),
     /// The lease is another's now.
     Lost,
-    /// The event with this number in the batch, or the database itself, refuses.
-    Failed { index: usize, error: sqlx::Error },
+    /// An event of the batch, or the database itself, refuses.
+    Failed(sqlx::Error),
 }
 
 impl Seat {
@@ -156,13 +158,13 @@ impl Seat {
             match self.apply(lease, events).await {
                 Applied::To(position) => {
                     lease.position = position;
-                    (limit, failures) = (BATCH, 0);
+                    (limit, failures) = (BATCH.min(limit * 2), 0);
                     self.recovered();
                 }
                 Applied::Lost => return Ok(()),
-                // What comes before it is taken in alone.
-                Applied::Failed { index, .. } if index > 0 => limit = index,
-                Applied::Failed { error, .. } => {
+                // Smaller and smaller batches, until the one that is refused is alone.
+                Applied::Failed(_) if events.len() > 1 => limit = events.len() / 2,
+                Applied::Failed(error) => {
                     let event = error.as_database_error().map(|_| lease.position + 1);
                     self.stalled(event, error.to_string());
                     tokio::time::sleep(wait(failures)).await;
@@ -174,27 +176,21 @@ impl Seat {
     }
 
     async fn apply(&self, lease: Lease, events: &[Recorded]) -> Applied {
-        let mut index = 0;
-        match self.try_apply(lease, events, &mut index).await {
+        match self.try_apply(lease, events).await {
             Ok(Some(position)) => {
                 self.known.send_replace(position);
                 Applied::To(position)
             }
             Ok(None) => Applied::Lost,
-            Err(error) => Applied::Failed { index, error },
+            Err(error) => Applied::Failed(error),
         }
     }
 
-    /// Applies events and moves the checkpoint, both or neither. None when the lease is another's now. `index`
-    /// tells how far it came.
-    async fn try_apply(
-        &self,
-        lease: Lease,
-        events: &[Recorded],
-        index: &mut usize,
-    ) -> sqlx::Result<Option<i64>> {
+    /// Applies events and moves the checkpoint, both or neither. None when the lease is another's now.
+    async fn try_apply(&self, lease: Lease, events: &[Recorded]) -> sqlx::Result<Option<i64>> {
         let Some(last) = events.last() else { return Ok(Some(lease.position)) };
-        if !events.iter().any(|event| self.consumer.wants(event)) {
+        let wanted: Vec<_> = events.iter().filter(|event| self.consumer.wants(event)).collect();
+        if wanted.is_empty() {
             let ours = lease::pass(&self.pool, self.name(), lease, last.position, self.options.lease).await?;
             return Ok(ours.then_some(last.position));
         }
@@ -203,11 +199,7 @@ impl Seat {
         if !ours {
             return Ok(None);
         }
-        for (number, event) in events.iter().enumerate().filter(|(_, event)| self.consumer.wants(event)) {
-            *index = number;
-            self.consumer.apply(&mut tx, event).await?;
-        }
-        *index = 0; // a commit that fails is nobody's fault
+        self.consumer.apply_all(&mut tx, &wanted).await?;
         tx.commit().await?;
         Ok(Some(last.position))
     }
