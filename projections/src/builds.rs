@@ -127,7 +127,9 @@ impl ReadModel for Builds {
     type Rows = Table<BuildRow>;
 
     fn foresee(builds: &mut Table<BuildRow>, recorded: &Recorded) {
-        if let Fact::Build(id, _) = &recorded.fact {
+        if let Fact::Build(id, _) = &recorded.fact
+            && recorded.sequence > 1
+        {
             builds.want(*id);
         }
     }

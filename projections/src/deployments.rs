@@ -197,7 +197,9 @@ impl ReadModel for Deployments {
     type Rows = Table<DeploymentRow>;
 
     fn foresee(deployments: &mut Table<DeploymentRow>, recorded: &Recorded) {
-        if let Fact::Deployment(id, _) = &recorded.fact {
+        if let Fact::Deployment(id, _) = &recorded.fact
+            && recorded.sequence > 1
+        {
             deployments.want(*id);
         }
     }

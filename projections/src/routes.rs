@@ -140,7 +140,7 @@ impl ReadModel for Routes {
                 id,
                 ProjectEvent::ProjectCreated { .. } | ProjectEvent::ProjectSettingsChanged { .. },
             ) => rows.projects.want(*id),
-            Fact::Deployment(id, _) => rows.servers.want(*id),
+            Fact::Deployment(id, _) if recorded.sequence > 1 => rows.servers.want(*id),
             _ => {}
         }
     }

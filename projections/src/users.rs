@@ -105,7 +105,9 @@ impl ReadModel for Users {
     type Rows = Table<UserRow>;
 
     fn foresee(users: &mut Table<UserRow>, recorded: &Recorded) {
-        if let Fact::User(id, _) = &recorded.fact {
+        if let Fact::User(id, _) = &recorded.fact
+            && recorded.sequence > 1
+        {
             users.want(*id);
         }
     }

@@ -11,6 +11,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use projections::verify::VerifyError;
 
+/// Events are made in one thread and dropped in another, millions of them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Everything that can go wrong ends in one sentence for the operator.
 type Outcome = Result<(), Failure>;
 

@@ -3,8 +3,8 @@
 -- Run once; then `SELECT bench_seed(from, to, projects)` appends the events at these positions.
 
 CREATE FUNCTION bench_id(kind text, n bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT format('%s-%s-7%s-8000-%s', substr(h, 1, 8), substr(h, 9, 4), kind, substr(md5(kind || n), 1, 12))
-      FROM (SELECT lpad(to_hex(1000000 + n), 12, '0')) AS t (h)
+    SELECT left(lpad(to_hex(1000000 + n), 12, '0'), 8) || '-' || right(lpad(to_hex(1000000 + n), 12, '0'), 4) || '-7' || kind
+           || '-8000-' || left(md5(kind || n), 12)
 $$;
 
 CREATE FUNCTION bench_sealed(kind text, n bigint, owner text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
@@ -24,8 +24,8 @@ CREATE FUNCTION bench_variable(n bigint) RETURNS text LANGUAGE sql IMMUTABLE AS 
 $$;
 
 -- The first five events of each project: its owner, its team, itself, two environments.
-CREATE FUNCTION bench_first(p bigint, step bigint, OUT kind text, OUT id text, OUT sequence bigint, OUT payload text)
-LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION bench_first(p bigint, step bigint)
+RETURNS TABLE (kind text, id text, sequence bigint, payload text) LANGUAGE sql IMMUTABLE AS $$
     SELECT (ARRAY['user', 'team', 'project', 'project', 'project'])[step + 1],
            CASE step WHEN 0 THEN bench_id('001', p) WHEN 1 THEN bench_id('002', p) ELSE bench_id('003', p) END,
            greatest(step - 1, 1),
@@ -42,8 +42,8 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- The event number `i` after those.
-CREATE FUNCTION bench_next(i bigint, projects bigint, OUT kind text, OUT id text, OUT sequence bigint, OUT payload text)
-LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION bench_next(i bigint, projects bigint)
+RETURNS TABLE (kind text, id text, sequence bigint, payload text) LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN r < 16 THEN 'build' WHEN r < 24 THEN 'deployment' WHEN r < 36 THEN 'project' ELSE 'user' END,
            CASE WHEN r < 16 THEN bench_id('006', 2 * k + r % 2) WHEN r < 24 THEN bench_id('007', 2 * k + r % 2)
                 WHEN r < 36 THEN bench_id('003', p) ELSE bench_id('001', p) END,

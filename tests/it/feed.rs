@@ -196,6 +196,26 @@ async fn an_event_that_is_refused_stops_its_consumer_right_there_and_nobody_else
 }
 
 #[tokio::test]
+async fn of_a_batch_that_the_tables_refuse_all_is_taken_in_up_to_the_event_that_is_to_blame() {
+    let (_bus, pool) = database().await;
+    let team = |slug: &str| {
+        let created =
+            json!({ "type": "team.created", "name": "T", "slug": slug, "owner": uuid::Uuid::now_v7() });
+        event("team", &uuid::Uuid::now_v7().to_string(), 1, created)
+    };
+    let mut events: Vec<_> = (0..40).map(|n| team(&format!("team-{n}"))).collect();
+    events.insert(23, team("team-7"));
+    append(&pool, &events).await;
+    let teams = projections::read_models().into_iter().filter(|model| model.name() == "teams").collect();
+    let feed = Feed::start_with(pool.clone(), teams, QUICK).await.unwrap();
+    let stalled = async || feed.progress().await.unwrap().remove(0).stalled.and_then(|stall| stall.position);
+    until("it has stalled", async || stalled().await.is_some()).await;
+    assert_eq!(stalled().await, Some(24));
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM teams").fetch_one(&pool).await.unwrap();
+    assert_eq!(rows, 23);
+}
+
+#[tokio::test]
 async fn an_event_that_cannot_be_read_stops_right_there() {
     let (_bus, pool) = database().await;
     let unknown = event("weather", "1", 1, json!({ "type": "weather.changed" }));

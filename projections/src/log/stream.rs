@@ -11,9 +11,9 @@ use uuid::Uuid;
 use crate::rebuild::RebuildError;
 
 /// Events that are handed over at once.
-const BATCH: usize = 1000;
+const BATCH: usize = 500;
 /// Batches that are read and not taken yet, at most.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 /// Bytes of payload in a batch, at most, but for the last event's.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -32,19 +32,16 @@ pub(crate) struct LogStream {
 
 impl LogStream {
     /// The events after `from` and up to `to`, in order: all of them, or only those of some kinds of aggregates. That
-    /// none is missing is checked first.
+    /// none is missing is checked meanwhile: the end does not come before.
     pub(crate) async fn open(
         pool: &PgPool,
         from: i64,
         to: i64,
         kinds: &[&str],
     ) -> Result<Self, RebuildError> {
-        let mut db = pool.connect_options().connect().await?;
+        let (mut db, other) = (connect(pool).await?, connect(pool).await?);
         // By position, whatever the planner makes of a table without statistics: nothing is sorted.
-        let settings = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
-                        SET enable_sort = off; SET enable_bitmapscan = off; SET cursor_tuple_fraction = 1";
-        sqlx::raw_sql(settings).execute(&mut db).await?;
-        find_holes(&mut db, from, to).await?;
+        sqlx::raw_sql("SET enable_sort = off; SET enable_bitmapscan = off").execute(&mut db).await?;
         let of_kinds = match kinds {
             [] => String::new(),
             kinds => format!("AND aggregate_type IN ('{}')", kinds.join("', '")),
@@ -56,7 +53,7 @@ impl LogStream {
         );
         let (sender, batches) = mpsc::channel(AHEAD);
         let reader = tokio::spawn(async move {
-            if let Err(error) = read(db, &statement, &sender).await {
+            if let Err(error) = tokio::try_join!(read(db, &statement, &sender), find_holes(other, from, to)) {
                 let _nobody_waits = sender.send(Err(error)).await;
             }
         });
@@ -75,12 +72,20 @@ impl Drop for LogStream {
     }
 }
 
-async fn find_holes(db: &mut PgConnection, from: i64, to: i64) -> Result<(), RebuildError> {
+/// A connection on which it takes as long as it takes.
+async fn connect(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    let mut db = pool.connect_options().connect().await?;
+    let settings = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+    sqlx::raw_sql(settings).execute(&mut db).await?;
+    Ok(db)
+}
+
+async fn find_holes(mut db: PgConnection, from: i64, to: i64) -> Result<(), RebuildError> {
     let events: i64 =
         sqlx::query_scalar("SELECT count(*) FROM events WHERE position > $1 AND position <= $2")
             .bind(from)
             .bind(to)
-            .fetch_one(&mut *db)
+            .fetch_one(&mut db)
             .await?;
     if events == to - from {
         return Ok(());
@@ -91,7 +96,7 @@ async fn find_holes(db: &mut PgConnection, from: i64, to: i64) -> Result<(), Reb
     )
     .bind(from)
     .bind(to)
-    .fetch_one(db)
+    .fetch_one(&mut db)
     .await?;
     Err(RebuildError::Unreadable { position, why: "the log has no such event".to_owned() })
 }
