@@ -165,7 +165,10 @@ impl Seat {
                 // Smaller and smaller batches, until the one that is refused is alone.
                 Applied::Failed(_) if events.len() > 1 => limit = events.len() / 2,
                 Applied::Failed(error) => {
-                    let event = error.as_database_error().map(|_| lease.position + 1);
+                    // What the tables refuse, or its rows before they come there.
+                    let is_refused =
+                        error.as_database_error().is_some() || matches!(error, sqlx::Error::Encode(_));
+                    let event = is_refused.then_some(lease.position + 1);
                     self.stalled(event, error.to_string());
                     tokio::time::sleep(wait(failures)).await;
                     failures += 1;

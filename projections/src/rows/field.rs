@@ -253,3 +253,42 @@ pub(super) fn array_header(out: &mut Vec<u8>, of: Kind, length: usize) {
         out.extend(1_i32.to_be_bytes()); // PostgreSQL counts from 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgArgumentBuffer;
+    use sqlx::{Encode, Postgres};
+
+    use super::*;
+
+    fn same<'q, T: Field + Encode<'q, Postgres>>(value: &T) {
+        let (mut ours, mut theirs) = (Vec::new(), PgArgumentBuffer::default());
+        value.write(&mut ours);
+        assert!(!value.encode_by_ref(&mut theirs).unwrap().is_null());
+        let (length, bytes) = ours.split_first_chunk::<4>().unwrap();
+        assert_eq!(usize::try_from(i32::from_be_bytes(*length)).unwrap(), bytes.len());
+        assert_eq!(bytes, theirs.as_slice());
+    }
+
+    #[test]
+    fn values_are_written_as_sqlx_writes_them() {
+        same(&true);
+        same(&-7_i32);
+        same(&i64::MIN);
+        same(&"é\n".to_owned());
+        same(&Uuid::from_u128(0x0123_4567_89ab_cdef));
+        for micros in [0, 1, EPOCH - 1, EPOCH, 4_070_908_800_000_001] {
+            same(&DateTime::from_timestamp_micros(micros).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_absent_has_no_bytes_and_a_text_of_texts_is_quoted() {
+        let mut out = Vec::new();
+        None::<String>.write(&mut out);
+        assert_eq!(out, NULL.to_be_bytes());
+        out.clear();
+        vec!["a".to_owned(), "\"\\,".to_owned()].write_element(&mut out);
+        assert_eq!(&out[4..], br#"{"a","\"\\,"}"#);
+    }
+}
