@@ -16,6 +16,7 @@ mod mastra;
 mod migrations;
 mod permissions;
 mod projections;
+mod rebuilds;
 mod replay_tool;
 mod stock_postgres_es;
 mod teams;

@@ -5,23 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use projections::feed::{Consumer, Feed};
-use projections::rebuild::{rebuild, rebuild_within};
+use projections::rebuild::rebuild;
 use projections::verify::{Mismatch, VerifyError, verify};
 use projections::{log, pool, read_models};
 use serde_json::{Value, json};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 use tests::bus::Bus;
 use tests::tape::{append, event, until};
 use uuid::Uuid;
 
-const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// Every golden event, each as the next one of its stream: what begins things first, what ends them last.
-fn golden() -> Vec<Value> {
+pub(crate) fn golden() -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../domain/golden");
     let mut golden: Vec<Value> = std::fs::read_dir(folder)
         .unwrap()
@@ -45,7 +43,7 @@ fn golden() -> Vec<Value> {
 }
 
 /// The ids that the golden events use for each other.
-fn id(kind: &str) -> String {
+pub(crate) fn id(kind: &str) -> String {
     let n = match kind {
         "user" => 1,
         "team" => 2,
@@ -79,7 +77,7 @@ fn rank(name: &str) -> u8 {
 }
 
 /// A log of every golden event, read models at its end, and the feed that reads for them.
-async fn full() -> (Bus, PgPool, Feed) {
+pub(crate) async fn full() -> (Bus, PgPool, Feed) {
     let bus = Bus::start().await;
     let pool = pool::connect(&bus.db.url(), 24).await.unwrap();
     let feed = Feed::start(pool.clone(), read_models()).await.unwrap();
@@ -92,7 +90,7 @@ async fn full() -> (Bus, PgPool, Feed) {
     (bus, pool, feed)
 }
 
-fn model(name: &str) -> Arc<dyn Consumer> {
+pub(crate) fn model(name: &str) -> Arc<dyn Consumer> {
     read_models().into_iter().find(|model| model.name() == name).unwrap()
 }
 
@@ -296,118 +294,4 @@ async fn who_leaves_a_team_loses_what_was_given_to_him_there() {
     feed.wake();
     assert!(feed.wait_for(position, LONG).await);
     assert_eq!(projections::roles::grants_of(&pool, user.into()).await.unwrap(), vec![]);
-}
-
-#[tokio::test]
-async fn a_rebuild_that_does_not_fit_in_memory_stores_rows_and_fetches_them_again() {
-    let (_bus, pool, feed) = full().await;
-    let events = golden();
-    let known = usize::try_from(log::head(&pool).await.unwrap()).unwrap();
-    // More than are taken in at once, so that what ends things finds them stored and forgotten.
-    let others: Vec<_> = (0..2000).map(|_| tests::tape::lone_event()).collect();
-    append(&pool, &others).await;
-    let closed = events.iter().position(|event| event["event_type"] == "team.deleted").unwrap();
-    for events in [&events[known..closed], &events[closed..]] {
-        let position = append(&pool, events).await;
-        feed.wake();
-        assert!(feed.wait_for(position, LONG).await, "{:?}", feed.progress().await);
-        for model in read_models() {
-            let before = content(&pool, model.as_ref()).await;
-            rebuild_within(&pool, model.as_ref(), 1).await.unwrap();
-            assert_eq!(content(&pool, model.as_ref()).await, before, "{}", model.name());
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_rebuild_in_another_time_zone_gives_the_same_bytes() {
-    let (bus, pool, _feed) = full().await;
-    let options: PgConnectOptions = bus.db.url().parse().unwrap();
-    let far = options.options([
-        ("search_path", "read,public"),
-        ("timezone", "Asia/Kathmandu"),
-        ("datestyle", "SQL,DMY"),
-        ("intervalstyle", "iso_8601"),
-    ]);
-    let far = PgPoolOptions::new().max_connections(4).connect_with(far).await.unwrap();
-    for model in read_models() {
-        let before = content(&pool, model.as_ref()).await;
-        rebuild(&far, model.as_ref()).await.unwrap();
-        assert_eq!(content(&pool, model.as_ref()).await, before, "{}", model.name());
-    }
-}
-
-/// Every row of a model's tables as PostgreSQL sends it, by primary key.
-async fn content(pool: &PgPool, model: &dyn Consumer) -> Vec<u8> {
-    let mut db = pool.acquire().await.unwrap();
-    let mut bytes = vec![];
-    for table in model.table_names() {
-        let key: String = sqlx::query_scalar(
-            "SELECT string_agg(a.attname, ', ') FROM pg_index i
-               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-              WHERE i.indisprimary AND i.indrelid = ('read.' || $1)::regclass",
-        )
-        .bind(table)
-        .fetch_one(&mut *db)
-        .await
-        .unwrap();
-        let copy = format!("COPY (SELECT * FROM read.{table} ORDER BY {key}) TO STDOUT (FORMAT binary)");
-        let mut rows = db.copy_out_raw(&copy).await.unwrap();
-        while let Some(row) = rows.try_next().await.unwrap() {
-            bytes.extend_from_slice(&row);
-        }
-    }
-    bytes
-}
-
-#[tokio::test]
-async fn a_read_model_takes_nothing_from_kinds_that_it_does_not_name() {
-    let (_bus, pool, _feed) = full().await;
-    let head = log::head(&pool).await.unwrap();
-    for model in read_models() {
-        let before = content(&pool, model.as_ref()).await;
-        let mut db = pool.acquire().await.unwrap();
-        let mut tx = db.begin().await.unwrap();
-        for stored in log::read_after(&mut *tx, 0, head).await.unwrap() {
-            let recorded = stored.read().unwrap();
-            if !model.wants(&recorded) {
-                model.apply(&mut tx, &recorded).await.unwrap();
-            }
-        }
-        tx.commit().await.unwrap();
-        assert_eq!(content(&pool, model.as_ref()).await, before, "{}", model.name());
-    }
-}
-
-#[tokio::test]
-async fn texts_of_any_kind_come_through_live_and_in_a_rebuild() {
-    let (_bus, pool, feed) = full().await;
-    let (build, project) = (Uuid::now_v7().to_string(), id("project"));
-    let texts = json!(["", " ", "NULL", "null", "a \"b\" \\c\\", "{x,y}", "line\nbreak\ttab", "é 🦀", "\\N"]);
-    let requested = json!({ "type": "build.requested", "team_id": id("team"), "project_id": project,
-        "environment_id": Uuid::nil(), "branch": "main", "deploy": false });
-    let succeeded = json!({ "type": "build.succeeded", "artifact": { "sha256": "ab".repeat(32), "bytes": 1 },
-        "node_version": "22", "warnings": texts, "env_refs": [] });
-    append(&pool, &[event("build", &build, 1, requested)]).await;
-    let position = append(&pool, &[event("build", &build, 2, succeeded)]).await;
-    feed.wake();
-    assert!(feed.wait_for(position, LONG).await, "{:?}", feed.progress().await);
-    let id = build.parse().unwrap();
-    let live = projections::builds::find(&pool, id).await.unwrap().unwrap();
-    assert_eq!(json!(live.warnings), texts);
-    assert!(live.env_refs.is_empty());
-    rebuild(&pool, model("builds").as_ref()).await.unwrap();
-    assert_eq!(json!(projections::builds::find(&pool, id).await.unwrap().unwrap().warnings), texts);
-}
-
-#[tokio::test]
-async fn a_rebuild_of_a_log_with_a_hole_says_where_it_is() {
-    let (_bus, pool, feed) = full().await;
-    feed.stop().await;
-    let cut = "ALTER TABLE events DISABLE TRIGGER USER; DELETE FROM events WHERE position = 3";
-    sqlx::raw_sql(cut).execute(&pool).await.unwrap();
-    for name in ["teams", "audit_trail"] {
-        let error = rebuild(&pool, model(name).as_ref()).await.unwrap_err().to_string();
-        assert!(error.contains("position 3 "), "{error}");
-    }
 }
