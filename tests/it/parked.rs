@@ -156,8 +156,8 @@ fn created(team: &str, slug: &str) -> Value {
     team_event(team, 1, payload)
 }
 
-fn renamed(team: &str, sequence: i64, slug: &str) -> Value {
-    let payload = json!({ "type": "team.renamed", "name": "T", "slug": slug });
+fn renamed(team: &str, sequence: i64, (old_slug, slug): (&str, &str)) -> Value {
+    let payload = json!({ "type": "team.renamed", "name": "T", "slug": slug, "old_slug": old_slug });
     team_event(team, sequence, payload)
 }
 
@@ -203,7 +203,8 @@ async fn names_that_are_exchanged_in_one_batch_park_nothing() {
     let position = append(&pool, &[created(&one, "a"), created(&other, "b")]).await;
     feed.wake();
     assert!(feed.wait_for(position, LONG).await);
-    let exchanged = [renamed(&one, 2, "c"), renamed(&other, 2, "a"), renamed(&one, 3, "b")];
+    let exchanged =
+        [renamed(&one, 2, ("a", "c")), renamed(&other, 2, ("b", "a")), renamed(&one, 3, ("c", "b"))];
     let position = append(&pool, &exchanged).await;
     feed.wake();
     assert!(feed.wait_for(position, LONG).await);
