@@ -29,10 +29,38 @@ pub struct Context {
     pub at: DateTime<Utc>,
     /// Under which the command happens once.
     pub key: Option<IdempotencyKey>,
-    /// The version the aggregate must have (`If-Match`).
-    pub expected_version: Option<i64>,
+    /// The version that the aggregate must have.
+    pub expected: Expected,
     /// Whether the events are only shown, not appended.
     pub mode: Mode,
+}
+
+/// Which version an aggregate must have for a command to it: the number of its last event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expected {
+    /// Whichever it has. Decided anew when somebody else was faster.
+    #[default]
+    Any,
+    /// None: nothing has happened to it yet. It is not looked for before the log refuses.
+    New,
+    /// This one (`If-Match`).
+    Exactly(i64),
+}
+
+impl Expected {
+    /// The version, where it is known.
+    pub(crate) fn version(self) -> Option<i64> {
+        match self {
+            Self::Any => None,
+            Self::New => Some(0),
+            Self::Exactly(version) => Some(version),
+        }
+    }
+
+    /// The version that was asked for, where an aggregate has another.
+    pub(crate) fn missed(self, actual: i64) -> Option<i64> {
+        self.version().filter(|expected| *expected != actual)
+    }
 }
 
 /// Whether the command is carried out.
@@ -88,9 +116,15 @@ impl Context {
             traceparent: None,
             at,
             key: None,
-            expected_version: None,
+            expected: Expected::Any,
             mode: Mode::Append,
         }
+    }
+
+    /// The same command to an aggregate that it makes: nobody needs to look whether it is there.
+    pub fn of_new(self) -> Self {
+        let expected = if self.expected == Expected::Any { Expected::New } else { self.expected };
+        Self { expected, ..self }
     }
 
     /// The same command under a key of its own: process, cause and step name it, so that doing it again does

@@ -8,6 +8,7 @@ pub mod answers;
 mod context;
 pub mod credentials;
 mod outcome;
+mod schema;
 pub mod sessions;
 mod store;
 mod together;
@@ -28,10 +29,10 @@ use domain::role_assignment::{RoleAssignment, RoleAssignmentCommand, RoleAssignm
 use domain::team::{Team, TeamCommand, TeamError};
 use domain::user::{User, UserCommand, UserError};
 use sqlx::PgPool;
-use sqlx::migrate::MigrateError;
 
-pub use context::{Context, IdempotencyKey, Mode};
+pub use context::{Context, Expected, IdempotencyKey, Mode};
 pub use outcome::{CommandError, MOST_SINCE, Preview, Receipt, Since, StoreError};
+pub use schema::{SchemaError, migrate};
 use store::Change;
 pub use store::{Appender, Loaded, Store};
 pub use together::{Step, StepError};
@@ -42,15 +43,6 @@ const TRIES: u32 = 12;
 
 /// Answer of a command.
 pub type Answer<E> = Result<Receipt, CommandError<E>>;
-
-/// Brings the database to the present schema; forward only.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    // The log belongs into `public`, whatever search path the pool has: with the query tables' schema first, a
-    // second start would find no log there and make another one.
-    let mut db = pool.acquire().await?.detach();
-    sqlx::query("SET search_path = public").execute(&mut db).await?;
-    sqlx::migrate!("../migrations/postgres").run(&mut db).await
-}
 
 /// The command bus.
 #[derive(Clone)]
@@ -149,13 +141,11 @@ impl Commands {
             let answer = self.run_once::<A>(id, name, &command, context).await;
             tries += 1;
             match answer {
-                Err(CommandError::Conflict { .. }) if context.expected_version.is_none() && tries < TRIES => {
+                Err(CommandError::Conflict { .. }) if context.expected == Expected::Any && tries < TRIES => {
                     conflict(A::TYPE);
                     tokio::time::sleep(jitter(tries)).await;
                 }
-                Err(CommandError::Conflict { expected, actual, .. })
-                    if context.expected_version.is_some() =>
-                {
+                Err(CommandError::Conflict { expected, actual, .. }) if context.expected != Expected::Any => {
                     let since = self.store.since(A::TYPE, &id.to_string(), expected).await?;
                     return Err(CommandError::Conflict { expected, actual, since });
                 }
@@ -178,7 +168,10 @@ impl Commands {
         A: Stored,
     {
         let key = context.key.as_ref().filter(|_| context.mode == Mode::Append);
-        let (mut loaded, mut is_fresh) = self.store.recall::<A>(&id.to_string()).await?;
+        let (mut loaded, mut is_fresh) = match (context.expected, context.mode) {
+            (Expected::New, Mode::Append) => (Loaded::new(id.to_string()), false),
+            _ => self.store.recall::<A>(&id.to_string()).await?,
+        };
         let mut is_new = key.is_none();
         loop {
             let decided = decide_as_expected(&mut loaded, command.clone(), context).await;
@@ -233,11 +226,9 @@ async fn decide_as_expected<A: Stored>(
     context: &Context,
 ) -> Result<Vec<A::Event>, CommandError<A::Error>> {
     let actual = loaded.version;
-    match context.expected_version {
-        Some(expected) if expected != actual => {
-            Err(CommandError::Conflict { expected, actual, since: vec![] })
-        }
-        _ => decide(&mut loaded.aggregate, command).await.map_err(CommandError::Refused),
+    match context.expected.missed(actual) {
+        Some(expected) => Err(CommandError::Conflict { expected, actual, since: vec![] }),
+        None => decide(&mut loaded.aggregate, command).await.map_err(CommandError::Refused),
     }
 }
 

@@ -17,7 +17,8 @@ use thiserror::Error;
 
 use crate::store::{Change, Loaded};
 use crate::{
-    Answer, CommandError, Commands, Context, Mode, Preview, Receipt, TRIES, conflict, decide, jitter,
+    Answer, CommandError, Commands, Context, Expected, Mode, Preview, Receipt, TRIES, conflict, decide,
+    jitter,
 };
 
 /// One command of several.
@@ -58,7 +59,7 @@ struct Draft {
 
 impl Commands {
     /// Carries out all of the steps or none. A step sees what those before it have made true. The receipt is that of
-    /// the last event; `expected_version` is asked of the first step's aggregate.
+    /// the last event; `expected` is asked of the first step's aggregate.
     pub async fn together(&self, steps: &[Step], context: &Context) -> Answer<StepError> {
         // In one order for everybody, so that nobody waits in a circle.
         let keys: BTreeSet<(&'static str, String)> = steps.iter().map(Step::key).collect();
@@ -76,7 +77,7 @@ impl Commands {
             let answer = self.together_once(steps, context).await;
             tries += 1;
             match answer {
-                Err(CommandError::Conflict { .. }) if context.expected_version.is_none() && tries < TRIES => {
+                Err(CommandError::Conflict { .. }) if context.expected == Expected::Any && tries < TRIES => {
                     conflict("several");
                     tokio::time::sleep(jitter(tries)).await;
                 }
@@ -93,8 +94,8 @@ impl Commands {
     async fn together_once(&self, steps: &[Step], context: &Context) -> Answer<StepError> {
         let mut draft = Draft::default();
         for (n, step) in steps.iter().cloned().enumerate() {
-            let context =
-                Context { expected_version: context.expected_version.filter(|_| n == 0), ..context.clone() };
+            let expected = if n == 0 { context.expected } else { Expected::Any };
+            let context = Context { expected, ..context.clone() };
             match step {
                 Step::User(id, c) => self.step::<User>(&mut draft, id, c.name(), c, &context).await,
                 Step::Team(id, c) => self.step::<Team>(&mut draft, id, c.name(), c, &context).await,
@@ -136,7 +137,7 @@ impl Commands {
             Some(known) => *known,
             None => self.store.load::<A>(id).await?,
         };
-        if let Some(expected) = context.expected_version.filter(|expected| *expected != loaded.version) {
+        if let Some(expected) = context.expected.missed(loaded.version) {
             let actual = loaded.version;
             return Err(CommandError::Conflict { expected, actual, since: vec![] });
         }

@@ -74,7 +74,7 @@ impl Process for BuildDeployment {
             env_vars,
             kind: DeploymentKind::Deploy,
         };
-        let context = world.context(work, Some(build.team_id)).once("request");
+        let context = world.context(work, Some(build.team_id)).once("request").of_new();
         world.commands.deployment(DeploymentId(Uuid::now_v7()), command, &context).await?;
         Ok(())
     }

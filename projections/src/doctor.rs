@@ -16,6 +16,10 @@ const BATCH: i64 = 1000;
 const GUARDS: [&str; 3] =
     ["events_are_never_changed", "events_are_never_truncated", "events_take_a_position"];
 
+/// What nobody who serves may write to himself.
+const WRITTEN_BY_FUNCTIONS: [&str; 5] =
+    ["events", "claims", "idempotency_keys", "ledger_checkpoints", "ledger_nodes"];
+
 /// What was found of one thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -78,13 +82,15 @@ async fn guards(pool: &PgPool) -> sqlx::Result<Finding> {
     Ok(Finding::of("triggers", against, "the triggers that refuse changes are enabled".to_owned()))
 }
 
-/// What the role that asks may do to events behind the append function's back.
+/// What the role as which the server works may do behind the backs of the log's functions.
 async fn rights(pool: &PgPool) -> sqlx::Result<Finding> {
     let row = sqlx::query(
         "SELECT current_user::text AS role,
-                array_to_string(ARRAY(SELECT p FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p
-                                       WHERE has_table_privilege('public.events', p)), ', ') AS may",
+                array_to_string(ARRAY(SELECT p || ' on ' || t FROM unnest($1) t,
+                                             unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p
+                                       WHERE has_table_privilege(to_regclass('public.' || t), p)), ', ') AS may",
     )
+    .bind(WRITTEN_BY_FUNCTIONS)
     .fetch_one(pool)
     .await?;
     let (role, may): (String, String) = (row.try_get("role")?, row.try_get("may")?);
@@ -92,7 +98,7 @@ async fn rights(pool: &PgPool) -> sqlx::Result<Finding> {
         let detail = format!("the role {role} can only append by function, and read");
         Finding { check: "rights", verdict: Verdict::Good, detail }
     } else {
-        let detail = format!("the role {role} has the right to {may} on events; the triggers alone stop it");
+        let detail = format!("the role {role} has the right to {may}; at most triggers stop it");
         Finding { check: "rights", verdict: Verdict::Advice, detail }
     })
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgExecutor, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor, PgPool};
 
 /// How long to wait for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
@@ -44,6 +44,23 @@ pub async fn connect(url: &str, max_connections: u32) -> sqlx::Result<PgPool> {
         .before_acquire(|connection, meta| {
             Box::pin(async move { Ok(meta.idle_for < TRUSTED || connection.ping().await.is_ok()) })
         })
+        .after_connect(|connection, _| Box::pin(async move { take_role(connection).await }))
         .connect_with(options)
         .await
+}
+
+/// A connection beside the pool's, for what needs one for itself for long.
+pub async fn alone(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    let mut db = pool.connect_options().connect().await?;
+    take_role(&mut db).await?;
+    Ok(db)
+}
+
+/// Works as the role that can write to the log through functions alone, where the database has it and lets us.
+/// `RESET ROLE` leads back, for what the owner alone may do.
+async fn take_role(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let role = "SELECT set_config('role', rolname, false) FROM pg_roles
+                 WHERE rolname = 'mastra_admin_app' AND pg_has_role(oid, 'MEMBER')";
+    sqlx::query(role).execute(connection).await?;
+    Ok(())
 }

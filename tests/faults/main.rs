@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
+mod storm;
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! The log: gapless positions, names, idempotency keys, conflicts.
 
-use commands::{CommandError, Context, IdempotencyKey, Mode};
+use commands::{CommandError, Context, Expected, IdempotencyKey, Mode};
 use domain::claim::ClaimScope;
 use domain::ids::{TeamId, UserId};
 use domain::team::{MemberRole, TeamCommand, TeamError};
@@ -141,11 +141,20 @@ async fn an_expected_version_is_held_to() {
     let id = team();
     bus.commands.team(id, create("acme"), &context()).await.unwrap();
     bus.commands.team(id, rename("b"), &context()).await.unwrap();
-    let late = Context { expected_version: Some(1), ..context() };
+    let late = Context { expected: Expected::Exactly(1), ..context() };
     let error = bus.commands.team(id, rename("c"), &late).await.unwrap_err();
     assert!(matches!(error, CommandError::Conflict { expected: 1, actual: 2, .. }));
-    let now = Context { expected_version: Some(2), ..context() };
+    let now = Context { expected: Expected::Exactly(2), ..context() };
     assert_eq!(bus.commands.team(id, rename("c"), &now).await.unwrap().version, 3);
+    let new = Context { expected: Expected::New, ..context() };
+    let error = bus.commands.team(id, create("d"), &new).await.unwrap_err();
+    assert!(matches!(error, CommandError::Conflict { expected: 0, actual: 3, .. }), "{error:?}");
+    assert_eq!(bus.commands.team(team(), create("d"), &new).await.unwrap().version, 1);
+    assert_eq!(
+        bus.commands.team(id, rename("e"), &context()).await.unwrap().version,
+        4,
+        "it is known as it is"
+    );
 }
 
 #[tokio::test]

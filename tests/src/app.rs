@@ -61,11 +61,13 @@ impl TestApp {
         Self::start_on(db, &[("DATABASE_URL", &url)]).await
     }
 
-    async fn database() -> TestDb {
-        TestDb::create(&MIGRATED, async |pool| commands::migrate(pool).await.expect("migrations apply")).await
+    /// A migrated database that no server runs on yet.
+    pub async fn database() -> TestDb {
+        TestDb::create(&MIGRATED, crate::tape::migrate).await
     }
 
-    async fn start_on(db: TestDb, extra: &[(&str, &str)]) -> Self {
+    /// Starts it on a database that is there.
+    pub async fn start_on(db: TestDb, extra: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let extra: Vec<_> = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let (child, url, said) = spawn(&db, dir.path(), &extra).await;
@@ -82,6 +84,13 @@ impl TestApp {
     pub async fn move_to(&mut self, db: TestDb) {
         self.kill().await;
         self.db = db;
+        (self.child, self.url, self.said) = spawn(&self.db, self.dir.path(), &self.extra).await;
+    }
+
+    /// Kills it and starts it with other environment variables, on the data it has.
+    pub async fn restart_with(&mut self, extra: &[(&str, &str)]) {
+        self.kill().await;
+        self.extra = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         (self.child, self.url, self.said) = spawn(&self.db, self.dir.path(), &self.extra).await;
     }
 

@@ -93,7 +93,7 @@ pub async fn register(
     let command = registration(platform, id, &new, context).await?;
     let hash = password::hash(new.password).await?;
     credentials::set_password(&platform.pool, id, &hash, context.at).await?;
-    let answer = platform.commands.user(id, command, context).await;
+    let answer = platform.commands.user(id, command, &context.clone().of_new()).await;
     // Only where it is certain that nobody was made: after a lost connection nobody knows.
     if matches!(answer, Err(CommandError::Refused(_) | CommandError::NameTaken { .. })) {
         credentials::forget_password(&platform.pool, id).await?;

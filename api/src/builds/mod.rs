@@ -54,7 +54,7 @@ pub(crate) async fn request(
         commit: body.commit_sha,
         deploy: body.deploy.unwrap_or(true),
     };
-    let receipt = platform.commands.build(id, command, &project.context()).await?;
+    let receipt = platform.commands.build(id, command, &project.context().of_new()).await?;
     // With a repeated key it is the build of the first time.
     let id = receipt.aggregate_id.parse().unwrap_or(id);
     Done::new(&platform, StatusCode::ACCEPTED, receipt, async || find(&platform, id).await).await

@@ -163,7 +163,7 @@ async fn request(
     context: &Context,
 ) -> Result<Done, ApiError> {
     let id: DeploymentId = platform.new_id();
-    let receipt = platform.commands.deployment(id, command, context).await?;
+    let receipt = platform.commands.deployment(id, command, &context.clone().of_new()).await?;
     // With a repeated key it is the deployment of the first time.
     let id = receipt.aggregate_id.parse().unwrap_or(id);
     Done::new(platform, StatusCode::ACCEPTED, receipt, async || find(platform, id).await).await

@@ -16,7 +16,7 @@ use std::time::Instant;
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use commands::{Context, IdempotencyKey, Mode};
+use commands::{Context, Expected, IdempotencyKey, Mode};
 use domain::envelope::Actor;
 use domain::ids::{ProjectId, TeamId, TokenId, UserId};
 use domain::policy::{Action, Grant, Resource};
@@ -109,7 +109,7 @@ pub(crate) struct Caller {
     user_agent: Option<String>,
     traceparent: Option<String>,
     key: Option<IdempotencyKey>,
-    expected_version: Option<i64>,
+    expected: Expected,
     mode: Mode,
     at: chrono::DateTime<chrono::Utc>,
 }
@@ -141,7 +141,7 @@ impl Caller {
             user_agent: self.user_agent.clone(),
             traceparent: self.traceparent.clone(),
             key: self.key.clone(),
-            expected_version: self.expected_version,
+            expected: self.expected,
             mode: self.mode,
             ..Context::bare(actor, self.request_id.clone(), self.at)
         }
@@ -160,7 +160,7 @@ impl Caller {
             return context;
         }
         let key = context.key.map(|key| IdempotencyKey { key: format!("{}/{n}", key.key), ..key });
-        Context { key, expected_version: None, ..context }
+        Context { key, expected: Expected::Any, ..context }
     }
 
     /// When the request came.
@@ -259,7 +259,7 @@ async fn pass(
     let sees = scope::admit(platform, needs, then.zip(as_of), &caller, &mut parts, seen).await?;
     let _ = seen.admitted.set(());
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
-    let is_conditional = caller.expected_version.is_some();
+    let is_conditional = caller.expected != Expected::Any;
     parts.extensions.insert(caller);
     let request = Request::from_parts(parts, body);
     let mut response = match key {
@@ -310,10 +310,10 @@ fn caller(platform: &Platform, parts: &Parts, principal: Principal, id: &str) ->
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let unsafe_method = is_unsafe(&parts.method);
     let dry = is_dry_run(parts)?;
-    let expected_version = match header(&parts.headers, "if-match") {
-        Some("*") | None => None,
-        Some(_) if !unsafe_method => None,
-        Some(tag) => Some(version(tag)?),
+    let expected = match header(&parts.headers, "if-match") {
+        Some("*") | None => Expected::Any,
+        Some(_) if !unsafe_method => Expected::Any,
+        Some(tag) => Expected::Exactly(version(tag)?),
     };
     Ok(Caller {
         principal,
@@ -322,7 +322,7 @@ fn caller(platform: &Platform, parts: &Parts, principal: Principal, id: &str) ->
         user_agent: header(&parts.headers, "user-agent").map(|text| text.chars().take(500).collect()),
         traceparent: header(&parts.headers, "traceparent").filter(|text| text.len() == 55).map(str::to_owned),
         key: None,
-        expected_version,
+        expected,
         mode: if dry && unsafe_method { Mode::DryRun } else { Mode::Append },
         at: (platform.now)(),
     })

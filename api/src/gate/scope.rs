@@ -150,83 +150,136 @@ pub(super) async fn admit(
             (Some(origin), view)
         }
     };
+    let search = Search { platform, params, origin, ask };
     match needs {
         Needs::Public | Needs::SignedIn => Ok(true),
-        Needs::Team(..) => {
-            let team = match origin {
-                None => find_team(platform, params.text("team")).await?,
-                Some(origin) => {
-                    let team = projections::teams::find(&view, origin.team_id).await?;
-                    team.ok_or_else(ApiError::not_found)?
-                }
-            };
-            ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
-        }
-        Needs::TeamOrSelf(..) => {
-            let team = find_team(platform, params.text("team")).await?;
-            let named = params.text("user").parse::<UserId>();
-            let is_self = caller.user().is_ok_and(|user| named.is_ok_and(|named| named == user));
-            let seeing = Question { resource: Resource::Team, action: Action::Read, ..ask };
-            let ask = if is_self { &seeing } else { &ask };
-            ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
-        }
-        Needs::TeamPart(..) => {
-            let team = find_team(platform, params.text("team")).await?;
-            let project = parameter_once(parts, "projectId")?.map(|id| id.parse::<ProjectId>());
-            let project = project.transpose().map_err(|_| ApiError::not_found())?;
-            let living = match project {
-                Some(id) => projections::projects::find(&platform.pool, id).await?,
-                None => None,
-            };
-            if living.as_ref().is_some_and(|living| living.team_id != team.id) {
-                return Err(ApiError::not_found());
+        Needs::Team(..)
+        | Needs::TeamOrSelf(..)
+        | Needs::TeamPart(..)
+        | Needs::Cause(..)
+        | Needs::Event(..) => search.in_a_team(needs, view, parts).await,
+        Needs::Project(..)
+        | Needs::AnyProject(..)
+        | Needs::Environment(..)
+        | Needs::Build(..)
+        | Needs::Deployment(..) => search.in_a_project(needs, view, parts).await,
+    }
+}
+
+/// Where a route leads, and who asks to go there.
+struct Search<'a> {
+    platform: &'a Platform,
+    params: Params,
+    /// Where it belonged, when it is asked about as of a moment.
+    origin: Option<Origin>,
+    ask: Question<'a>,
+}
+
+impl Search<'_> {
+    /// What a team has, beside projects.
+    async fn in_a_team(self, needs: Needs, view: View, parts: &mut Parts) -> Result<bool, ApiError> {
+        match needs {
+            Needs::Team(..) => {
+                let team = match self.origin {
+                    None => find_team(self.platform, self.params.text("team")).await?,
+                    Some(origin) => {
+                        let team = projections::teams::find(&view, origin.team_id).await?;
+                        team.ok_or_else(ApiError::not_found)?
+                    }
+                };
+                self.ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
             }
-            // Of a project that was deleted only the team's own may still read.
-            let place = living.map(|living| living.id);
-            ask.scoped(parts, ("team", team.id.0), team.id, place, TeamPart { project }, view)
+            Needs::TeamOrSelf(..) => {
+                let team = find_team(self.platform, self.params.text("team")).await?;
+                let named = self.params.text("user").parse::<UserId>();
+                let is_self = self.ask.caller.user().is_ok_and(|user| named.is_ok_and(|named| named == user));
+                let seeing = Question { resource: Resource::Team, action: Action::Read, ..self.ask };
+                let ask = if is_self { &seeing } else { &self.ask };
+                ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
+            }
+            Needs::TeamPart(..) => {
+                let team = find_team(self.platform, self.params.text("team")).await?;
+                let project = parameter_once(parts, "projectId")?.map(|id| id.parse::<ProjectId>());
+                let project = project.transpose().map_err(|_| ApiError::not_found())?;
+                let living = match project {
+                    Some(id) => projections::projects::find(&self.platform.pool, id).await?,
+                    None => None,
+                };
+                if living.as_ref().is_some_and(|living| living.team_id != team.id) {
+                    return Err(ApiError::not_found());
+                }
+                // Of a project that was deleted only the team's own may still read.
+                let place = living.map(|living| living.id);
+                self.ask.scoped(parts, ("team", team.id.0), team.id, place, TeamPart { project }, view)
+            }
+            Needs::Cause(..) => {
+                let it =
+                    projections::audit_trail::find(&self.platform.pool, self.params.id("event")?).await?;
+                let it: AuditRow = it.ok_or_else(ApiError::not_found)?;
+                let team = it.team_id.ok_or_else(ApiError::not_found)?;
+                self.ask.scoped(parts, ("event", it.event_id.0), team, it.project_id, it, view)
+            }
+            Needs::Event(..) => {
+                let position = self.params.id("position")?;
+                // Who only belongs to the team learns nothing of events: they are as unknown as another team's.
+                let team = projections::log::team_at(&self.platform.pool, position).await?;
+                let team = team.ok_or_else(ApiError::not_found)?;
+                self.ask
+                    .scoped(parts, ("team", team.0), team, None, EventAt(position), view)
+                    .map_err(|_| ApiError::not_found())
+            }
+            _ => Err(ApiError::not_found()),
         }
-        Needs::Cause(..) => {
-            let it = projections::audit_trail::find(&platform.pool, params.id("event")?).await?;
-            let it: AuditRow = it.ok_or_else(ApiError::not_found)?;
-            let team = it.team_id.ok_or_else(ApiError::not_found)?;
-            ask.scoped(parts, ("event", it.event_id.0), team, it.project_id, it, view)
-        }
-        Needs::Project(..) => {
-            let project = find_project(&view, params.id("project")?).await?;
-            ask.scoped(parts, ("project", project.id.0), project.team_id, Some(project.id), project, view)
-        }
-        Needs::AnyProject(..) => {
-            let id: ProjectId = params.id("project")?;
-            let thing = Thing::Project(id);
-            let origin = Origin::find(&platform.pool, thing).await?.ok_or_else(ApiError::not_found)?;
-            ask.scoped(parts, ("project", id.0), origin.team_id, origin.project_id, origin, view)
-        }
-        Needs::Environment(..) => {
-            let id = params.id("environment")?;
-            let it = projections::projects::find_environment(&view, id).await?;
-            let it: EnvironmentRow = it.ok_or_else(ApiError::not_found)?;
-            ask.scoped(parts, ("environment", it.environment.id.0), it.team_id, Some(it.project_id), it, view)
-        }
-        Needs::Build(..) => {
-            let it: Option<BuildRow> = projections::builds::find(&view, params.id("build")?).await?;
-            let it = it.ok_or_else(ApiError::not_found)?;
-            find_project(&view, it.project_id).await?;
-            ask.scoped(parts, ("build", it.id.0), it.team_id, Some(it.project_id), it, view)
-        }
-        Needs::Event(..) => {
-            let position = params.id("position")?;
-            // Who only belongs to the team learns nothing of events: they are as unknown as another team's.
-            let team = projections::log::team_at(&platform.pool, position).await?;
-            let team = team.ok_or_else(ApiError::not_found)?;
-            ask.scoped(parts, ("team", team.0), team, None, EventAt(position), view)
-                .map_err(|_| ApiError::not_found())
-        }
-        Needs::Deployment(..) => {
-            let id = params.id("deployment")?;
-            let it: Option<DeploymentRow> = projections::deployments::find(&view, id).await?;
-            let it = it.ok_or_else(ApiError::not_found)?;
-            find_project(&view, it.project_id).await?;
-            ask.scoped(parts, ("deployment", it.id.0), it.team_id, Some(it.project_id), it, view)
+    }
+
+    /// A project, and what it has.
+    async fn in_a_project(self, needs: Needs, view: View, parts: &mut Parts) -> Result<bool, ApiError> {
+        match needs {
+            Needs::Project(..) => {
+                let project = find_project(&view, self.params.id("project")?).await?;
+                self.ask.scoped(
+                    parts,
+                    ("project", project.id.0),
+                    project.team_id,
+                    Some(project.id),
+                    project,
+                    view,
+                )
+            }
+            Needs::AnyProject(..) => {
+                let id: ProjectId = self.params.id("project")?;
+                let thing = Thing::Project(id);
+                let origin =
+                    Origin::find(&self.platform.pool, thing).await?.ok_or_else(ApiError::not_found)?;
+                self.ask.scoped(parts, ("project", id.0), origin.team_id, origin.project_id, origin, view)
+            }
+            Needs::Environment(..) => {
+                let id = self.params.id("environment")?;
+                let it = projections::projects::find_environment(&view, id).await?;
+                let it: EnvironmentRow = it.ok_or_else(ApiError::not_found)?;
+                self.ask.scoped(
+                    parts,
+                    ("environment", it.environment.id.0),
+                    it.team_id,
+                    Some(it.project_id),
+                    it,
+                    view,
+                )
+            }
+            Needs::Build(..) => {
+                let it: Option<BuildRow> = projections::builds::find(&view, self.params.id("build")?).await?;
+                let it = it.ok_or_else(ApiError::not_found)?;
+                find_project(&view, it.project_id).await?;
+                self.ask.scoped(parts, ("build", it.id.0), it.team_id, Some(it.project_id), it, view)
+            }
+            Needs::Deployment(..) => {
+                let id = self.params.id("deployment")?;
+                let it: Option<DeploymentRow> = projections::deployments::find(&view, id).await?;
+                let it = it.ok_or_else(ApiError::not_found)?;
+                find_project(&view, it.project_id).await?;
+                self.ask.scoped(parts, ("deployment", it.id.0), it.team_id, Some(it.project_id), it, view)
+            }
+            _ => Err(ApiError::not_found()),
         }
     }
 }

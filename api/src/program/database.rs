@@ -33,9 +33,14 @@ impl Database {
             }
         };
         // The error of a connection names host and port, never the password.
-        let pool =
-            projections::pool::connect(&url, CONNECTIONS).await.context("the database cannot be reached")?;
-        commands::migrate(&pool).await.context("the database cannot be brought to the present schema")?;
+        let connect = async |connections| {
+            projections::pool::connect(&url, connections).await.context("the database cannot be reached")
+        };
+        // The role that connections take on may only be there afterwards.
+        let owner = connect(1).await?;
+        commands::migrate(&owner).await.context("the database cannot be brought to the present schema")?;
+        owner.close().await;
+        let pool = connect(CONNECTIONS).await?;
         Ok(Self { pool, embedded })
     }
 

@@ -71,7 +71,7 @@ pub(crate) async fn handler(
         settings: Box::new(settings),
         production: platform.new_id(),
     };
-    let receipt = platform.commands.project(id, command, &team.context()).await?;
+    let receipt = platform.commands.project(id, command, &team.context().of_new()).await?;
     // With a repeated key it is the project of the first time.
     let id = receipt.aggregate_id.parse().unwrap_or(id);
     Done::new(&platform, StatusCode::CREATED, receipt, async || {

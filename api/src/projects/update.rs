@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use commands::Expected;
 use domain::ids::InstallationId;
 use domain::project::{ProjectCommand, ProjectSettings};
 use domain::values::{BranchName, CommandLine, DisplayName, RelativePath, RepoUrl, ResourcePlan, Slug};
@@ -64,7 +65,9 @@ pub(crate) async fn handler(
     let command = ProjectCommand::ChangeProjectSettings { settings: Box::new(settings) };
     // Decided on what was read: somebody else's change in between must not be undone.
     let mut context = project.context();
-    context.expected_version = context.expected_version.or(Some(project.it.version));
+    if context.expected == Expected::Any {
+        context.expected = Expected::Exactly(project.it.version);
+    }
     let receipt = platform.commands.project(id, command, &context).await?;
     Done::new(&platform, StatusCode::OK, receipt, async || {
         let project = projections::projects::find(&platform.pool, id).await?;

@@ -94,7 +94,6 @@ fn people_routes() -> Vec<Route> {
     ]
 }
 
-#[expect(clippy::too_many_lines, reason = "a table: one entry a route")]
 fn team_routes() -> Vec<Route> {
     use teams::{invites, members};
     vec![

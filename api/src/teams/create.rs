@@ -34,7 +34,7 @@ pub(crate) async fn handler(
     let owner = caller.user()?;
     let id: TeamId = platform.new_id();
     let command = TeamCommand::CreateTeam { name, slug, owner };
-    let receipt = platform.commands.team(id, command, &caller.context(Some(id))).await?;
+    let receipt = platform.commands.team(id, command, &caller.context(Some(id)).of_new()).await?;
     // With a repeated key it is the team of the first time.
     let id = receipt.aggregate_id.parse().unwrap_or(id);
     Done::new(&platform, StatusCode::CREATED, receipt, async || {

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use domain::fact::{Recorded, StoredEvent};
 use futures_util::TryStreamExt;
-use sqlx::{ConnectOptions, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -84,7 +84,7 @@ impl Drop for LogStream {
 
 /// A connection on which it takes as long as it takes.
 async fn connect(pool: &PgPool) -> sqlx::Result<PgConnection> {
-    let mut db = pool.connect_options().connect().await?;
+    let mut db = crate::pool::alone(pool).await?;
     let settings = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
     sqlx::raw_sql(settings).execute(&mut db).await?;
     Ok(db)

@@ -14,7 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::fact::Recorded;
 use domain::ids::{ProjectId, TeamId};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -123,7 +123,7 @@ impl Archive {
         let kinds = extent.streams.iter().map(|(kind, _)| *kind).chain(extent.all.iter().copied());
         let names: BTreeSet<&str> = kinds.flat_map(models_of).copied().collect();
         let models: Vec<_> = read_models().into_iter().filter(|model| names.contains(model.name())).collect();
-        let mut db = self.pool.connect_options().connect().await?;
+        let mut db = crate::pool::alone(&self.pool).await?;
         // A table that is missing here must not be found among those of the present.
         db.execute("SET search_path = pg_temp, public; SET statement_timeout = '10s'; BEGIN").await?;
         for model in &models {

@@ -5,7 +5,7 @@ mod fill;
 mod indexes;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection, PgPool, Row};
+use sqlx::{Connection, PgPool, Row};
 
 use crate::feed::{Batch, Broken, Consumer};
 use crate::parked::{Lot, is_of_the_event};
@@ -152,7 +152,7 @@ impl Shadow {
 
 /// A connection that has these tables to itself until it is closed.
 async fn connect(pool: &PgPool, schema: &str) -> sqlx::Result<PgConnection> {
-    let mut db = pool.connect_options().connect().await?;
+    let mut db = crate::pool::alone(pool).await?;
     sqlx::raw_sql(SETTINGS).execute(&mut db).await?;
     sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 0))").bind(schema).execute(&mut db).await?;
     Ok(db)

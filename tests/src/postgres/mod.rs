@@ -50,7 +50,12 @@ impl TestDb {
         let cluster = cluster().await;
         let name = format!("test_{}", Uuid::now_v7().simple());
         let copy = format!("CREATE DATABASE {name} TEMPLATE {} STRATEGY file_copy", template.name);
-        cluster.run(&[copy]).await.expect("the template is there and nobody uses it");
+        // What is granted on a database is not copied with it.
+        let grant = format!(
+            "DO $$ BEGIN GRANT CREATE ON DATABASE {name} TO mastra_admin_app; \
+             EXCEPTION WHEN undefined_object THEN NULL; END $$"
+        );
+        cluster.run(&[copy, grant]).await.expect("the template is there and nobody uses it");
         let pool = PgPoolOptions::new().max_connections(10).connect_lazy_with(cluster.options(&name));
         Self { name, cluster, pool }
     }
