@@ -190,7 +190,7 @@ impl Store {
         let since = rows.iter().map(|row| Since {
             position: row.get("position"),
             event_type: row.get("event_type"),
-            actor: Envelope::from_json(&row.get("metadata")).actor,
+            actor: Envelope::read(row.get("metadata")).actor,
             at: row.get("recorded_at"),
         });
         Ok(since.collect())

@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::feed::Consumer;
+use crate::parked::is_of_the_event;
 use crate::{log, read_models};
 
 pub use origin::{Origin, Thing};
@@ -169,9 +170,8 @@ impl Past {
     /// Lets every read model take in these events. The only place that does.
     pub async fn take_in(&mut self, events: &[Recorded]) -> Result<(), PastError> {
         for model in &self.models {
-            for event in events.iter().filter(|event| model.wants(event)) {
-                model.apply(&mut self.db, event).await?;
-            }
+            let wanted: Vec<_> = events.iter().filter(|event| model.wants(event)).collect();
+            take_in(&mut self.db, model.as_ref(), &wanted).await?;
         }
         if let Some(last) = events.last() {
             self.position = last.position;
@@ -183,4 +183,19 @@ impl Past {
     pub async fn close(self) {
         let _ = self.db.close().await;
     }
+}
+
+/// Takes in events together; one by one when their rows get into each other's way, as names do that are exchanged.
+async fn take_in(db: &mut PgConnection, model: &dyn Consumer, events: &[&Recorded]) -> sqlx::Result<()> {
+    db.execute("SAVEPOINT together").await?;
+    match model.apply_all(db, events).await {
+        Err(error) if is_of_the_event(&error) && events.len() > 1 => {
+            db.execute("ROLLBACK TO together").await?;
+            for event in events {
+                model.apply(db, event).await?;
+            }
+        }
+        taken => taken?,
+    }
+    db.execute("RELEASE together").await.map(drop)
 }
