@@ -258,7 +258,11 @@ fn tokens_are_created_and_revoked_once() {
     given(with(vec![token_created()]))
         .when(RevokeProjectToken { token_id })
         .then_expect_events(vec![ProjectTokenRevoked { token_id }]);
-    given(created()).when(RevokeProjectToken { token_id }).then_expect_error(ProjectError::UnknownToken);
+    let revoked = || with(vec![token_created(), ProjectTokenRevoked { token_id }]);
+    given(revoked()).when(create()).then_expect_events(vec![]);
+    for history in [created(), revoked()] {
+        given(history).when(RevokeProjectToken { token_id }).then_expect_error(ProjectError::UnknownToken);
+    }
 }
 
 #[test]
