@@ -1,9 +1,9 @@
 //! Gives an aggregate and the model of its rules the same commands, and compares them after each.
 //!
 //! The aggregate is driven as the store drives it: it decides, its events become rows, the rows are read, and what
-//! was read is applied. Compared are the answer (the same events, or the same refusal and no event), what can be
-//! seen of the state, the names that are held, and the state itself with one that was built anew: from the first
-//! event, and from a snapshot in the middle.
+//! was read is applied. Compared are the answer (the same events, or the same refusal and no event), also that of
+//! a state that was a snapshot; what can be seen of the state; the names that are held; and the state itself with one
+//! that was built anew: from the first event, and from a snapshot in the middle.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -112,19 +112,14 @@ impl<M: Model> StateMachineTest for Machine<M> {
     }
 
     fn apply(mut system: System<M>, rules: &Reference<M>, command: Command<M>) -> System<M> {
-        let mut deciding = system.state.clone();
-        let sink = EventSink::default();
-        let answer = at_once(deciding.handle(command, &(), &sink));
-        let events = at_once(sink.collect());
-        if answer.is_err() {
-            assert_eq!(events, [], "a refused command leaves no event");
-        }
-        let answer = answer.map(|()| events.clone());
+        let snapshot: M::Of = serde_json::from_str(system.snapshots.last().unwrap()).unwrap();
+        let (answer, decided) = decide::<M>(system.state.clone(), command.clone());
         assert_eq!(answer, rules.said, "the answer, and what the rules say");
-        for event in events {
+        assert_eq!(decide::<M>(snapshot, command).0, answer, "the answer of the state that was a snapshot");
+        for event in answer.unwrap_or_default() {
             system.append(event);
         }
-        assert_eq!(written(&deciding), written(&system.state), "the state that decided, and the stored one");
+        assert_eq!(written(&decided), written(&system.state), "the state that decided, and the stored one");
         system
     }
 
@@ -184,6 +179,17 @@ impl<M: Model> System<M> {
             metadata: Value::Null,
         }
     }
+}
+
+/// The answer to a command, and the state that it leaves.
+fn decide<M: Model>(mut state: M::Of, command: Command<M>) -> (Answer<M>, M::Of) {
+    let sink = EventSink::default();
+    let answer = at_once(state.handle(command, &(), &sink));
+    let events = at_once(sink.collect());
+    if answer.is_err() {
+        assert_eq!(events, [], "a refused command leaves no event");
+    }
+    (answer.map(|()| events), state)
 }
 
 fn written<A: Aggregate>(state: &A) -> String {
