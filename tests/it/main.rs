@@ -29,6 +29,7 @@ mod operations;
 mod parked;
 mod permissions;
 mod projections;
+mod races;
 mod rebuilds;
 mod replay_tool;
 mod replay_tool_writes;

@@ -33,6 +33,8 @@ pub struct User {
     active_project: Option<ProjectId>,
     sessions: BTreeSet<SessionId>,
     tokens: BTreeSet<TokenId>,
+    /// Never again a token of these ids.
+    revoked_tokens: BTreeSet<TokenId>,
     #[serde(default)]
     email_hash: String,
     #[serde(default)]
@@ -78,7 +80,7 @@ impl User {
                 vec![UserSignedOut { session_id }]
             }
             SignOut { .. } => return Err(UserError::UnknownSession),
-            CreateUserToken { token_id, .. } if self.tokens.contains(&token_id) => vec![],
+            CreateUserToken { token_id, .. } if self.knows_token(token_id) => vec![],
             CreateUserToken { token_id, name, hash, prefix, expires_at } => {
                 vec![UserTokenCreated { token_id, name, hash, prefix, expires_at }]
             }
@@ -87,6 +89,10 @@ impl User {
             }
             RevokeUserToken { .. } => return Err(UserError::UnknownToken),
         })
+    }
+
+    fn knows_token(&self, id: TokenId) -> bool {
+        self.tokens.contains(&id) || self.revoked_tokens.contains(&id)
     }
 }
 
@@ -142,6 +148,7 @@ impl Aggregate for User {
             }
             UserTokenRevoked { token_id } => {
                 self.tokens.remove(&token_id);
+                self.revoked_tokens.insert(token_id);
             }
             UserErased { .. } => {
                 *self = Self { identity: self.identity.take(), erased: true, ..Self::default() };
@@ -152,6 +159,8 @@ impl Aggregate for User {
 
 impl Stored for User {
     type Id = UserId;
+    /// 2: it knows the tokens that were revoked.
+    const STATE_VERSION: i32 = 2;
 
     fn claims(_: UserId, event: &UserEvent) -> Vec<Claim> {
         match event {
