@@ -150,8 +150,10 @@ impl Store {
         &self,
         key: &IdempotencyKey,
     ) -> Result<Option<Receipt>, CommandError<E>> {
+        // What is answered for good is on disk: the append that left the receipt may still be on its way there.
         let row = sqlx::query(
-            "SELECT request_hash, aggregate_id, version, position FROM idempotency_keys WHERE scope = $1 AND key = $2",
+            "SELECT request_hash, aggregate_id, version, position, flush_log()
+               FROM idempotency_keys WHERE scope = $1 AND key = $2",
         )
         .bind(&key.scope)
         .bind(&key.key)
