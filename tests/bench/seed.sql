@@ -90,5 +90,4 @@ BEGIN
           UNION ALL
           SELECT * FROM bench_next(n - 1 - 5 * projects, projects) WHERE n > 5 * projects
      ) e;
-    UPDATE log_head SET position = last;
 END $$;

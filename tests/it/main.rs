@@ -7,6 +7,7 @@ mod architecture;
 mod audit;
 mod auth;
 mod bad_input;
+mod batches;
 mod concurrency;
 mod deployments;
 mod diff;

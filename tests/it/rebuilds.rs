@@ -1,12 +1,14 @@
 //! What a rebuild and the live tables have in common: every byte, whatever the circumstances.
 
 use futures_util::TryStreamExt;
-use projections::feed::Consumer;
+use projections::feed::{Consumer, Feed};
 use projections::rebuild::{Options, rebuild, rebuild_with};
-use projections::{log, read_models};
+use projections::verify::verify;
+use projections::{log, pool, read_models};
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool};
+use tests::bus::Bus;
 use tests::tape::{append, event};
 use uuid::Uuid;
 
@@ -117,12 +119,45 @@ async fn texts_of_any_kind_come_through_live_and_in_a_rebuild() {
 
 #[tokio::test]
 async fn a_rebuild_of_a_log_with_a_hole_says_where_it_is() {
-    let (_bus, pool, feed) = full().await;
+    let (bus, pool, feed) = full().await;
     feed.stop().await;
     let cut = "ALTER TABLE events DISABLE TRIGGER USER; DELETE FROM events WHERE position = 3";
-    sqlx::raw_sql(cut).execute(&pool).await.unwrap();
+    sqlx::raw_sql(cut).execute(bus.db.pool()).await.unwrap();
     for name in ["teams", "audit_trail"] {
         let error = rebuild(&pool, model(name).as_ref()).await.unwrap_err().to_string();
         assert!(error.contains("position 3 "), "{error}");
     }
+}
+
+/// A log as the bench writes it, longer than the first piece of a rebuild.
+#[tokio::test]
+async fn a_log_of_several_pieces_is_rebuilt_to_what_was_taken_in_live() {
+    let bus = Bus::start().await;
+    let pool = pool::connect(&bus.db.url(), 24).await.unwrap();
+    sqlx::raw_sql(include_str!("../bench/seed.sql")).execute(bus.db.pool()).await.unwrap();
+    sqlx::query("SELECT bench_seed(1, 8000, 10)").execute(bus.db.pool()).await.unwrap();
+    let feed = Feed::start(pool.clone(), read_models()).await.unwrap();
+    assert!(feed.wait_for(8000, LONG * 6).await, "{:?}", feed.progress().await);
+    feed.stop().await;
+    assert_eq!(projections::parked::list(&pool, None).await.unwrap(), vec![]);
+    for model in read_models() {
+        let before = content(&pool, model.as_ref()).await;
+        let (indexes, built) = (indexes(&pool, model.as_ref()).await, rebuild(&pool, model.as_ref()).await);
+        assert_eq!(built.unwrap().events, 8000);
+        assert_eq!(content(&pool, model.as_ref()).await, before, "{}", model.name());
+        assert_eq!(self::indexes(&pool, model.as_ref()).await, indexes, "{}", model.name());
+        verify(&pool, model.as_ref()).await.unwrap();
+    }
+}
+
+/// The indexes of a model's tables, as statements.
+async fn indexes(pool: &PgPool, model: &dyn Consumer) -> Vec<String> {
+    let names: Vec<&str> = model.table_names().to_vec();
+    sqlx::query_scalar(
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'read' AND tablename = ANY($1) ORDER BY 1",
+    )
+    .bind(names)
+    .fetch_all(pool)
+    .await
+    .unwrap()
 }

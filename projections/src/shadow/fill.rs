@@ -88,7 +88,7 @@ impl Shadow {
             (self.position, self.events) = (position, events);
             piece *= GROWTH;
         }
-        Ok(indexes.put_back(&mut self.db).await?)
+        Ok(indexes.put_back(&self.pool, &mut self.db).await?)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The indexes of a schema, taken away while its tables are filled: making them afterwards is much faster.
 
 use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 
+use super::connect;
 use crate::feed::Consumer;
 
 /// Indexes, and the constraints that are indexes.
@@ -17,6 +19,12 @@ struct Index {
     name: String,
     make: String,
     remove: String,
+}
+
+impl Index {
+    fn is_constraint(&self) -> bool {
+        self.make.starts_with("ALTER TABLE")
+    }
 }
 
 impl Indexes {
@@ -76,16 +84,25 @@ impl Indexes {
         Ok(())
     }
 
-    /// Makes those that are not there, and removes what others were made meanwhile.
-    pub(super) async fn put_back(&self, db: &mut PgConnection) -> sqlx::Result<()> {
+    /// Makes those that are not there, two at a time, and removes what others were made meanwhile. It takes a
+    /// second connection, which waits for that of one who was killed while he made them.
+    pub(super) async fn put_back(&self, pool: &PgPool, db: &mut PgConnection) -> sqlx::Result<()> {
+        let mut other = connect(pool, &format!("{}_indexes", self.schema)).await?;
         let there = self.there(&mut *db).await?;
         for name in there.iter().filter(|name| self.all.iter().all(|index| index.name != **name)) {
             sqlx::raw_sql(&format!("DROP INDEX {}.{name}", self.schema)).execute(&mut *db).await?;
         }
-        for index in self.all.iter().filter(|index| !there.contains(&index.name)) {
-            sqlx::raw_sql(&index.make).execute(&mut *db).await?;
+        let lacking = self.all.iter().filter(|index| !there.contains(&index.name));
+        let (keys, mut indexes): (Vec<_>, Vec<_>) = lacking.partition(|index| index.is_constraint());
+        // A constraint has its table for itself.
+        for key in keys {
+            sqlx::raw_sql(&key.make).execute(&mut *db).await?;
         }
-        Ok(())
+        // From the end: what takes longest, an index of words, comes first.
+        indexes.sort_by_key(|index| index.make.contains(" USING gin "));
+        let indexes = Mutex::new(indexes);
+        tokio::try_join!(make(&indexes, db), make(&indexes, &mut other))?;
+        other.close().await
     }
 
     async fn there(&self, db: &mut PgConnection) -> sqlx::Result<HashSet<String>> {
@@ -97,5 +114,14 @@ impl Indexes {
         .fetch_all(db)
         .await?;
         Ok(names.into_iter().collect())
+    }
+}
+
+/// Makes one after the other of those that nobody else has begun.
+async fn make(indexes: &Mutex<Vec<&Index>>, db: &mut PgConnection) -> sqlx::Result<()> {
+    loop {
+        let next = indexes.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let Some(index) = next else { return Ok(()) };
+        sqlx::raw_sql(&index.make).execute(&mut *db).await?;
     }
 }
