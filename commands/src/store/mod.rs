@@ -180,7 +180,7 @@ impl Store {
         version: i64,
     ) -> Result<Vec<Since>, StoreError> {
         let rows = sqlx::query(
-            "SELECT position, event_type, metadata, recorded_at FROM events
+            "SELECT position, event_type, metadata::text AS metadata, recorded_at FROM events
               WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4",
         )
         .bind(aggregate_type)
