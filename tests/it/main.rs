@@ -9,6 +9,7 @@ mod auth;
 mod bad_input;
 mod batches;
 mod concurrency;
+mod crashes;
 mod deployments;
 mod diff;
 mod doctor;
