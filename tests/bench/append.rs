@@ -39,7 +39,8 @@ impl Durable {
         let folder = tempfile::tempdir().expect("the temp dir can be written to");
         let config = EmbeddedConfig { data_dir: folder.path().to_owned(), bin_dir: None, durable: true };
         let server = Embedded::start(config).await.unwrap_or_else(|error| panic!("{error}"));
-        let pool = projections::pool::connect(&server.url(), 30).await.expect("it runs");
+        // As the owner, who may make tables for others.
+        let pool = PgPool::connect(&server.url()).await.expect("it runs");
         commands::migrate(&pool).await.expect("migrations apply");
         sqlx::raw_sql(
             "CREATE TABLE peer (LIKE events INCLUDING ALL);

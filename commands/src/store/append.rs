@@ -151,7 +151,7 @@ impl Append {
 
 /// The statement that appends a batch.
 pub(super) const STATEMENT: &str = "CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-    $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, NULL)";
+    $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, NULL)";
 
 /// A row of the answer of `append_events`; the first has the position before the batch.
 #[derive(Debug, Deserialize)]
@@ -165,8 +165,8 @@ struct Answer {
     name: Option<String>,
 }
 
-/// Binds a batch. Appends are numbered from 1.
-pub(super) fn bind<'q>(batch: &'q [&'q Append]) -> Query<'q, Postgres, PgArguments> {
+/// Binds a batch. Appends are numbered from 1. Where others wait, they are let in before this one waits for the disk.
+pub(super) fn bind<'q>(batch: &'q [&'q Append], others_wait: bool) -> Query<'q, Postgres, PgArguments> {
     let numbered = || (1_i32..).zip(batch);
     let streams: Vec<_> = numbered().flat_map(|(n, a)| a.streams.iter().map(move |s| (n, s))).collect();
     // The receipt of a key is that of the append's last event.
@@ -205,6 +205,7 @@ pub(super) fn bind<'q>(batch: &'q [&'q Append]) -> Query<'q, Postgres, PgArgumen
         .bind(column(&events, |(_, e)| e.event_id.0))
         .bind(column(&events, |(_, e)| e.recorded_at))
         .bind(column(&events, |(_, e)| e.team_id))
+        .bind(others_wait)
 }
 
 /// Reads the answer: a verdict for each append of the batch, in its order.

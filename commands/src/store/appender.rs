@@ -19,8 +19,9 @@ use crate::outcome::StoreError;
 const MAX_BATCH: usize = 256;
 /// Appends that may wait; more callers wait themselves.
 const QUEUE: usize = 1024;
-/// Batches under way at once: while one waits for the disk, others are judged and written.
-const LANES: usize = 3;
+/// Batches under way at once. One, and all who come meanwhile are the next: larger batches cost PostgreSQL less than
+/// the wait for the disk costs them, as measured on two cores (`docs/performance.md`).
+const LANES: usize = 1;
 /// How often a batch is sent again when its connection is lost: for some seconds, then the callers are told.
 const TRIES: u32 = 7;
 
@@ -35,6 +36,14 @@ struct Waiting {
     touches: HashSet<u64>,
     since: Instant,
     answer: oneshot::Sender<Result<Verdict, StoreError>>,
+}
+
+/// Appends that are sent together.
+struct Batch {
+    appends: Vec<Waiting>,
+    touches: HashSet<u64>,
+    /// Whether there are more: in it, or under way beside it.
+    others_wait: bool,
 }
 
 /// What every batch needs.
@@ -103,7 +112,8 @@ async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Waiting>) {
         while let Some(batch) = take_batch(&mut pending, &mut busy, !lanes.is_empty()) {
             let lane = lanes.pop().flatten();
             let touches = batch.iter().flat_map(|waiting| &waiting.touches).copied().collect();
-            under_way.spawn(settle(shared.clone(), lane, batch, touches));
+            let others_wait = batch.len() > 1 || !under_way.is_empty();
+            under_way.spawn(settle(shared.clone(), lane, Batch { appends: batch, touches, others_wait }));
         }
         tokio::select! {
             count = queue.recv_many(&mut received, MAX_BATCH), if is_open && pending.len() < MAX_BATCH => {
@@ -158,17 +168,17 @@ fn take_batch(
 async fn settle(
     shared: Arc<Shared>,
     mut lane: Lane,
-    batch: Vec<Waiting>,
-    touches: HashSet<u64>,
+    Batch { appends: batch, touches, others_wait }: Batch,
 ) -> (Lane, HashSet<u64>) {
     metrics::histogram!("mastra_admin_append_batch_size").record(batch.len() as f64);
     let appends: Vec<&Append> = batch.iter().map(|waiting| &waiting.append).collect();
-    let verdicts = match send(&shared.pool, &mut lane, &appends).await {
+    let verdicts = match send(&shared.pool, &mut lane, &appends, others_wait).await {
         // Nothing was appended: an append that PostgreSQL itself refuses must not fail its neighbours.
         Err(error) if appends.len() > 1 && is_about_content(&error) => {
             let mut verdicts = Vec::with_capacity(appends.len());
             for append in appends {
-                verdicts.push(send(&shared.pool, &mut lane, &[append]).await.map(|mut one| one.remove(0)));
+                verdicts
+                    .push(send(&shared.pool, &mut lane, &[append], false).await.map(|mut one| one.remove(0)));
             }
             verdicts
         }
@@ -199,11 +209,16 @@ async fn settle(
 }
 
 /// Sends a batch until it is known what became of it.
-async fn send(pool: &PgPool, lane: &mut Lane, appends: &[&Append]) -> Result<Vec<Verdict>, StoreError> {
+async fn send(
+    pool: &PgPool,
+    lane: &mut Lane,
+    appends: &[&Append],
+    others_wait: bool,
+) -> Result<Vec<Verdict>, StoreError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match send_once(pool, lane, appends, tries > 1).await {
+        match send_once(pool, lane, appends, others_wait, tries > 1).await {
             Err(error) if is_passing(&error) && tries < TRIES => {
                 tracing::warn!(%error, tries, "the log could not be reached; the batch is sent again");
                 *lane = None;
@@ -222,10 +237,11 @@ async fn send_once(
     pool: &PgPool,
     lane: &mut Lane,
     appends: &[&Append],
+    others_wait: bool,
     is_repeat: bool,
 ) -> Result<Vec<Verdict>, StoreError> {
     let db = connection(pool, lane).await?;
-    let row = append::bind(appends).fetch_one(&mut *db).await?;
+    let row = append::bind(appends, others_wait).fetch_one(&mut *db).await?;
     let mut verdicts = append::read(appends, &row)?;
     if is_repeat {
         // The connection was lost before the answer came. The transaction it carried has ended since, or this one
