@@ -43,8 +43,12 @@ fn goldens() -> Vec<Recorded> {
 /// Before and after, when this was known before.
 fn told(event: &Recorded, known: Value) -> (Value, Value) {
     let Value::Object(known) = known else { panic!("an object") };
-    let change = story::part(&event.fact).map(|(_, change)| change);
-    let told = story::told(&event.fact, serde_json::from_str(&event.payload).unwrap());
+    let (fact, payload) = match &event.facts {
+        Present::Written(fact) => (fact, serde_json::from_str(&event.payload).unwrap()),
+        Present::Upcast(facts) => (&facts[0], facts[0].payload()),
+    };
+    let change = story::part(fact).map(|(_, change)| change);
+    let told = story::told(fact, payload);
     let (before, after) = story::before_and_after(told, change, &known);
     (before.unwrap_or_default(), after.unwrap_or_default())
 }
@@ -137,4 +141,20 @@ fn what_is_known_of_a_part_is_what_was_last_shown_of_it() {
     assert_eq!(ends(Change::Merge), (Some(json!({ "b": 1 })), Some(json!({ "b": 2 }))));
     assert_eq!(ends(Change::End), (Some(json!({ "a": 1, "b": 1 })), Some(json!({ "b": 2 }))));
     assert_eq!(ends(Change::Remove), (Some(json!({ "a": 1, "b": 2 })), None));
+}
+
+#[test]
+fn the_row_of_an_event_with_several_facts_tells_each_of_them() {
+    let project_id = Some(ProjectId(Uuid::from_u128(7)));
+    let one = || Tale { project_id: None, before: None, after: Some(json!({ "name": "a" })) };
+    let other =
+        || Tale { project_id, before: Some(json!({ "name": "b" })), after: Some(json!({ "name": "c" })) };
+    assert_eq!(Tale::of_all(vec![]), Tale::default());
+    assert_eq!(Tale::of_all(vec![other()]), other());
+    let both = Tale {
+        project_id,
+        before: Some(json!({ "2": { "name": "b" } })),
+        after: Some(json!({ "1": { "name": "a" }, "2": { "name": "c" } })),
+    };
+    assert_eq!(Tale::of_all(vec![one(), other()]), both);
 }
