@@ -34,9 +34,8 @@ impl Process for BuildDeployment {
         4
     }
 
-    fn on(&self, recorded: &Recorded) -> Option<Job> {
-        let Fact::Build(build_id, BuildEvent::BuildSucceeded { artifact, node_version, .. }) = &recorded.fact
-        else {
+    fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let Fact::Build(build_id, BuildEvent::BuildSucceeded { artifact, node_version, .. }) = fact else {
             return None;
         };
         let (artifact, node_version) = (artifact.clone(), node_version.clone());

@@ -34,10 +34,8 @@ impl Process for DeliverInvite {
         2
     }
 
-    fn on(&self, recorded: &Recorded) -> Option<Job> {
-        let Fact::Team(team_id, TeamEvent::TeamMemberInvited { invite_id, email, token, .. }) =
-            &recorded.fact
-        else {
+    fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let Fact::Team(team_id, TeamEvent::TeamMemberInvited { invite_id, email, token, .. }) = fact else {
             return None;
         };
         let (email, token) = (email.clone(), token.clone());

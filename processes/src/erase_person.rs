@@ -36,8 +36,8 @@ impl Process for ErasePerson {
         1
     }
 
-    fn on(&self, recorded: &Recorded) -> Option<Job> {
-        let user_id = match &recorded.fact {
+    fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let user_id = match fact {
             Fact::User(id, UserEvent::UserErased { .. }) => *id,
             Fact::Operation(_, OperationEvent::PersonShredded { user_id }) => *user_id,
             _ => return None,

@@ -35,8 +35,8 @@ impl Process for LeaveNothing {
         2
     }
 
-    fn on(&self, recorded: &Recorded) -> Option<Job> {
-        let (key, payload) = match &recorded.fact {
+    fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let (key, payload) = match fact {
             Fact::Team(id, TeamEvent::TeamDeleted { .. }) => (id.to_string(), Payload::Team(*id)),
             Fact::Project(id, ProjectEvent::ProjectDeleted { .. }) => (id.to_string(), Payload::Project(*id)),
             Fact::Project(_, ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. }) => {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::fact::Recorded;
+use domain::fact::{Fact, Recorded};
 use projections::feed::Consumer;
 use projections::parked::Grain;
 use projections::work::{self, NewWork};
@@ -47,7 +47,7 @@ pub trait Process: Send + Sync {
     fn concurrency(&self) -> usize;
 
     /// What work a fact asks for. Pure.
-    fn on(&self, recorded: &Recorded) -> Option<Job>;
+    fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job>;
 
     /// Does the work. May be called again for the same work after a crash, with a higher fence.
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError>;
@@ -126,27 +126,36 @@ impl Consumer for Intake {
     }
 
     fn wants(&self, recorded: &Recorded) -> bool {
-        self.0.on(recorded).is_some()
+        recorded.facts.iter().any(|fact| self.0.on(recorded, fact).is_some())
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        let Some(job) = self.0.on(recorded) else { return Ok(()) };
-        let name = format!("{}/{}/{}", self.name(), recorded.event_id, job.key);
-        work::enqueue(
-            db,
-            &NewWork {
-                id: Uuid::new_v5(&NAMESPACE, name.as_bytes()).into(),
-                process: self.name().to_owned(),
-                key: job.key,
-                lane: job.lane,
-                payload: job.payload,
-                run_at: recorded.at + job.delay,
-                cause_event: recorded.event_id,
-                cause_position: recorded.position,
-                correlation: recorded.envelope().correlation.clone(),
+        for work in self.work(recorded) {
+            work::enqueue(db, &work).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Intake {
+    /// The rows of an event: its facts ask each for work of its own. The same key is the same work, stored once.
+    fn work(&self, recorded: &Recorded) -> Vec<NewWork> {
+        let jobs = recorded.facts.iter().filter_map(|fact| self.0.on(recorded, fact));
+        let row = |job: Job| NewWork {
+            id: {
+                let name = format!("{}/{}/{}", self.0.name(), recorded.event_id, job.key);
+                Uuid::new_v5(&NAMESPACE, name.as_bytes()).into()
             },
-        )
-        .await
+            process: self.0.name().to_owned(),
+            key: job.key,
+            lane: job.lane,
+            payload: job.payload,
+            run_at: recorded.at + job.delay,
+            cause_event: recorded.event_id,
+            cause_position: recorded.position,
+            correlation: recorded.envelope().correlation.clone(),
+        };
+        jobs.map(row).collect()
     }
 }
 

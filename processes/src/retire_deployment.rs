@@ -36,8 +36,8 @@ impl Process for RetireDeployment {
         8
     }
 
-    fn on(&self, recorded: &Recorded) -> Option<Job> {
-        let Fact::Deployment(id, event) = &recorded.fact else { return None };
+    fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let Fact::Deployment(id, event) = fact else { return None };
         let drain = match event {
             DeploymentEvent::DeploymentSuperseded { .. } | DeploymentEvent::DeploymentStopped {} => true,
             DeploymentEvent::DeploymentFailed { .. } => false,

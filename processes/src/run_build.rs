@@ -45,11 +45,11 @@ impl Process for RunBuild {
         2
     }
 
-    fn on(&self, recorded: &Recorded) -> Option<Job> {
+    fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
         let Fact::Build(
             build_id,
             BuildEvent::BuildRequested { team_id, project_id, environment_id, branch, commit, .. },
-        ) = &recorded.fact
+        ) = fact
         else {
             return None;
         };

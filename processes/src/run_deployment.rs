@@ -30,8 +30,8 @@ impl Process for RunDeployment {
         4
     }
 
-    fn on(&self, recorded: &Recorded) -> Option<Job> {
-        let Fact::Deployment(id, event) = &recorded.fact else { return None };
+    fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let Fact::Deployment(id, event) = fact else { return None };
         let delay = match event {
             DeploymentEvent::DeploymentRequested { .. } => Duration::ZERO,
             DeploymentEvent::DeploymentCrashed { crashes, .. } => Duration::from_secs(1 << (*crashes).min(6)),

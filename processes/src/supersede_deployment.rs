@@ -28,8 +28,8 @@ impl Process for SupersedeDeployment {
         4
     }
 
-    fn on(&self, recorded: &Recorded) -> Option<Job> {
-        let Fact::Deployment(id, DeploymentEvent::DeploymentActivated { .. }) = &recorded.fact else {
+    fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let Fact::Deployment(id, DeploymentEvent::DeploymentActivated { .. }) = fact else {
             return None;
         };
         Some(Job {

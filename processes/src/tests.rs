@@ -4,6 +4,7 @@ use domain::deployment::DeploymentEvent;
 use domain::envelope::Metadata;
 use domain::fact::Fact;
 use domain::ids::{BuildId, DeploymentId, EnvironmentId, EventId, ProjectId, TeamId};
+use domain::upcast::Present;
 
 use super::*;
 
@@ -19,8 +20,12 @@ fn recorded(fact: Fact, sequence: i64) -> Recorded {
         event_type: String::new(),
         payload: "null".into(),
         metadata: Metadata::default(),
-        fact,
+        facts: Present::Written(fact),
     }
+}
+
+fn on(process: &dyn Process, recorded: &Recorded) -> Option<Job> {
+    process.on(recorded, &recorded.facts[0])
 }
 
 fn build_requested(n: u128) -> Recorded {
@@ -45,7 +50,8 @@ fn crashed(crashes: u32) -> DeploymentEvent {
 
 #[test]
 fn builds_of_one_environment_share_a_lane_and_have_keys_of_their_own() {
-    let (a, b) = (run_build::RunBuild.on(&build_requested(5)), run_build::RunBuild.on(&build_requested(6)));
+    let (a, b) =
+        (on(&run_build::RunBuild, &build_requested(5)), on(&run_build::RunBuild, &build_requested(6)));
     let (a, b) = (a.unwrap(), b.unwrap());
     assert_eq!(a.lane, b.lane);
     assert_ne!(a.key, b.key);
@@ -54,19 +60,24 @@ fn builds_of_one_environment_share_a_lane_and_have_keys_of_their_own() {
 #[test]
 fn the_same_fact_asks_for_the_same_work() {
     for process in all() {
-        assert_eq!(process.on(&build_requested(5)), process.on(&build_requested(5)), "{}", process.name());
+        assert_eq!(
+            on(&*process, &build_requested(5)),
+            on(&*process, &build_requested(5)),
+            "{}",
+            process.name()
+        );
     }
 }
 
 #[test]
 fn crashes_are_answered_later_and_later() {
     let delay = |crashes, sequence| {
-        run_deployment::RunDeployment.on(&deployment(crashed(crashes), sequence)).unwrap().delay
+        on(&run_deployment::RunDeployment, &deployment(crashed(crashes), sequence)).unwrap().delay
     };
     assert_eq!(delay(1, 4), Duration::from_secs(2));
     assert_eq!(delay(3, 10), Duration::from_secs(8));
-    let first = run_deployment::RunDeployment.on(&deployment(crashed(1), 4)).unwrap();
-    let second = run_deployment::RunDeployment.on(&deployment(crashed(2), 7)).unwrap();
+    let first = on(&run_deployment::RunDeployment, &deployment(crashed(1), 4)).unwrap();
+    let second = on(&run_deployment::RunDeployment, &deployment(crashed(2), 7)).unwrap();
     assert_ne!(first.key, second.key, "each crash is work of its own");
     assert_eq!(first.lane, second.lane, "but never at the same time");
 }
@@ -74,7 +85,7 @@ fn crashes_are_answered_later_and_later() {
 #[test]
 fn only_what_may_have_requests_under_way_is_drained() {
     let drain = |event| {
-        let job = retire_deployment::RetireDeployment.on(&deployment(event, 3)).unwrap();
+        let job = on(&retire_deployment::RetireDeployment, &deployment(event, 3)).unwrap();
         job.payload["drain"].as_bool().unwrap()
     };
     assert!(drain(DeploymentEvent::DeploymentStopped {}));
@@ -83,11 +94,51 @@ fn only_what_may_have_requests_under_way_is_drained() {
         message: "m".into(),
         exit_code: None,
     }));
-    assert_eq!(retire_deployment::RetireDeployment.on(&deployment(crashed(1), 3)), None);
+    assert_eq!(on(&retire_deployment::RetireDeployment, &deployment(crashed(1), 3)), None);
 }
 
 #[test]
 fn names_are_unique() {
     let names: std::collections::BTreeSet<_> = all().iter().map(|process| process.name()).collect();
     assert_eq!(names.len(), all().len());
+}
+
+/// Asks for work under the key that the fact has.
+struct Keyed;
+
+#[async_trait]
+impl Process for Keyed {
+    fn name(&self) -> &'static str {
+        "keyed"
+    }
+
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let Fact::Build(id, _) = fact else { return None };
+        let (key, payload) = (id.to_string(), serde_json::Value::Null);
+        Some(Job { lane: key.clone(), key, payload, delay: Duration::ZERO })
+    }
+
+    async fn run(&self, _: &Work, _: &World) -> Result<(), JobError> {
+        Ok(())
+    }
+
+    async fn give_up(&self, _: &Work, _: &World, _: &str) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn each_fact_of_an_event_asks_for_its_work_and_for_the_same_once() {
+    let intake = Intake(Arc::new(Keyed));
+    let facts = [5, 6, 5].map(|n| build_requested(n).facts[0].clone());
+    let event = |facts: &[Fact]| Recorded { facts: Present::Upcast(facts.to_vec()), ..build_requested(5) };
+    let [a, b, again] = intake.work(&event(&facts)).try_into().unwrap();
+    assert_ne!((a.id, &a.key), (b.id, &b.key));
+    assert_eq!((a.id, &a.key), (again.id, &again.key), "stored once");
+    assert!(intake.wants(&event(&[deployment(crashed(1), 1).facts[0].clone(), facts[0].clone()])));
+    assert!(!intake.wants(&event(&[])), "what says nothing asks for nothing");
 }

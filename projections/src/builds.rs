@@ -129,8 +129,8 @@ impl ReadModel for Builds {
 
     type Rows = Table<BuildRow>;
 
-    fn foresee(builds: &mut Table<BuildRow>, recorded: &Recorded) {
-        if let Fact::Build(id, _) = &recorded.fact
+    fn foresee(builds: &mut Table<BuildRow>, recorded: &Recorded, fact: &Fact) {
+        if let Fact::Build(id, _) = fact
             && recorded.sequence > 1
         {
             builds.want(*id);
@@ -141,8 +141,9 @@ impl ReadModel for Builds {
         builds: &mut Table<BuildRow>,
         db: &mut PgConnection,
         recorded: &Recorded,
+        fact: &Fact,
     ) -> sqlx::Result<()> {
-        let Fact::Build(id, event) = &recorded.fact else { return Ok(()) };
+        let Fact::Build(id, event) = fact else { return Ok(()) };
         if let Some(new) = requested(*id, event, recorded) {
             return builds.insert(new);
         }

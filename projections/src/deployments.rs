@@ -199,8 +199,8 @@ impl ReadModel for Deployments {
 
     type Rows = Table<DeploymentRow>;
 
-    fn foresee(deployments: &mut Table<DeploymentRow>, recorded: &Recorded) {
-        if let Fact::Deployment(id, _) = &recorded.fact
+    fn foresee(deployments: &mut Table<DeploymentRow>, recorded: &Recorded, fact: &Fact) {
+        if let Fact::Deployment(id, _) = fact
             && recorded.sequence > 1
         {
             deployments.want(*id);
@@ -211,8 +211,9 @@ impl ReadModel for Deployments {
         deployments: &mut Table<DeploymentRow>,
         db: &mut PgConnection,
         recorded: &Recorded,
+        fact: &Fact,
     ) -> sqlx::Result<()> {
-        let Fact::Deployment(id, event) = &recorded.fact else { return Ok(()) };
+        let Fact::Deployment(id, event) = fact else { return Ok(()) };
         if let Some(new) = requested(*id, event, recorded) {
             return deployments.insert(new);
         }

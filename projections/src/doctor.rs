@@ -214,8 +214,8 @@ async fn names_of_the_log(pool: &PgPool) -> sqlx::Result<BTreeMap<(String, Strin
         position = last.position;
         for row in rows {
             let owner = row.aggregate_id.clone();
-            let claims = row.read().map(|recorded| Fact::claims(&recorded.fact)).unwrap_or_default();
-            for claim in claims {
+            let Ok(recorded) = row.read() else { continue };
+            for claim in recorded.facts.iter().flat_map(Fact::claims) {
                 let name = (claim.scope.as_str().to_owned(), claim.key);
                 match claim.act {
                     ClaimAct::Take => drop(names.insert(name, owner.clone())),

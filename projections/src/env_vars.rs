@@ -166,8 +166,8 @@ impl ReadModel for EnvVars {
 
     type Rows = EnvVarRows;
 
-    fn foresee(rows: &mut EnvVarRows, recorded: &Recorded) {
-        let Fact::Project(id, event) = &recorded.fact else { return };
+    fn foresee(rows: &mut EnvVarRows, _recorded: &Recorded, fact: &Fact) {
+        let Fact::Project(id, event) = fact else { return };
         match event {
             ProjectEvent::ProjectEnvVarSet { key, environment_id, .. }
             | ProjectEvent::ProjectEnvVarDeleted { old: EnvVar { key, environment_id, .. } } => {
@@ -177,8 +177,13 @@ impl ReadModel for EnvVars {
         }
     }
 
-    async fn apply(rows: &mut EnvVarRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        let Fact::Project(id, event) = &recorded.fact else { return Ok(()) };
+    async fn apply(
+        rows: &mut EnvVarRows,
+        db: &mut PgConnection,
+        recorded: &Recorded,
+        fact: &Fact,
+    ) -> sqlx::Result<()> {
+        let Fact::Project(id, event) = fact else { return Ok(()) };
         match event {
             ProjectEvent::ProjectEnvVarSet {
                 key, environment_id, value, sensitive, availability, ..

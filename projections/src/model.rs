@@ -4,7 +4,7 @@
 use std::future::Future;
 
 use async_trait::async_trait;
-use domain::fact::Recorded;
+use domain::fact::{Fact, Recorded};
 use sqlx::PgConnection;
 
 use crate::feed::{Consumer, Fold};
@@ -32,15 +32,31 @@ pub(crate) trait ReadModel: Send + Sync + 'static {
 
     /// Tells which rows `apply` will ask for, so that those of a batch are fetched together. What it leaves out is
     /// fetched alone.
-    fn foresee(_rows: &mut Self::Rows, _recorded: &Recorded) {}
+    fn foresee(_rows: &mut Self::Rows, _recorded: &Recorded, _fact: &Fact) {}
 
-    /// Takes one event in. It is given neither clock nor random, so that a rebuild gives the same bytes; `db` is where
-    /// rows come from that are not in memory.
+    /// Takes in one fact of an event. It is given neither clock nor random, so that a rebuild gives the same bytes;
+    /// `db` is where rows come from that are not in memory.
     fn apply(
         rows: &mut Self::Rows,
         db: &mut PgConnection,
         recorded: &Recorded,
+        fact: &Fact,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Takes in an event: all its facts in their order. Another way is for who has a row for each event, also for one
+    /// that says nothing any more.
+    fn apply_event(
+        rows: &mut Self::Rows,
+        db: &mut PgConnection,
+        recorded: &Recorded,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send {
+        async move {
+            for fact in &recorded.facts {
+                Self::apply(rows, db, recorded, fact).await?;
+            }
+            Ok(())
+        }
+    }
 }
 
 #[async_trait]
@@ -77,7 +93,7 @@ impl<M: ReadModel> Consumer for M {
         let mut rows = M::Rows::default();
         fetch::<M>(&mut rows, db, batch).await?;
         for recorded in batch {
-            M::apply(&mut rows, db, recorded).await?;
+            M::apply_event(&mut rows, db, recorded).await?;
         }
         for table in rows.tables() {
             table.save(db).await?;
@@ -97,7 +113,9 @@ async fn fetch<M: ReadModel>(
     db: &mut PgConnection,
     batch: &[&Recorded],
 ) -> sqlx::Result<()> {
-    batch.iter().for_each(|recorded| M::foresee(rows, recorded));
+    for recorded in batch {
+        recorded.facts.iter().for_each(|fact| M::foresee(rows, recorded, fact));
+    }
     for table in rows.tables() {
         table.fetch(db).await?;
     }
@@ -143,7 +161,7 @@ impl<M: ReadModel> Fold for Folding<M> {
             fetch::<M>(&mut self.rows, db, &batch).await.map_err(|error| (last, error))?;
         }
         for recorded in batch {
-            let applied = M::apply(&mut self.rows, db, recorded).await;
+            let applied = M::apply_event(&mut self.rows, db, recorded).await;
             applied.map_err(|error| (recorded.position, error))?;
             self.taken += recorded.payload.len();
         }

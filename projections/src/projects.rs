@@ -156,9 +156,9 @@ impl ReadModel for Projects {
 
     type Rows = ProjectRows;
 
-    fn foresee(rows: &mut ProjectRows, recorded: &Recorded) {
+    fn foresee(rows: &mut ProjectRows, _recorded: &Recorded, fact: &Fact) {
         use ProjectEvent::*;
-        let Fact::Project(id, event) = &recorded.fact else { return };
+        let Fact::Project(id, event) = fact else { return };
         rows.projects.want(*id);
         match event {
             ProjectEnvironmentCreated { environment } | ProjectEnvironmentChanged { environment, .. } => {
@@ -169,10 +169,15 @@ impl ReadModel for Projects {
         }
     }
 
-    async fn apply(rows: &mut ProjectRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+    async fn apply(
+        rows: &mut ProjectRows,
+        db: &mut PgConnection,
+        recorded: &Recorded,
+        fact: &Fact,
+    ) -> sqlx::Result<()> {
         use ProjectEvent::*;
         let ProjectRows { projects, environments } = rows;
-        let (id, event) = match &recorded.fact {
+        let (id, event) = match fact {
             Fact::Team(id, TeamEvent::TeamDeleted { .. }) => {
                 environments.remove_by(db, "team_id", id).await?;
                 return projects.remove_by(db, "team_id", id).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use domain::envelope::Actor;
 use domain::operation::OperationEvent;
+use domain::upcast::{UPCASTS, Upcast};
 use serde::Serialize;
 use sqlx::{Connection, PgPool};
 use thiserror::Error;
@@ -35,6 +36,8 @@ pub struct Options<'a> {
     /// Bytes that rows may take in memory, about: what is more is stored meanwhile and fetched again when it is asked
     /// for. About 100 MB when absent.
     pub memory: Option<usize>,
+    /// Other steps than the product's for events of earlier versions.
+    pub steps: Option<&'static [Upcast]>,
 }
 
 /// A finished rebuild.
@@ -135,7 +138,8 @@ pub async fn rebuild_with(
 ) -> Result<Rebuilt, RebuildError> {
     feed::create(pool, consumer).await?;
     let shadow = Shadow::building(pool, consumer, options.afresh).await?;
-    let mut shadow = shadow.within(options.memory.unwrap_or(MEMORY));
+    let mut shadow =
+        shadow.within(options.memory.unwrap_or(MEMORY)).upcasting(options.steps.unwrap_or(UPCASTS));
     if options.with_skipped {
         shadow.lot.take_in_skipped();
     }
@@ -218,7 +222,7 @@ async fn swap(
     let head = log::head(&mut *tx).await?;
     let (mut lot, mut position) = (shadow.lot.clone(), checked);
     while position < head {
-        position = take_in(&mut tx, consumer, &mut lot, position, head).await?;
+        position = take_in(&mut tx, consumer, &mut lot, shadow.steps, position, head).await?;
     }
     // A reader of several tables and we may wait for each other: we give way, long before PostgreSQL chooses.
     let patience = format!("SET LOCAL lock_timeout = {}", LOCK_PATIENCE.as_millis());

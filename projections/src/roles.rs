@@ -205,8 +205,8 @@ impl ReadModel for Roles {
 
     type Rows = RoleRows;
 
-    fn foresee(rows: &mut RoleRows, recorded: &Recorded) {
-        match &recorded.fact {
+    fn foresee(rows: &mut RoleRows, _recorded: &Recorded, fact: &Fact) {
+        match fact {
             Fact::Role(id, RoleEvent::RoleChanged { .. } | RoleEvent::RoleDeleted { .. }) => {
                 rows.roles.want(*id)
             }
@@ -217,8 +217,13 @@ impl ReadModel for Roles {
         }
     }
 
-    async fn apply(rows: &mut RoleRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        match &recorded.fact {
+    async fn apply(
+        rows: &mut RoleRows,
+        db: &mut PgConnection,
+        recorded: &Recorded,
+        fact: &Fact,
+    ) -> sqlx::Result<()> {
+        match fact {
             Fact::Role(id, event) => role(rows, db, *id, event, recorded).await,
             Fact::RoleAssignment(id, event) => assignment(rows, db, *id, event, recorded).await,
             fact => surroundings(rows, db, fact).await,

@@ -131,8 +131,8 @@ impl ReadModel for Routes {
 
     type Rows = RouteRows;
 
-    fn foresee(rows: &mut RouteRows, recorded: &Recorded) {
-        match &recorded.fact {
+    fn foresee(rows: &mut RouteRows, recorded: &Recorded, fact: &Fact) {
+        match fact {
             Fact::Team(id, TeamEvent::TeamCreated { .. } | TeamEvent::TeamRenamed { .. }) => {
                 rows.teams.want(*id)
             }
@@ -145,8 +145,13 @@ impl ReadModel for Routes {
         }
     }
 
-    async fn apply(rows: &mut RouteRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        match &recorded.fact {
+    async fn apply(
+        rows: &mut RouteRows,
+        db: &mut PgConnection,
+        recorded: &Recorded,
+        fact: &Fact,
+    ) -> sqlx::Result<()> {
+        match fact {
             Fact::Team(id, TeamEvent::TeamCreated { slug, .. } | TeamEvent::TeamRenamed { slug, .. }) => {
                 let slug = slug.as_str().to_owned();
                 match rows.teams.get(db, id).await? {

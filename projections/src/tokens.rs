@@ -76,9 +76,9 @@ impl ReadModel for Tokens {
 
     type Rows = Table<TokenRow>;
 
-    fn foresee(tokens: &mut Table<TokenRow>, recorded: &Recorded) {
+    fn foresee(tokens: &mut Table<TokenRow>, _recorded: &Recorded, fact: &Fact) {
         if let Fact::User(_, UserEvent::UserTokenRevoked { token_id })
-        | Fact::Project(_, ProjectEvent::ProjectTokenRevoked { token_id }) = &recorded.fact
+        | Fact::Project(_, ProjectEvent::ProjectTokenRevoked { token_id }) = fact
         {
             tokens.want(*token_id);
         }
@@ -88,8 +88,9 @@ impl ReadModel for Tokens {
         tokens: &mut Table<TokenRow>,
         db: &mut PgConnection,
         recorded: &Recorded,
+        fact: &Fact,
     ) -> sqlx::Result<()> {
-        match &recorded.fact {
+        match fact {
             Fact::User(user, UserEvent::UserTokenCreated { token_id, name, hash, prefix, expires_at }) => {
                 tokens.insert(TokenRow {
                     id: *token_id,

@@ -107,8 +107,8 @@ impl ReadModel for Users {
 
     type Rows = Table<UserRow>;
 
-    fn foresee(users: &mut Table<UserRow>, recorded: &Recorded) {
-        if let Fact::User(id, _) = &recorded.fact
+    fn foresee(users: &mut Table<UserRow>, recorded: &Recorded, fact: &Fact) {
+        if let Fact::User(id, _) = fact
             && recorded.sequence > 1
         {
             users.want(*id);
@@ -119,8 +119,9 @@ impl ReadModel for Users {
         users: &mut Table<UserRow>,
         db: &mut PgConnection,
         recorded: &Recorded,
+        fact: &Fact,
     ) -> sqlx::Result<()> {
-        let Fact::User(id, event) = &recorded.fact else { return Ok(()) };
+        let Fact::User(id, event) = fact else { return Ok(()) };
         if let UserEvent::UserRegistered { provider, subject, email, email_hash, first_name, last_name } =
             event
         {

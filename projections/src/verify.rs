@@ -120,7 +120,7 @@ async fn build_and_compare(
         return Ok(None);
     }
     while built < position {
-        built = take_in(&mut tx, consumer, &mut lot, built, position).await?;
+        built = take_in(&mut tx, consumer, &mut lot, shadow.steps, built, position).await?;
     }
     let mut rows = 0;
     for table in consumer.table_names() {

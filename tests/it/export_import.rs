@@ -44,11 +44,11 @@ async fn rows(db: &TestDb, query: &str) -> Vec<String> {
     sqlx::query_scalar(query).fetch_all(db.pool()).await.unwrap()
 }
 
-/// An event whose JSON is stored in a form of its own, as another writer may.
+/// An event of an earlier version whose JSON is stored in a form of its own, as another writer may.
 async fn odd_event(db: &TestDb) {
     sqlx::query(
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-         VALUES ('operation', $1, 1, 'ops.consumer_paused', '1', $2::json, $3::json)",
+         VALUES ('operation', $1, 1, 'ops.consumer_paused', '0', $2::json, $3::json)",
     )
     .bind(Uuid::now_v7().to_string())
     .bind(" {\n\t\"type\" :\"ops.consumer_paused\", \"consumer\":\"x\",  \"more\": [1.0, 1e3, \"\\u00e4\\\\N\"], \"more\":2 }\n")

@@ -42,6 +42,7 @@ mod teams;
 mod time_travel;
 mod together;
 mod two_servers;
+mod upcasts;
 mod vault;
 mod whole_database;
 mod work;

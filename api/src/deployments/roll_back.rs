@@ -72,8 +72,9 @@ async fn project_at(
     let mut project = Project::default();
     let then = projections::log::position_at(&platform.pool, at).await?;
     for event in events.iter().filter(|event: &&StoredEvent| event.position <= then) {
-        let event = event.event::<Project>().map_err(|error| ApiError::internal(&error))?;
-        cqrs_es::Aggregate::apply(&mut project, event);
+        for event in event.events::<Project>().map_err(|error| ApiError::internal(&error))? {
+            cqrs_es::Aggregate::apply(&mut project, event);
+        }
     }
     if project.environment(environment.environment.id).is_none() {
         return Err(ApiError::field(

@@ -29,16 +29,19 @@ impl<A: Stored> EventStore<A> for Store {
     ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
         let rows = stream::events(&self.pool, A::TYPE, aggregate_id, 0).await;
         let rows = rows.map_err(|error| database(error.into()))?;
-        rows.iter()
-            .map(|row| {
-                Ok(EventEnvelope {
-                    aggregate_id: row.aggregate_id.clone(),
-                    sequence: usize::try_from(row.sequence).expect("sequences count from 1"),
-                    payload: row.event::<A>().map_err(|e| AggregateError::DeserializationError(e.into()))?,
-                    metadata: row.metadata.envelope().to_map(),
-                })
-            })
-            .collect()
+        let mut envelopes = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let events =
+                row.events::<A>().map_err(|error| AggregateError::DeserializationError(error.into()))?;
+            // What one row says has one number, however much it is.
+            envelopes.extend(events.into_iter().map(|payload| EventEnvelope {
+                aggregate_id: row.aggregate_id.clone(),
+                sequence: usize::try_from(row.sequence).expect("sequences count from 1"),
+                payload,
+                metadata: row.metadata.envelope().to_map(),
+            }));
+        }
+        Ok(envelopes)
     }
 
     async fn load_aggregate(&self, aggregate_id: &str) -> Result<Loaded<A>, AggregateError<A::Error>> {

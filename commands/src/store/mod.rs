@@ -63,7 +63,7 @@ impl<A: Stored> Loaded<A> {
     }
 
     fn take(&mut self, event: &StoredEvent) -> Result<(), StoreError> {
-        self.aggregate.apply(event.event::<A>()?);
+        event.events::<A>()?.into_iter().for_each(|event| self.aggregate.apply(event));
         (self.version, self.position) = (event.sequence, event.position);
         self.last = Some(event.event_id);
         Ok(())

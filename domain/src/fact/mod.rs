@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::access::{Access, AccessEvent};
@@ -21,7 +22,7 @@ use crate::project::{Project, ProjectEvent};
 use crate::role::{Role, RoleEvent};
 use crate::role_assignment::{RoleAssignment, RoleAssignmentEvent};
 use crate::team::{Team, TeamEvent};
-use crate::upcast;
+use crate::upcast::{self, Present, UPCASTS, Upcast};
 use crate::user::{User, UserEvent};
 
 /// An aggregate that the store keeps.
@@ -74,6 +75,22 @@ impl Fact {
             Self::Operation(id, event) => Operation::claims(*id, event),
         }
     }
+
+    /// Its payload as it would be written today.
+    pub fn payload(&self) -> Value {
+        let payload = match self {
+            Self::User(_, event) => serde_json::to_value(event),
+            Self::Team(_, event) => serde_json::to_value(event),
+            Self::Project(_, event) => serde_json::to_value(event),
+            Self::Build(_, event) => serde_json::to_value(event),
+            Self::Deployment(_, event) => serde_json::to_value(event),
+            Self::Role(_, event) => serde_json::to_value(event),
+            Self::RoleAssignment(_, event) => serde_json::to_value(event),
+            Self::Access(_, event) => serde_json::to_value(event),
+            Self::Operation(_, event) => serde_json::to_value(event),
+        };
+        payload.expect("an event was JSON before")
+    }
 }
 
 /// The kinds of aggregates, as the log has them.
@@ -92,7 +109,7 @@ pub mod kind {
     pub const OPERATION: &str = Operation::TYPE;
 }
 
-/// An event as it stands in the log.
+/// An event as it stands in the log: one row.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     /// Its place in the total order, from 1, without holes.
@@ -115,8 +132,9 @@ pub struct Recorded {
     pub payload: Box<str>,
     /// Who, from where, why.
     pub metadata: Metadata,
-    /// What happened.
-    pub fact: Fact,
+    /// What happened, as the present version of the software says it: one fact, but for events of earlier versions
+    /// that say several things today, or nothing. Whoever takes the event in takes in all of them or none.
+    pub facts: Present<Fact>,
 }
 
 /// The columns of one row of the log.
@@ -158,22 +176,27 @@ impl Recorded {
 }
 
 impl StoredEvent {
-    /// The fact behind the row, brought to the present version.
+    /// The facts behind the row, brought to the present version.
     pub fn read(self) -> Result<Recorded, UnreadableEvent> {
-        let fact = match self.aggregate_type.as_str() {
-            kind::USER => self.fact::<User>(),
-            kind::TEAM => self.fact::<Team>(),
-            kind::PROJECT => self.fact::<Project>(),
-            kind::BUILD => self.fact::<Build>(),
-            kind::DEPLOYMENT => self.fact::<Deployment>(),
-            kind::ROLE => self.fact::<Role>(),
-            kind::ROLE_ASSIGNMENT => self.fact::<RoleAssignment>(),
-            kind::ACCESS => self.fact::<Access>(),
-            kind::OPERATION => self.fact::<Operation>(),
+        self.read_with(UPCASTS)
+    }
+
+    /// As `read`, with other steps than the product's.
+    pub fn read_with(self, steps: &[Upcast]) -> Result<Recorded, UnreadableEvent> {
+        let facts = match self.aggregate_type.as_str() {
+            kind::USER => self.facts::<User>(steps),
+            kind::TEAM => self.facts::<Team>(steps),
+            kind::PROJECT => self.facts::<Project>(steps),
+            kind::BUILD => self.facts::<Build>(steps),
+            kind::DEPLOYMENT => self.facts::<Deployment>(steps),
+            kind::ROLE => self.facts::<Role>(steps),
+            kind::ROLE_ASSIGNMENT => self.facts::<RoleAssignment>(steps),
+            kind::ACCESS => self.facts::<Access>(steps),
+            kind::OPERATION => self.facts::<Operation>(steps),
             other => Err(format!("unknown aggregate type {other:?}")),
         };
-        match fact {
-            Ok(fact) => Ok(Recorded {
+        match facts {
+            Ok(facts) => Ok(Recorded {
                 position: self.position,
                 event_id: self.event_id,
                 at: self.recorded_at,
@@ -184,32 +207,42 @@ impl StoredEvent {
                 event_type: self.event_type,
                 payload: self.payload,
                 metadata: self.metadata,
-                fact,
+                facts,
             }),
             Err(reason) => Err(self.unreadable(reason)),
         }
     }
 
-    /// The event of one aggregate, brought to the present version.
-    pub fn event<A: Stored>(&self) -> Result<A::Event, UnreadableEvent> {
-        self.parse().map_err(|reason| self.unreadable(reason))
+    /// What the row says to its aggregate, brought to the present version. Whatever it is, the row counts once in the
+    /// aggregate's version.
+    pub fn events<A: Stored>(&self) -> Result<Present<A::Event>, UnreadableEvent> {
+        self.events_with::<A>(UPCASTS)
     }
 
-    fn fact<A: Stored>(&self) -> Result<Fact, String> {
+    /// As `events`, with other steps than the product's.
+    pub fn events_with<A: Stored>(&self, steps: &[Upcast]) -> Result<Present<A::Event>, UnreadableEvent> {
+        self.parse(steps).map_err(|reason| self.unreadable(reason))
+    }
+
+    fn facts<A: Stored>(&self, steps: &[Upcast]) -> Result<Present<Fact>, String> {
         let id = self.aggregate_id.parse().map_err(|_| format!("{:?} is no id", self.aggregate_id))?;
-        Ok(A::fact(id, self.parse::<A::Event>()?))
+        Ok(self.parse::<A::Event>(steps)?.map(|event| A::fact(id, event)))
     }
 
     /// Straight from the text, except where an older version has to be changed first.
-    fn parse<E: DomainEvent + DeserializeOwned>(&self) -> Result<E, String> {
+    fn parse<E: DomainEvent + DeserializeOwned>(&self, steps: &[Upcast]) -> Result<Present<E>, String> {
         let (kind, version) = (&self.event_type, &self.event_version);
-        let event = if upcast::is_present(kind, version) {
-            serde_json::from_str(&self.payload)
+        let events = if upcast::is_present(steps, kind, version) {
+            serde_json::from_str(&self.payload).map(Present::Written)
         } else {
             serde_json::from_str(&self.payload)
-                .and_then(|payload| serde_json::from_value(upcast::upcast(kind, version, payload)))
+                .and_then(|stored| {
+                    let parts = upcast::upcast(steps, kind, version, stored);
+                    parts.into_iter().map(serde_json::from_value).collect()
+                })
+                .map(Present::Upcast)
         };
-        event.map_err(|error| error.to_string())
+        events.map_err(|error| error.to_string())
     }
 
     fn unreadable(&self, reason: String) -> UnreadableEvent {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::tests::goldens;
+use super::tests::{goldens, stored};
 use super::*;
 
 /// The state after every golden event of the aggregate: what takes away first, so that the rest stays.
@@ -20,7 +20,7 @@ fn folded<A: Stored>() -> A {
     events.sort_by_key(|golden| (!takes_away(&golden.event_type), golden.event_type.clone()));
     let mut state = A::default();
     for golden in events {
-        state.apply(serde_json::from_value(golden.payload).unwrap());
+        stored(&golden).events::<A>().unwrap().into_iter().for_each(|event| state.apply(event));
     }
     state
 }

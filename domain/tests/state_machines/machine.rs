@@ -17,6 +17,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use domain::claim::{ClaimAct, ClaimScope};
 use domain::envelope::Metadata;
 use domain::fact::{Stored, StoredEvent};
+use domain::upcast::Present;
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use uuid::Uuid;
@@ -137,7 +138,7 @@ impl<M: Model> StateMachineTest for Machine<M> {
     }
 
     fn teardown(system: System<M>, _: Reference<M>) {
-        let read: Vec<Event<M>> = system.rows.iter().map(|row| row.event::<M::Of>().unwrap()).collect();
+        let read: Vec<Event<M>> = system.rows.iter().flat_map(|row| row.events::<M::Of>().unwrap()).collect();
         assert_eq!(read, system.history, "the log is read as it was the first time");
     }
 }
@@ -146,10 +147,12 @@ impl<M: Model> System<M> {
     /// Stores an event, reads it again and applies what was read.
     fn append(&mut self, event: Event<M>) {
         let row = self.row(&event);
-        let read = row.event::<M::Of>().unwrap();
+        let Present::Written(read) = row.events::<M::Of>().unwrap() else {
+            panic!("it is of the present version")
+        };
         assert_eq!(read, event, "an event is read as it was written");
         let id = M::Of::fact(ID.into(), read.clone());
-        assert_eq!(row.clone().read().unwrap().fact, id, "the feed reads it as the aggregate does");
+        assert_eq!(*row.clone().read().unwrap().facts, [id], "the feed reads it as the aggregate does");
         for claim in <M::Of as Stored>::claims(ID.into(), &read) {
             let name = name(claim.scope, &claim.key);
             match claim.act {

@@ -7,8 +7,9 @@ mod tests;
 mod words;
 
 use chrono::{DateTime, Utc};
-use domain::fact::Recorded;
+use domain::fact::{Fact, Recorded};
 use domain::ids::{EventId, ProjectId, TeamId};
+use domain::upcast::Present;
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -141,40 +142,96 @@ impl ReadModel for AuditTrail {
 
     type Rows = AuditRows;
 
-    fn foresee(rows: &mut AuditRows, recorded: &Recorded) {
-        if let Some((part, _)) = story::part(&recorded.fact) {
+    fn foresee(rows: &mut AuditRows, recorded: &Recorded, fact: &Fact) {
+        if let Some((part, _)) = story::part(fact) {
             rows.parts.want(key(recorded, part));
         }
     }
 
-    async fn apply(rows: &mut AuditRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        let fact = &recorded.fact;
-        let payload: Value = serde_json::from_str(&recorded.payload).unwrap_or_default(); // the column is JSON
-        let told = story::told(fact, payload);
-        let part = story::part(fact).map(|(part, change)| (key(recorded, part), change));
-        let known = match &part {
-            Some((key, _)) => known(&mut rows.parts, db, key).await?,
-            None => Fields::new(),
+    async fn apply(
+        rows: &mut AuditRows,
+        db: &mut PgConnection,
+        recorded: &Recorded,
+        fact: &Fact,
+    ) -> sqlx::Result<()> {
+        let payload = serde_json::from_str(&recorded.payload).unwrap_or_default(); // the column is JSON
+        let tale = tell(&mut rows.parts, db, recorded, fact, payload).await?;
+        rows.trail.add(row_of(recorded, Some(fact), tale));
+        Ok(())
+    }
+
+    /// One row, however much the event says today; told in today's words, which are those that keep secrets.
+    async fn apply_event(
+        rows: &mut AuditRows,
+        db: &mut PgConnection,
+        recorded: &Recorded,
+    ) -> sqlx::Result<()> {
+        let facts = match &recorded.facts {
+            Present::Written(fact) => return Self::apply(rows, db, recorded, fact).await,
+            Present::Upcast(facts) => facts,
         };
-        let project_id = story::project(fact, &known);
-        let change = part.as_ref().map(|(_, change)| *change);
-        if let Some((key, change)) = part {
-            let kept = story::kept(fact, change, known.clone(), &told.after);
-            keep(&mut rows.parts, db, key, kept, &known).await?;
+        let mut tales = Vec::with_capacity(facts.len());
+        for fact in facts {
+            tales.push(tell(&mut rows.parts, db, recorded, fact, fact.payload()).await?);
         }
-        let (before, after) = story::before_and_after(told, change, &known);
-        rows.trail.add(row_of(recorded, project_id, before, after));
+        rows.trail.add(row_of(recorded, facts.first(), Tale::of_all(tales)));
         Ok(())
     }
 }
 
-fn row_of(
-    recorded: &Recorded,
+/// What a row says of the change itself.
+#[derive(Debug, Default, PartialEq)]
+struct Tale {
     project_id: Option<ProjectId>,
     before: Option<Value>,
     after: Option<Value>,
-) -> AuditRow {
-    let (resource, resource_id) = story::about(&recorded.fact)
+}
+
+impl Tale {
+    /// That of an event with so many facts: of several, each has its number.
+    fn of_all(mut tales: Vec<Self>) -> Self {
+        if tales.len() < 2 {
+            return tales.pop().unwrap_or_default();
+        }
+        let project_id = tales.iter().find_map(|tale| tale.project_id);
+        let (mut before, mut after) = (Fields::new(), Fields::new());
+        for (number, tale) in (1..).zip(tales) {
+            before.extend(tale.before.map(|told| (number.to_string(), told)));
+            after.extend(tale.after.map(|told| (number.to_string(), told)));
+        }
+        let document = |fields: Fields| (!fields.is_empty()).then_some(Value::Object(fields));
+        Self { project_id, before: document(before), after: document(after) }
+    }
+}
+
+/// Tells of one fact, and keeps what it says of its part.
+async fn tell(
+    parts: &mut Table<KnownPart>,
+    db: &mut PgConnection,
+    recorded: &Recorded,
+    fact: &Fact,
+    payload: Value,
+) -> sqlx::Result<Tale> {
+    let told = story::told(fact, payload);
+    let part = story::part(fact).map(|(part, change)| (key(recorded, part), change));
+    let known = match &part {
+        Some((key, _)) => known(parts, db, key).await?,
+        None => Fields::new(),
+    };
+    let project_id = story::project(fact, &known);
+    let change = part.as_ref().map(|(_, change)| *change);
+    if let Some((key, change)) = part {
+        let kept = story::kept(fact, change, known.clone(), &told.after);
+        keep(parts, db, key, kept, &known).await?;
+    }
+    let (before, after) = story::before_and_after(told, change, &known);
+    Ok(Tale { project_id, before, after })
+}
+
+fn row_of(recorded: &Recorded, fact: Option<&Fact>, tale: Tale) -> AuditRow {
+    let Tale { project_id, before, after } = tale;
+    let (resource, resource_id) = fact
+        .and_then(story::about)
         .unwrap_or_else(|| (recorded.aggregate_type.as_str(), recorded.aggregate_id.clone()));
     let envelope = recorded.envelope();
     let mut row = AuditRow {
@@ -187,7 +244,7 @@ fn row_of(
         on_behalf_of: envelope.on_behalf_of.as_ref().map(ToString::to_string),
         action: recorded.event_type.clone(),
         command: envelope.command.clone(),
-        outcome: story::outcome(&recorded.fact).to_owned(),
+        outcome: fact.map_or("success", story::outcome).to_owned(),
         resource: resource.to_owned(),
         resource_id,
         before,

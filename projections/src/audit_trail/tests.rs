@@ -12,6 +12,10 @@ use super::story::{self, Change, Told};
 use super::*;
 
 fn recorded(aggregate_type: &str, event_type: &str, payload: Value) -> Recorded {
+    recorded_as("1", aggregate_type, event_type, payload)
+}
+
+fn recorded_as(version: &str, aggregate_type: &str, event_type: &str, payload: Value) -> Recorded {
     let event = StoredEvent {
         position: 1,
         event_id: EventId(Uuid::from_u128(1)),
@@ -21,7 +25,7 @@ fn recorded(aggregate_type: &str, event_type: &str, payload: Value) -> Recorded 
         aggregate_id: Uuid::from_u128(2).to_string(),
         sequence: 1,
         event_type: event_type.to_owned(),
-        event_version: "1".to_owned(),
+        event_version: version.to_owned(),
         payload: payload.to_string().into(),
         metadata: Metadata::default(),
     };
@@ -35,16 +39,26 @@ fn goldens() -> Vec<Recorded> {
         .map(|bytes| {
             let golden: Value = serde_json::from_slice(&bytes).unwrap();
             let text = |field: &str| golden[field].as_str().unwrap().to_owned();
-            recorded(&text("aggregate_type"), &text("event_type"), golden["payload"].clone())
+            let (kind, event_type) = (text("aggregate_type"), text("event_type"));
+            recorded_as(&text("event_version"), &kind, &event_type, golden["payload"].clone())
         })
         .collect()
 }
 
 /// Before and after, when this was known before.
 fn told(event: &Recorded, known: Value) -> (Value, Value) {
+    told_of(event, &event.facts[0], known)
+}
+
+/// As `told`, of one of the event's facts.
+fn told_of(event: &Recorded, fact: &Fact, known: Value) -> (Value, Value) {
     let Value::Object(known) = known else { panic!("an object") };
-    let change = story::part(&event.fact).map(|(_, change)| change);
-    let told = story::told(&event.fact, serde_json::from_str(&event.payload).unwrap());
+    let payload = match &event.facts {
+        Present::Written(_) => serde_json::from_str(&event.payload).unwrap(),
+        Present::Upcast(_) => fact.payload(),
+    };
+    let change = story::part(fact).map(|(_, change)| change);
+    let told = story::told(fact, payload);
     let (before, after) = story::before_and_after(told, change, &known);
     (before.unwrap_or_default(), after.unwrap_or_default())
 }
@@ -54,8 +68,8 @@ fn no_event_shows_a_ciphertext_or_the_hash_of_a_secret() {
     let goldens = goldens();
     assert!(goldens.len() > 50);
     for event in goldens {
-        let (before, after) = told(&event, json!({}));
-        let shown = format!("{before}{after}");
+        let tales = event.facts.iter().map(|fact| told_of(&event, fact, json!({})));
+        let shown: String = tales.map(|(before, after)| format!("{before}{after}")).collect();
         for secret in ["\"data\"", "\"hash\"", "token_hash", "\"token\"", "AQIDBAUGBwgJCgsM", "\"mark\""] {
             assert!(!shown.contains(secret), "{}: {shown}", event.event_type);
         }
@@ -137,4 +151,20 @@ fn what_is_known_of_a_part_is_what_was_last_shown_of_it() {
     assert_eq!(ends(Change::Merge), (Some(json!({ "b": 1 })), Some(json!({ "b": 2 }))));
     assert_eq!(ends(Change::End), (Some(json!({ "a": 1, "b": 1 })), Some(json!({ "b": 2 }))));
     assert_eq!(ends(Change::Remove), (Some(json!({ "a": 1, "b": 2 })), None));
+}
+
+#[test]
+fn the_row_of_an_event_with_several_facts_tells_each_of_them() {
+    let project_id = Some(ProjectId(Uuid::from_u128(7)));
+    let one = || Tale { project_id: None, before: None, after: Some(json!({ "name": "a" })) };
+    let other =
+        || Tale { project_id, before: Some(json!({ "name": "b" })), after: Some(json!({ "name": "c" })) };
+    assert_eq!(Tale::of_all(vec![]), Tale::default());
+    assert_eq!(Tale::of_all(vec![other()]), other());
+    let both = Tale {
+        project_id,
+        before: Some(json!({ "2": { "name": "b" } })),
+        after: Some(json!({ "1": { "name": "a" }, "2": { "name": "c" } })),
+    };
+    assert_eq!(Tale::of_all(vec![one(), other()]), both);
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::fact::Recorded;
+use domain::upcast::{UPCASTS, Upcast};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +73,7 @@ pub trait Consumer: Send + Sync {
         Grain::Team
     }
 
-    /// Takes one event in. Runs in the transaction that moves the checkpoint. Depends on the event and on its own
+    /// Takes one event in, all of its facts. Runs in the transaction that moves the checkpoint. Depends on the event and on its own
     /// tables alone: no clock, no random, so that a rebuild gives the same bytes.
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()>;
 
@@ -149,9 +150,19 @@ impl Feed {
         consumers: Vec<Arc<dyn Consumer>>,
         options: FeedOptions,
     ) -> Result<Self, RebuildError> {
+        Self::start_upcasting(pool, consumers, options, UPCASTS).await
+    }
+
+    /// As `start_with`, with other steps than the product's for events of earlier versions.
+    pub async fn start_upcasting(
+        pool: PgPool,
+        consumers: Vec<Arc<dyn Consumer>>,
+        options: FeedOptions,
+        steps: &'static [Upcast],
+    ) -> Result<Self, RebuildError> {
         rebuild::prepare(&pool, &consumers).await?;
         let bell = Bell::new();
-        let source = Arc::new(Source::new(pool.clone(), bell.clone()));
+        let source = Arc::new(Source::new(pool.clone(), steps, bell.clone()));
         let owner = Uuid::now_v7().to_string();
         let seats: Vec<_> = consumers
             .into_iter()

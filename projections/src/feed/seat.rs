@@ -156,7 +156,7 @@ impl Seat {
         let asked = parked::asked(&mut *tx, self.name()).await?;
         for (partition, by) in &asked {
             let by = by.parse().unwrap_or(Actor::System);
-            parked::try_again(&mut tx, self.consumer.as_ref(), partition, &by).await?;
+            parked::try_again(&mut tx, self.consumer.as_ref(), self.source.steps, partition, &by).await?;
         }
         tx.commit().await?;
         Ok(!asked.is_empty())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use domain::fact::{Recorded, UnreadableEvent};
+use domain::upcast::Upcast;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
@@ -45,6 +46,8 @@ pub(super) enum Next<'a> {
 /// The log as the consumers of this process see it.
 pub(super) struct Source {
     pool: PgPool,
+    /// How events of earlier versions are read.
+    pub(super) steps: &'static [Upcast],
     bell: Bell,
     /// The batch that was read last. Held while reading: who comes meanwhile finds it read.
     last: Mutex<Arc<Batch>>,
@@ -54,7 +57,11 @@ pub(super) struct Source {
 
 impl Batch {
     /// Turns rows into events up to the first that is missing or cannot be read.
-    pub(crate) async fn read(db: impl sqlx::PgExecutor<'_>, after: i64) -> sqlx::Result<Self> {
+    pub(crate) async fn read(
+        db: impl sqlx::PgExecutor<'_>,
+        after: i64,
+        steps: &[Upcast],
+    ) -> sqlx::Result<Self> {
         let limit = i64::try_from(BATCH).expect("it is small");
         let rows = log::read_after(db, after, limit).await?;
         let is_tail = rows.len() < BATCH;
@@ -67,7 +74,7 @@ impl Batch {
                 batch.broken = Some(Broken::Missing(why));
                 break;
             }
-            match row.read() {
+            match row.read_with(steps) {
                 Ok(recorded) => batch.events.push(recorded),
                 Err(error) => {
                     batch.broken = Some(Broken::Unreadable(error));
@@ -112,9 +119,9 @@ impl Batch {
 }
 
 impl Source {
-    pub(super) fn new(pool: PgPool, bell: Bell) -> Self {
+    pub(super) fn new(pool: PgPool, steps: &'static [Upcast], bell: Bell) -> Self {
         let nothing = Batch { after: -1, events: vec![], broken: None, is_tail: false, rings: 0 };
-        Self { pool, bell, last: Mutex::new(Arc::new(nothing)), seen: AtomicI64::new(0) }
+        Self { pool, steps, bell, last: Mutex::new(Arc::new(nothing)), seen: AtomicI64::new(0) }
     }
 
     /// A batch that tells what follows `position`.
@@ -122,7 +129,7 @@ impl Source {
         let mut last = self.last.lock().await;
         let rings = self.bell.rings(); // before reading: what is appended later rings again
         if !last.answers(position, rings) {
-            let read = Batch::read(&self.pool, position).await?;
+            let read = Batch::read(&self.pool, position, self.steps).await?;
             self.seen.fetch_max(read.end(), Ordering::Relaxed);
             *last = Arc::new(Batch { rings, ..read });
         }

@@ -2,6 +2,7 @@
 
 use chrono::DateTime;
 use domain::fact::{Recorded, StoredEvent};
+use domain::upcast::Upcast;
 use futures_util::TryStreamExt;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
@@ -38,6 +39,7 @@ impl LogStream {
         from: i64,
         to: i64,
         kinds: &[&str],
+        steps: &'static [Upcast],
     ) -> Result<Self, RebuildError> {
         let (mut db, other) = (connect(pool).await?, connect(pool).await?);
         // By position, whatever the planner makes of a table without statistics: nothing is sorted.
@@ -56,7 +58,8 @@ impl LogStream {
             "SELECT count(*), count(*) FILTER (WHERE true {of_kinds}) FROM events WHERE position > $1 AND position <= $2"
         );
         let reader = tokio::spawn(async move {
-            let done = tokio::try_join!(read(db, &statement, &sender), count_of(other, &count, from, to));
+            let done =
+                tokio::try_join!(read(db, &statement, steps, &sender), count_of(other, &count, from, to));
             let missing = match done {
                 Ok((read, there)) if read == there => return,
                 Ok((read, there)) => {
@@ -110,6 +113,7 @@ async fn count_of(mut db: PgConnection, count: &str, from: i64, to: i64) -> Resu
 async fn read(
     mut db: PgConnection,
     statement: &str,
+    steps: &[Upcast],
     sender: &mpsc::Sender<Read>,
 ) -> Result<i64, RebuildError> {
     let mut count = 0;
@@ -123,8 +127,9 @@ async fn read(
             continue;
         };
         let position = event.position;
-        let event =
-            event.read().map_err(|error| RebuildError::Unreadable { position, why: error.to_string() });
+        let event = event
+            .read_with(steps)
+            .map_err(|error| RebuildError::Unreadable { position, why: error.to_string() });
         bytes += event.as_ref().map_or(0, |event| event.payload.len());
         batch.push(event?);
         count += 1;

@@ -6,6 +6,7 @@
 use domain::envelope::Actor;
 use domain::ids::EventId;
 use domain::operation::OperationEvent;
+use domain::upcast::{UPCASTS, Upcast};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
@@ -62,7 +63,7 @@ pub async fn retry(
     if stored != Some(version) {
         return Err(RetryError::OtherVersion { name, version });
     }
-    let retried = try_again(&mut tx, consumer, partition, by).await?;
+    let retried = try_again(&mut tx, consumer, UPCASTS, partition, by).await?;
     tx.commit().await?;
     retried.ok_or_else(|| RetryError::Nothing(format!("{name} {partition}")))
 }
@@ -71,6 +72,7 @@ pub async fn retry(
 pub(crate) async fn try_again(
     db: &mut PgConnection,
     consumer: &dyn Consumer,
+    steps: &[Upcast],
     partition: &str,
     by: &Actor,
 ) -> sqlx::Result<Option<Retried>> {
@@ -82,7 +84,7 @@ pub(crate) async fn try_again(
     let (mut taken, mut error) = (0, None);
     for parked in &waiting {
         let stored = log::find(&mut *db, parked.event_id).await?.ok_or(sqlx::Error::RowNotFound)?;
-        let refusal = match stored.read() {
+        let refusal = match stored.read_with(steps) {
             Err(unreadable) => Some(unreadable.to_string()),
             Ok(event) => match attempt(&mut *db, consumer, &event).await {
                 Ok(()) => None,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::fact::Recorded;
 use domain::ids::{ProjectId, TeamId};
+use domain::upcast::{UPCASTS, Upcast};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct Archive {
     pool: PgPool,
+    steps: &'static [Upcast],
     views: Arc<Semaphore>,
 }
 
@@ -102,7 +104,12 @@ fn models_of(kind: &str) -> &'static [&'static str] {
 impl Archive {
     /// The archive of this log.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, views: Arc::new(Semaphore::new(VIEWS)) }
+        Self::upcasting(pool, UPCASTS)
+    }
+
+    /// As `new`, with other steps than the product's for events of earlier versions.
+    pub fn upcasting(pool: PgPool, steps: &'static [Upcast]) -> Self {
+        Self { pool, steps, views: Arc::new(Semaphore::new(VIEWS)) }
     }
 
     /// How long one may look back.
@@ -129,7 +136,7 @@ impl Archive {
         for model in &models {
             db.execute(model.tables()).await?;
         }
-        Ok(Past { db, models, extent, position: 0, permit })
+        Ok(Past { db, models, extent, steps: self.steps, position: 0, permit })
     }
 }
 
@@ -139,6 +146,7 @@ pub struct Past {
     pub db: PgConnection,
     models: Vec<Arc<dyn Consumer>>,
     extent: Extent,
+    steps: &'static [Upcast],
     position: i64,
     permit: OwnedSemaphorePermit,
 }
@@ -164,7 +172,7 @@ impl Past {
     /// The events at these places.
     pub async fn read(&mut self, positions: &[i64]) -> Result<Vec<Recorded>, PastError> {
         let rows = log::read_at(&mut self.db, positions).await?;
-        Ok(rows.into_iter().map(|row| row.read()).collect::<Result<_, _>>()?)
+        Ok(rows.into_iter().map(|row| row.read_with(self.steps)).collect::<Result<_, _>>()?)
     }
 
     /// Lets every read model take in these events. The only place that does.

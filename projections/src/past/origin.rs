@@ -53,7 +53,7 @@ impl Origin {
             Thing::Deployment(id) => log::first(pool, "deployment", &id.to_string()).await?,
         };
         let Some(birth) = birth else { return Ok(None) };
-        Ok(match birth.read()?.fact {
+        Ok(birth.read()?.facts.into_iter().find_map(|fact| match fact {
             Fact::Project(id, ProjectEvent::ProjectCreated { team_id, .. }) => {
                 Some(Self { team_id, project_id: Some(id), own: None })
             }
@@ -66,7 +66,7 @@ impl Origin {
                 Some(Self { team_id, project_id: Some(project_id), own })
             }
             _ => None,
-        })
+        }))
     }
 
     /// What a view of it is of: its own stream and those that it is a part of, and all of some kinds.

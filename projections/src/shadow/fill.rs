@@ -59,7 +59,7 @@ impl Shadow {
     ) -> Result<(), RebuildError> {
         // A proof is shown every event, so that it finds that the kinds are not all.
         let kinds = if self.lot.parks() { consumer.kinds() } else { &[] };
-        let mut events = LogStream::open(&self.pool, self.position, to, kinds).await?;
+        let mut events = LogStream::open(&self.pool, self.position, to, kinds, self.steps).await?;
         let (mut piece, mut more) = (FIRST_PIECE, true);
         while more {
             let (from, mut position) = (self.position, self.position);

@@ -4,6 +4,7 @@
 mod fill;
 mod indexes;
 
+use domain::upcast::{UPCASTS, Upcast};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, PgPool, Row};
 
@@ -31,6 +32,8 @@ pub(crate) struct Shadow {
     pub(crate) lot: Lot,
     /// Where the log is read.
     pool: PgPool,
+    /// How events of earlier versions are read.
+    pub(crate) steps: &'static [Upcast],
     /// Bytes that rows may take in memory while the tables are filled.
     memory: usize,
     /// Whether there is nothing to fill any more: what follows is taken in batch by batch.
@@ -68,8 +71,8 @@ impl Shadow {
         let mut db = connect(pool, &schema).await?;
         let number = make(&mut db, consumer, &schema, "proving").await?;
         let lot = Lot::proving(&mut db, consumer).await?;
-        let (pool, memory) = (pool.clone(), MEMORY);
-        Ok(Self { db, schema, number, position: 0, events: 0, lot, pool, memory, is_filled: false })
+        let (pool, steps, memory) = (pool.clone(), UPCASTS, MEMORY);
+        Ok(Self { db, schema, number, position: 0, events: 0, lot, pool, steps, memory, is_filled: false })
     }
 
     /// Tables that were kept.
@@ -101,13 +104,19 @@ impl Shadow {
     ) -> Result<Self, RebuildError> {
         sqlx::raw_sql(&format!("SET search_path = {schema}, public")).execute(&mut db).await?;
         let lot = Lot::load(&mut db, consumer, &schema).await?;
-        let (pool, memory) = (pool.clone(), MEMORY);
-        Ok(Self { db, schema, number, position, events, lot, pool, memory, is_filled: false })
+        let (pool, steps, memory) = (pool.clone(), UPCASTS, MEMORY);
+        Ok(Self { db, schema, number, position, events, lot, pool, steps, memory, is_filled: false })
     }
 
     /// Its rows may take only so many bytes in memory while the tables are filled.
     pub(crate) fn within(mut self, memory: usize) -> Self {
         self.memory = memory;
+        self
+    }
+
+    /// Events of earlier versions are read by these steps.
+    pub(crate) fn upcasting(mut self, steps: &'static [Upcast]) -> Self {
+        self.steps = steps;
         self
     }
 
@@ -117,7 +126,7 @@ impl Shadow {
         while self.position < to {
             let mut tx = self.db.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await?;
             let mut lot = self.lot.clone();
-            let position = take_in(&mut tx, consumer, &mut lot, self.position, to).await?;
+            let position = take_in(&mut tx, consumer, &mut lot, self.steps, self.position, to).await?;
             let events = self.events + position - self.position;
             note(&mut tx, &self.schema, position, events).await?;
             tx.commit().await?;
@@ -241,10 +250,11 @@ pub(crate) async fn take_in(
     db: &mut PgConnection,
     consumer: &dyn Consumer,
     lot: &mut Lot,
+    steps: &[Upcast],
     from: i64,
     to: i64,
 ) -> Result<i64, RebuildError> {
-    let batch = Batch::read(&mut *db, from).await?;
+    let batch = Batch::read(&mut *db, from, steps).await?;
     let events = batch.after(from);
     let events = &events[..events.partition_point(|event| event.position <= to)];
     let Some(last) = events.last() else { return take_in_unread(db, consumer, lot, &batch, from + 1).await };

@@ -75,9 +75,9 @@ impl ReadModel for Teams {
 
     type Rows = TeamRows;
 
-    fn foresee(rows: &mut TeamRows, recorded: &Recorded) {
+    fn foresee(rows: &mut TeamRows, _recorded: &Recorded, fact: &Fact) {
         use TeamEvent::*;
-        let Fact::Team(id, event) = &recorded.fact else { return };
+        let Fact::Team(id, event) = fact else { return };
         rows.teams.want(*id);
         match event {
             TeamMemberRoleChanged { user_id, .. } | TeamMemberRemoved { user_id, .. } => {
@@ -92,8 +92,13 @@ impl ReadModel for Teams {
         }
     }
 
-    async fn apply(rows: &mut TeamRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        let Fact::Team(id, event) = &recorded.fact else { return Ok(()) };
+    async fn apply(
+        rows: &mut TeamRows,
+        db: &mut PgConnection,
+        recorded: &Recorded,
+        fact: &Fact,
+    ) -> sqlx::Result<()> {
+        let Fact::Team(id, event) = fact else { return Ok(()) };
         if let Some(new) = created(*id, event, recorded) {
             rows.teams.insert(new)?;
         }

@@ -179,8 +179,10 @@ pub(crate) async fn read(pool: &PgPool, stream: &Stream) -> Result<Vec<StoredEve
 
 fn fold<A: Stored>(events: &[StoredEvent]) -> Result<Value, Failure> {
     let mut aggregate = A::default();
-    for event in events {
-        aggregate.apply(event.event::<A>().map_err(|error| Failure::Error(error.to_string()))?);
+    for row in events {
+        for event in row.events::<A>().map_err(|error| Failure::Error(error.to_string()))? {
+            aggregate.apply(event);
+        }
     }
     serde_json::to_value(aggregate).map_err(|error| Failure::Error(error.to_string()))
 }

@@ -107,7 +107,8 @@ impl Comparison {
 
     async fn take_in(&mut self, event: &Recorded) -> Result<(), ApiError> {
         self.past.take_in(std::slice::from_ref(event)).await?;
-        for part in Part::touched_by(&event.fact).iter().filter(|part| self.parts.contains(part)) {
+        let touched = event.facts.iter().flat_map(Part::touched_by);
+        for part in touched.filter(|part| self.parts.contains(part)) {
             let now = part.load(&mut self.past.db, self.id).await?;
             let before = self.is.insert(*part, now).unwrap_or_default();
             for key in differing(&before, &self.is[part]) {

@@ -130,8 +130,10 @@ impl Importer {
         };
         let stored = stored(event, payload)?;
         self.fence = self.fence.max(fence(payload)?);
-        let fact = stored.read().map_err(|error| Failure::because(error.to_string()))?.fact;
-        self.names.add(fact.claims(), &event.aggregate_id);
+        let recorded = stored.read().map_err(|error| Failure::because(error.to_string()))?;
+        for fact in &recorded.facts {
+            self.names.add(fact.claims(), &event.aggregate_id);
+        }
         if self.events.add(db, &rows::event(event, payload, metadata)).await? {
             self.names.store(db).await?;
         }
