@@ -20,13 +20,13 @@ use crate::row::Columns;
 pub struct UserRow {
     /// Its id.
     pub id: UserId,
-    /// Sign-in provider: `local`, `oidc`, …
+    /// Who vouches: `local`, or the URL of the issuer.
     pub provider: String,
-    /// Id at the provider.
+    /// Id there.
     pub subject: String,
     /// Address.
     pub email: Sealed,
-    /// Keyed hash of the address; none of who was erased.
+    /// Keyed hash of the address; none of who has none, or was erased.
     pub email_hash: Option<String>,
     /// First name.
     pub first_name: Sealed,
@@ -85,7 +85,7 @@ pub async fn find_by_email_hash(db: impl PgExecutor<'_>, hash: &str) -> sqlx::Re
     sqlx::query_as(&format!("{SELECT} WHERE email_hash = $1")).bind(hash).fetch_optional(db).await
 }
 
-/// The user whom a sign-in provider knows by this id.
+/// The user of this identity, as soon as the query tables know him.
 pub async fn find_by_identity(
     db: impl PgExecutor<'_>,
     provider: &str,
@@ -162,7 +162,7 @@ impl Consumer for Users {
                 .bind(provider)
                 .bind(subject)
                 .bind(Json(email))
-                .bind(email_hash)
+                .bind(Some(email_hash).filter(|hash| !hash.is_empty()))
                 .bind(Json(first_name))
                 .bind(Json(last_name))
             }
@@ -201,6 +201,9 @@ impl Consumer for Users {
             .bind(recorded.sequence)
             .bind(recorded.at),
             UserEvent::UserPasswordChanged {}
+            | UserEvent::UserSecondFactorEnabled {}
+            | UserEvent::UserSecondFactorDisabled {}
+            | UserEvent::UserRecoveryCodeUsed { .. }
             | UserEvent::UserSignedIn { .. }
             | UserEvent::UserSignedOut { .. }
             | UserEvent::UserTokenCreated { .. }
