@@ -32,6 +32,7 @@ mod projections;
 mod replay_tool;
 mod replay_tool_writes;
 mod rights;
+mod sign_in;
 mod snapshots;
 mod stock_postgres_es;
 mod teams;

@@ -1,0 +1,5 @@
+//! Sign-in through providers, against a certified OpenID provider over HTTP.
+
+mod flow;
+mod second_factor;
+mod tokens;
