@@ -2,4 +2,5 @@
 
 mod flow;
 mod second_factor;
+mod sessions;
 mod tokens;
