@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -141,7 +142,12 @@ impl Envelope {
     }
 
     /// From the stored metadata. What another writer left out (stock postgres-es writes none) reads as `system`.
-    pub fn from_json(metadata: &serde_json::Value) -> Self {
+    pub fn read(metadata: &str) -> Self {
+        serde_json::from_str(metadata)
+            .unwrap_or_else(|_| Self::from_any(&serde_json::from_str(metadata).unwrap_or_default()))
+    }
+
+    fn from_any(metadata: &serde_json::Value) -> Self {
         let text = |key: &str| metadata.get(key).and_then(|value| value.as_str()).map(str::to_owned);
         Self {
             actor: text("actor").and_then(|actor| actor.parse().ok()).unwrap_or(Actor::System),
@@ -155,5 +161,52 @@ impl Envelope {
             traceparent: text("traceparent"),
             app_version: text("app_version").unwrap_or_default(),
         }
+    }
+}
+
+/// The metadata of an event as it is stored, JSON. Most events are passed by without a look at it, so it is read
+/// when somebody asks first.
+#[derive(Clone, Debug, Default)]
+pub struct Metadata {
+    text: Box<str>,
+    envelope: OnceLock<Box<Envelope>>,
+}
+
+impl Metadata {
+    /// As it is stored.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it says.
+    pub fn envelope(&self) -> &Envelope {
+        self.envelope.get_or_init(|| Box::new(Envelope::read(&self.text)))
+    }
+}
+
+impl From<String> for Metadata {
+    fn from(text: String) -> Self {
+        Self { text: text.into(), envelope: OnceLock::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_of_other_writers_is_read_as_far_as_it_goes() {
+        for (text, command) in [
+            ("", ""),
+            ("null", ""),
+            ("{}", ""),
+            (r#"{ "command": "X", "request_id": 7 }"#, "X"),
+            (r#"{ "actor": "nobody:1", "command": "X" }"#, "X"),
+        ] {
+            let envelope = Metadata::from(text.to_owned()).envelope().clone();
+            assert_eq!((envelope.actor, envelope.command.as_str()), (Actor::System, command), "{text}");
+        }
+        let whole = Envelope { actor: Actor::Process("p".into()), ..Envelope::read("{}") };
+        assert_eq!(Envelope::read(&serde_json::to_string(&whole).unwrap()), whole);
     }
 }

@@ -15,6 +15,11 @@ struct Upcast {
 /// Every step there has ever been; empty while every event is in its first version.
 const UPCASTS: &[Upcast] = &[];
 
+/// Whether events of this type and version are read as they are.
+pub fn is_present(event_type: &str, version: &str) -> bool {
+    !UPCASTS.iter().any(|step| step.event_type == event_type && step.from == version)
+}
+
 /// The payload in its present version.
 pub fn upcast(event_type: &str, version: &str, payload: Value) -> Value {
     walk(UPCASTS, event_type, version, payload)

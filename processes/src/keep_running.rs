@@ -49,7 +49,7 @@ async fn compare(world: &World, round: &str) -> Result<(), JobError> {
 }
 
 fn new_work(world: &World, id: &str, key: String, cause: &StoredEvent) -> NewWork {
-    let correlation = cause.metadata["correlation"].as_str().unwrap_or_default().to_owned();
+    let correlation = cause.metadata.envelope().correlation.clone();
     NewWork {
         id: Uuid::new_v5(&NAMESPACE, key.as_bytes()).into(),
         process: "run_deployment".to_owned(),

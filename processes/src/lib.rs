@@ -125,6 +125,10 @@ impl Consumer for Intake {
         Grain::Stream
     }
 
+    fn wants(&self, recorded: &Recorded) -> bool {
+        self.0.on(recorded).is_some()
+    }
+
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         let Some(job) = self.0.on(recorded) else { return Ok(()) };
         let name = format!("{}/{}/{}", self.name(), recorded.event_id, job.key);
@@ -139,7 +143,7 @@ impl Consumer for Intake {
                 run_at: recorded.at + job.delay,
                 cause_event: recorded.event_id,
                 cause_position: recorded.position,
-                correlation: recorded.envelope.correlation.clone(),
+                correlation: recorded.envelope().correlation.clone(),
             },
         )
         .await

@@ -1,10 +1,9 @@
 use chrono::DateTime;
 use domain::build::BuildEvent;
 use domain::deployment::DeploymentEvent;
-use domain::envelope::Envelope;
+use domain::envelope::Metadata;
 use domain::fact::Fact;
 use domain::ids::{BuildId, DeploymentId, EnvironmentId, EventId, ProjectId, TeamId};
-use serde_json::Value;
 
 use super::*;
 
@@ -18,8 +17,8 @@ fn recorded(fact: Fact, sequence: i64) -> Recorded {
         aggregate_id: String::new(),
         sequence,
         event_type: String::new(),
-        payload: Value::Null,
-        envelope: Envelope::from_json(&Value::Null),
+        payload: "null".into(),
+        metadata: Metadata::default(),
         fact,
     }
 }

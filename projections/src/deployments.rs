@@ -1,66 +1,68 @@
 //! Deployments, newest first, and which of them run.
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::build::FailureCode;
 use domain::deployment::{DeploymentEvent, DeploymentKind};
-use domain::fact::{Fact, Recorded};
+use domain::fact::{Fact, Recorded, kind};
 use domain::ids::{BuildId, DeploymentId, EnvironmentId, ProjectId, TeamId};
 use domain::ports::artifacts::Artifact;
 use domain::project::EnvVar;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
-use sqlx::types::Json;
-use sqlx::{FromRow, PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use crate::feed::Consumer;
+use crate::model::ReadModel;
 use crate::parked::Grain;
-use crate::row::{Columns, stored};
+use crate::row::Columns;
+use crate::rows::{Row, Table, row};
 
-/// One deployment.
-#[derive(Clone, Debug)]
-pub struct DeploymentRow {
-    /// Its id.
-    pub id: DeploymentId,
-    /// Its team.
-    pub team_id: TeamId,
-    /// Its project.
-    pub project_id: ProjectId,
-    /// Where it runs.
-    pub environment_id: EnvironmentId,
-    /// What it runs.
-    pub build_id: BuildId,
-    /// Why it was made.
-    pub kind: DeploymentKind,
-    /// `pending`, `starting`, `running`, `failed`, `stopped` or `superseded`.
-    pub status: String,
-    /// Packed output of its build.
-    pub artifact: Artifact,
-    /// Node that built it.
-    pub node_version: String,
-    /// The variables it runs with, without values.
-    pub env_vars: Vec<EnvVar>,
-    /// Where it listens, while it runs.
-    pub address: Option<String>,
-    /// Why it failed.
-    pub failure: Option<Failure>,
-    /// How often it crashed in a row.
-    pub crashes: i32,
-    /// Which one took its place.
-    pub superseded_by: Option<DeploymentId>,
-    /// Who made it.
-    pub created_by: String,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-    /// Since when it serves.
-    pub activated_at: Option<DateTime<Utc>>,
-    /// When it ended.
-    pub finished_at: Option<DateTime<Utc>>,
-    /// When it was last changed.
-    pub updated_at: DateTime<Utc>,
-    /// Number of its last event, for `ETag`.
-    pub version: i64,
+row! {
+    /// One deployment.
+    pub struct DeploymentRow in "deployments" by (id: DeploymentId) {
+        /// Its id.
+        pub id: DeploymentId,
+        /// Position of the event that asked for it: deployments are asked for in this order.
+        pub requested: i64,
+        /// Its team.
+        pub team_id: TeamId,
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Where it runs.
+        pub environment_id: EnvironmentId,
+        /// What it runs.
+        pub build_id: BuildId,
+        /// Why it was made.
+        pub kind: DeploymentKind,
+        /// `pending`, `starting`, `running`, `failed`, `stopped` or `superseded`.
+        pub status: String,
+        /// Packed output of its build.
+        pub artifact: Artifact,
+        /// Node that built it.
+        pub node_version: String,
+        /// The variables it runs with, without values.
+        pub env_vars: Vec<EnvVar>,
+        /// Where it listens, while it runs.
+        pub address: Option<String>,
+        /// Why it failed.
+        pub failure: Option<Failure>,
+        /// How often it crashed in a row.
+        pub crashes: i32,
+        /// Which one took its place.
+        pub superseded_by: Option<DeploymentId>,
+        /// Who made it.
+        pub created_by: String,
+        /// When it was made.
+        pub created_at: DateTime<Utc>,
+        /// Since when it serves.
+        pub activated_at: Option<DateTime<Utc>>,
+        /// When it ended.
+        pub finished_at: Option<DateTime<Utc>>,
+        /// When it was last changed.
+        pub updated_at: DateTime<Utc>,
+        /// Number of its last event, for `ETag`.
+        pub version: i64,
+    }
 }
 
 /// Why a deployment failed.
@@ -97,40 +99,9 @@ impl Of {
     }
 }
 
-const SELECT: &str = "SELECT id, team_id, project_id, environment_id, build_id, kind, status, artifact, \
-    node_version, env_vars, address, failure, crashes, superseded_by, created_by, created_at, activated_at, \
-    finished_at, updated_at, version FROM deployments";
-
-impl FromRow<'_, PgRow> for DeploymentRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.id("id")?,
-            team_id: row.id("team_id")?,
-            project_id: row.id("project_id")?,
-            environment_id: row.id("environment_id")?,
-            build_id: row.id("build_id")?,
-            kind: row.text("kind")?,
-            status: row.try_get("status")?,
-            artifact: row.json("artifact")?,
-            node_version: row.try_get("node_version")?,
-            env_vars: row.json("env_vars")?,
-            address: row.try_get("address")?,
-            failure: row.maybe_json("failure")?,
-            crashes: row.try_get("crashes")?,
-            superseded_by: row.maybe_id("superseded_by")?,
-            created_by: row.try_get("created_by")?,
-            created_at: row.try_get("created_at")?,
-            activated_at: row.try_get("activated_at")?,
-            finished_at: row.try_get("finished_at")?,
-            updated_at: row.try_get("updated_at")?,
-            version: row.try_get("version")?,
-        })
-    }
-}
-
 /// The deployment with this id.
 pub async fn find(db: impl PgExecutor<'_>, id: DeploymentId) -> sqlx::Result<Option<DeploymentRow>> {
-    sqlx::query_as(&format!("{SELECT} WHERE id = $1")).bind(id.0).fetch_optional(db).await
+    sqlx::query_as(&DeploymentRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
 }
 
 /// The deployments of an environment, newest first, before the deployment `before`.
@@ -140,15 +111,15 @@ pub async fn of_environment(
     before: Option<DeploymentId>,
     limit: i64,
 ) -> sqlx::Result<Vec<DeploymentRow>> {
-    let query = format!(
-        "{SELECT} WHERE environment_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"
+    let query = DeploymentRow::select(
+        "WHERE environment_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
     );
     sqlx::query_as(&query).bind(environment.0).bind(before.map(|id| id.0)).bind(limit).fetch_all(db).await
 }
 
 /// Every deployment that serves requests, or should.
 pub async fn all_running(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<DeploymentRow>> {
-    sqlx::query_as(&format!("{SELECT} WHERE status = 'running' ORDER BY id")).fetch_all(db).await
+    sqlx::query_as(&DeploymentRow::select("WHERE status = 'running' ORDER BY id")).fetch_all(db).await
 }
 
 /// The deployments of an environment that were made before this one and are not over.
@@ -174,8 +145,8 @@ pub async fn before_last(
     db: impl PgExecutor<'_>,
     environment: EnvironmentId,
 ) -> sqlx::Result<Option<DeploymentRow>> {
-    let query = format!(
-        "{SELECT} WHERE environment_id = $1 AND activated_at IS NOT NULL ORDER BY requested DESC OFFSET 1 LIMIT 1"
+    let query = DeploymentRow::select(
+        "WHERE environment_id = $1 AND activated_at IS NOT NULL ORDER BY requested DESC OFFSET 1 LIMIT 1",
     );
     sqlx::query_as(&query).bind(environment.0).fetch_optional(db).await
 }
@@ -193,117 +164,101 @@ pub async fn open(db: impl PgExecutor<'_>, of: Of) -> sqlx::Result<Vec<(Deployme
 /// The read model.
 pub struct Deployments;
 
-#[async_trait]
-impl Consumer for Deployments {
-    fn name(&self) -> &'static str {
-        "deployments"
+impl ReadModel for Deployments {
+    const NAME: &'static str = "deployments";
+    const VERSION: i32 = 1;
+    const KINDS: &'static [&'static str] = &[kind::DEPLOYMENT];
+    const TABLE_NAMES: &'static [&'static str] = &["deployments"];
+    const TABLES: &'static str = "CREATE TABLE deployments (
+        id             uuid        PRIMARY KEY,
+        requested      bigint      NOT NULL,
+        team_id        uuid        NOT NULL,
+        project_id     uuid        NOT NULL,
+        environment_id uuid        NOT NULL,
+        build_id       uuid        NOT NULL,
+        kind           text        NOT NULL,
+        status         text        NOT NULL,
+        artifact       jsonb       NOT NULL,
+        node_version   text        NOT NULL,
+        env_vars       jsonb       NOT NULL,
+        address        text,
+        failure        jsonb,
+        crashes        integer     NOT NULL DEFAULT 0,
+        superseded_by  uuid,
+        created_by     text        NOT NULL,
+        created_at     timestamptz NOT NULL,
+        activated_at   timestamptz,
+        finished_at    timestamptz,
+        updated_at     timestamptz NOT NULL,
+        version        bigint      NOT NULL
+    );
+    CREATE INDEX ON deployments (environment_id, id);
+    CREATE INDEX ON deployments (status) WHERE finished_at IS NULL;";
+
+    const GRAIN: Grain = Grain::Stream;
+
+    type Rows = Table<DeploymentRow>;
+
+    fn foresee(deployments: &mut Table<DeploymentRow>, recorded: &Recorded) {
+        if let Fact::Deployment(id, _) = &recorded.fact
+            && recorded.sequence > 1
+        {
+            deployments.want(*id);
+        }
     }
 
-    fn version(&self) -> i32 {
-        1
-    }
-
-    fn tables(&self) -> &'static str {
-        "CREATE TABLE deployments (
-            id             uuid        PRIMARY KEY,
-            requested      bigint      NOT NULL,
-            team_id        uuid        NOT NULL,
-            project_id     uuid        NOT NULL,
-            environment_id uuid        NOT NULL,
-            build_id       uuid        NOT NULL,
-            kind           text        NOT NULL,
-            status         text        NOT NULL,
-            artifact       jsonb       NOT NULL,
-            node_version   text        NOT NULL,
-            env_vars       jsonb       NOT NULL,
-            address        text,
-            failure        jsonb,
-            crashes        integer     NOT NULL DEFAULT 0,
-            superseded_by  uuid,
-            created_by     text        NOT NULL,
-            created_at     timestamptz NOT NULL,
-            activated_at   timestamptz,
-            finished_at    timestamptz,
-            updated_at     timestamptz NOT NULL,
-            version        bigint      NOT NULL
-        );
-        CREATE INDEX ON deployments (environment_id, id);
-        CREATE INDEX ON deployments (status) WHERE finished_at IS NULL;"
-    }
-
-    fn table_names(&self) -> &'static [&'static str] {
-        &["deployments"]
-    }
-
-    fn wants(&self, recorded: &Recorded) -> bool {
-        matches!(recorded.fact, Fact::Deployment(..))
-    }
-
-    fn grain(&self) -> Grain {
-        Grain::Stream
-    }
-
-    async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        use DeploymentEvent::*;
+    async fn apply(
+        deployments: &mut Table<DeploymentRow>,
+        db: &mut PgConnection,
+        recorded: &Recorded,
+    ) -> sqlx::Result<()> {
         let Fact::Deployment(id, event) = &recorded.fact else { return Ok(()) };
-        let at = recorded.at;
-        let query = match event {
-            DeploymentRequested { .. } => return insert(db, *id, event, recorded).await,
-            DeploymentStarting { .. } => {
-                sqlx::query("UPDATE deployments SET status = 'starting', address = NULL WHERE id = $1").bind(id.0)
-            }
-            DeploymentActivated { address } => sqlx::query(
-                "UPDATE deployments SET status = 'running', address = $2, activated_at = coalesce(activated_at, $3)
-                  WHERE id = $1",
-            )
-            .bind(id.0)
-            .bind(address.to_string())
-            .bind(at),
-            DeploymentCrashed { crashes, .. } => sqlx::query(
-                "UPDATE deployments SET status = 'starting', address = NULL, crashes = $2 WHERE id = $1",
-            )
-            .bind(id.0)
-            .bind(i32::try_from(*crashes).unwrap_or(i32::MAX)),
-            DeploymentFailed { code, message, exit_code } => {
-                let failure = Failure { code: *code, message: message.clone(), exit_code: *exit_code };
-                sqlx::query(
-                    "UPDATE deployments SET status = 'failed', address = NULL, failure = $2, finished_at = $3
-                      WHERE id = $1",
-                )
-                .bind(id.0)
-                .bind(Json(failure))
-                .bind(at)
-            }
-            DeploymentSuperseded { by } => sqlx::query(
-                "UPDATE deployments SET status = 'superseded', address = NULL, superseded_by = $2, finished_at = $3
-                  WHERE id = $1",
-            )
-            .bind(id.0)
-            .bind(by.0)
-            .bind(at),
-            DeploymentStopped {} => sqlx::query(
-                "UPDATE deployments SET status = 'stopped', address = NULL, finished_at = $2 WHERE id = $1",
-            )
-            .bind(id.0)
-            .bind(at),
-        };
-        query.execute(&mut *db).await?;
-        sqlx::query("UPDATE deployments SET version = $2, updated_at = $3 WHERE id = $1")
-            .bind(id.0)
-            .bind(recorded.sequence)
-            .bind(at)
-            .execute(db)
-            .await
-            .map(drop)
+        if let Some(new) = requested(*id, event, recorded) {
+            return deployments.insert(new);
+        }
+        if let Some(deployment) = deployments.get(db, id).await? {
+            change(deployment, event, recorded.at);
+            deployment.version = recorded.sequence;
+            deployment.updated_at = recorded.at;
+        }
+        Ok(())
     }
 }
 
-async fn insert(
-    db: &mut PgConnection,
-    id: DeploymentId,
-    event: &DeploymentEvent,
-    recorded: &Recorded,
-) -> sqlx::Result<()> {
+fn change(deployment: &mut DeploymentRow, event: &DeploymentEvent, at: DateTime<Utc>) {
+    use DeploymentEvent::*;
+    deployment.address = None; // it listens while it runs
+    deployment.status = match event {
+        DeploymentRequested { .. } => "pending",
+        DeploymentStarting { .. } => "starting",
+        DeploymentActivated { address } => {
+            deployment.address = Some(address.to_string());
+            deployment.activated_at = deployment.activated_at.or(Some(at));
+            "running"
+        }
+        DeploymentCrashed { crashes, .. } => {
+            deployment.crashes = i32::try_from(*crashes).unwrap_or(i32::MAX);
+            "starting"
+        }
+        DeploymentFailed { code, message, exit_code } => {
+            deployment.failure =
+                Some(Failure { code: *code, message: message.clone(), exit_code: *exit_code });
+            "failed"
+        }
+        DeploymentSuperseded { by } => {
+            deployment.superseded_by = Some(*by);
+            "superseded"
+        }
+        DeploymentStopped {} => "stopped",
+    }
+    .to_owned();
+    if matches!(event, DeploymentFailed { .. } | DeploymentSuperseded { .. } | DeploymentStopped {}) {
+        deployment.finished_at = Some(at);
+    }
+}
+
+/// The deployment that an event begins.
+fn requested(id: DeploymentId, event: &DeploymentEvent, recorded: &Recorded) -> Option<DeploymentRow> {
     let DeploymentEvent::DeploymentRequested {
         team_id,
         project_id,
@@ -315,27 +270,29 @@ async fn insert(
         kind,
     } = event
     else {
-        return Ok(());
+        return None;
     };
-    sqlx::query(
-        "INSERT INTO deployments (id, requested, team_id, project_id, environment_id, build_id, kind, status,
-                                  artifact, node_version, env_vars, created_by, created_at, updated_at, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, $12, $12, $13)",
-    )
-    .bind(id.0)
-    .bind(recorded.position)
-    .bind(team_id.0)
-    .bind(project_id.0)
-    .bind(environment_id.0)
-    .bind(build_id.0)
-    .bind(stored(kind))
-    .bind(Json(artifact))
-    .bind(node_version)
-    .bind(Json(env_vars))
-    .bind(recorded.envelope.actor.to_string())
-    .bind(recorded.at)
-    .bind(recorded.sequence)
-    .execute(db)
-    .await
-    .map(drop)
+    Some(DeploymentRow {
+        id,
+        requested: recorded.position,
+        team_id: *team_id,
+        project_id: *project_id,
+        environment_id: *environment_id,
+        build_id: *build_id,
+        kind: *kind,
+        status: "pending".to_owned(),
+        artifact: artifact.clone(),
+        node_version: node_version.clone(),
+        env_vars: env_vars.clone(),
+        address: None,
+        failure: None,
+        crashes: 0,
+        superseded_by: None,
+        created_by: recorded.envelope().actor.to_string(),
+        created_at: recorded.at,
+        activated_at: None,
+        finished_at: None,
+        updated_at: recorded.at,
+        version: recorded.sequence,
+    })
 }

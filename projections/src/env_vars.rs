@@ -1,96 +1,72 @@
 //! Environment variables as they are now, and every value that was ever set, sealed.
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::fact::{Fact, Recorded};
+use domain::fact::{Fact, Recorded, kind};
 use domain::ids::{EnvironmentId, ProjectId, SecretId};
-use domain::project::{Availability, ProjectEvent};
+use domain::project::{Availability, EnvVar, ProjectEvent};
 use domain::sealed::Sealed;
 use domain::values::EnvKey;
 use sqlx::postgres::PgRow;
-use sqlx::types::Json;
-use sqlx::{FromRow, PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use crate::feed::Consumer;
+use crate::model::ReadModel;
 use crate::parked::Grain;
-use crate::row::{Columns, stored};
+use crate::row::Columns;
+use crate::rows::{Journal, Row, Rows, Store, Table, row};
 
-/// A variable as it is now.
-#[derive(Clone, Debug)]
-pub struct EnvVarRow {
-    /// Its name.
-    pub key: EnvKey,
-    /// The one environment it is for; all of the project when absent.
-    pub environment_id: Option<EnvironmentId>,
-    /// Its value.
-    pub value: Sealed,
-    /// Whether people may no longer see it.
-    pub sensitive: bool,
-    /// Who sees it.
-    pub availability: Availability,
-    /// When it was first set.
-    pub created_at: DateTime<Utc>,
-    /// When it was last set.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// One change of a variable.
-#[derive(Clone, Debug)]
-pub struct EnvVarChange {
-    /// Position of the event.
-    pub position: i64,
-    /// Its name.
-    pub key: EnvKey,
-    /// The one environment it is for.
-    pub environment_id: Option<EnvironmentId>,
-    /// `set` or `deleted`.
-    pub act: String,
-    /// Keyed hash of the new value; absent when it was deleted.
-    pub mark: Option<String>,
-    /// Who did it.
-    pub actor: String,
-    /// When.
-    pub at: DateTime<Utc>,
-}
-
-impl FromRow<'_, PgRow> for EnvVarRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            key: row.text("key")?,
-            environment_id: row.maybe_id("environment_id")?,
-            value: row.json("value")?,
-            sensitive: row.try_get("sensitive")?,
-            availability: row.text("availability")?,
-            created_at: row.try_get("created_at")?,
-            updated_at: row.try_get("updated_at")?,
-        })
+row! {
+    /// A variable as it is now.
+    pub struct EnvVarRow in "env_vars" by (project_id: ProjectId, key: EnvKey, place: String) found by (project_id, environment_id) {
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Its name.
+        pub key: EnvKey,
+        /// The one environment it is for; all of the project when absent.
+        pub environment_id: Option<EnvironmentId>,
+        /// The environment as a part of the key, which cannot be null: its id or `all`.
+        pub(crate) place: String,
+        /// Its value.
+        pub value: Sealed,
+        /// Whether people may no longer see it.
+        pub sensitive: bool,
+        /// Who sees it.
+        pub availability: Availability,
+        /// When it was first set.
+        pub created_at: DateTime<Utc>,
+        /// When it was last set.
+        pub updated_at: DateTime<Utc>,
     }
 }
 
-impl FromRow<'_, PgRow> for EnvVarChange {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            position: row.try_get("position")?,
-            key: row.text("key")?,
-            environment_id: row.maybe_id("environment_id")?,
-            act: row.try_get("act")?,
-            mark: row.try_get("mark")?,
-            actor: row.try_get("actor")?,
-            at: row.try_get("at")?,
-        })
+row! {
+    /// One change of a variable.
+    pub struct EnvVarChange in "env_var_changes" by (position: i64) {
+        /// Position of the event.
+        pub position: i64,
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Its name.
+        pub key: EnvKey,
+        /// The one environment it is for.
+        pub environment_id: Option<EnvironmentId>,
+        /// `set` or `deleted`.
+        pub act: String,
+        /// Keyed hash of the new value; absent when it was deleted.
+        pub mark: Option<String>,
+        /// Who did it.
+        pub actor: String,
+        /// When.
+        pub at: DateTime<Utc>,
     }
 }
 
 /// The variables of a project, by name.
 pub async fn of_project(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Result<Vec<EnvVarRow>> {
-    sqlx::query_as(
-        "SELECT key, environment_id, value, sensitive, availability, created_at, updated_at FROM env_vars
-          WHERE project_id = $1 ORDER BY key, environment_id NULLS FIRST",
-    )
-    .bind(project.0)
-    .fetch_all(db)
-    .await
+    sqlx::query_as(&EnvVarRow::select("WHERE project_id = $1 ORDER BY key, environment_id NULLS FIRST"))
+        .bind(project.0)
+        .fetch_all(db)
+        .await
 }
 
 /// The sealed values with these ids, in no order.
@@ -115,10 +91,9 @@ pub async fn history(
     before: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<EnvVarChange>> {
-    sqlx::query_as(
-        "SELECT position, key, environment_id, act, mark, actor, at FROM env_var_changes
-          WHERE project_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3",
-    )
+    sqlx::query_as(&EnvVarChange::select(
+        "WHERE project_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3",
+    ))
     .bind(project.0)
     .bind(before)
     .bind(limit)
@@ -126,155 +101,139 @@ pub async fn history(
     .await
 }
 
+row! {
+    /// A value that was ever set.
+    struct SetValue in "env_var_values" by (id: SecretId) {
+        id: SecretId,
+        project_id: ProjectId,
+        value: Sealed,
+    }
+}
+
+/// The tables of the read model.
+#[derive(Default)]
+pub(crate) struct EnvVarRows {
+    variables: Table<EnvVarRow>,
+    values: Journal<SetValue>,
+    changes: Journal<EnvVarChange>,
+}
+
+impl Rows for EnvVarRows {
+    fn tables(&mut self) -> Vec<&mut dyn Store> {
+        vec![&mut self.variables, &mut self.values, &mut self.changes]
+    }
+}
+
 /// The read model.
 pub struct EnvVars;
 
-#[async_trait]
-impl Consumer for EnvVars {
-    fn name(&self) -> &'static str {
-        "env_vars"
+impl ReadModel for EnvVars {
+    const NAME: &'static str = "env_vars";
+    const VERSION: i32 = 3;
+    const KINDS: &'static [&'static str] = &[kind::PROJECT];
+    const TABLE_NAMES: &'static [&'static str] = &["env_vars", "env_var_values", "env_var_changes"];
+    const TABLES: &'static str = "CREATE TABLE env_vars (
+        project_id     uuid        NOT NULL,
+        key            text        NOT NULL,
+        environment_id uuid,
+        -- The environment as a part of the key, which cannot be null.
+        place          text        NOT NULL,
+        value          jsonb       NOT NULL,
+        sensitive      boolean     NOT NULL,
+        availability   text        NOT NULL,
+        created_at     timestamptz NOT NULL,
+        updated_at     timestamptz NOT NULL,
+        PRIMARY KEY (project_id, key, place)
+    );
+    CREATE TABLE env_var_values (
+        id         uuid  PRIMARY KEY,
+        project_id uuid  NOT NULL,
+        value      jsonb NOT NULL
+    );
+    CREATE TABLE env_var_changes (
+        position       bigint      PRIMARY KEY,
+        project_id     uuid        NOT NULL,
+        key            text        NOT NULL,
+        environment_id uuid,
+        act            text        NOT NULL,
+        mark           text,
+        actor          text        NOT NULL,
+        at             timestamptz NOT NULL
+    );
+    CREATE INDEX ON env_var_changes (project_id, position);";
+
+    const GRAIN: Grain = Grain::Stream;
+
+    type Rows = EnvVarRows;
+
+    fn foresee(rows: &mut EnvVarRows, recorded: &Recorded) {
+        let Fact::Project(id, event) = &recorded.fact else { return };
+        match event {
+            ProjectEvent::ProjectEnvVarSet { key, environment_id, .. }
+            | ProjectEvent::ProjectEnvVarDeleted { old: EnvVar { key, environment_id, .. } } => {
+                rows.variables.want((*id, key.clone(), place(*environment_id)));
+            }
+            _ => {}
+        }
     }
 
-    fn version(&self) -> i32 {
-        2
-    }
-
-    fn tables(&self) -> &'static str {
-        "CREATE TABLE env_vars (
-            project_id     uuid        NOT NULL,
-            key            text        NOT NULL,
-            environment_id uuid,
-            -- The environment as a part of the key, which cannot be null.
-            place          text        GENERATED ALWAYS AS (coalesce(environment_id::text, 'all')) STORED,
-            value          jsonb       NOT NULL,
-            sensitive      boolean     NOT NULL,
-            availability   text        NOT NULL,
-            created_at     timestamptz NOT NULL,
-            updated_at     timestamptz NOT NULL,
-            PRIMARY KEY (project_id, key, place)
-        );
-        CREATE TABLE env_var_values (
-            id         uuid  PRIMARY KEY,
-            project_id uuid  NOT NULL,
-            value      jsonb NOT NULL
-        );
-        CREATE TABLE env_var_changes (
-            position       bigint      PRIMARY KEY,
-            project_id     uuid        NOT NULL,
-            key            text        NOT NULL,
-            environment_id uuid,
-            act            text        NOT NULL,
-            mark           text,
-            actor          text        NOT NULL,
-            at             timestamptz NOT NULL
-        );
-        CREATE INDEX ON env_var_changes (project_id, position);"
-    }
-
-    fn table_names(&self) -> &'static [&'static str] {
-        &["env_vars", "env_var_values", "env_var_changes"]
-    }
-
-    fn wants(&self, recorded: &Recorded) -> bool {
-        matches!(recorded.fact, Fact::Project(..))
-    }
-
-    fn grain(&self) -> Grain {
-        Grain::Stream
-    }
-
-    async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+    async fn apply(rows: &mut EnvVarRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         let Fact::Project(id, event) = &recorded.fact else { return Ok(()) };
         match event {
             ProjectEvent::ProjectEnvVarSet {
                 key, environment_id, value, sensitive, availability, ..
             } => {
-                let variable = (key, *environment_id);
-                set(db, *id, variable, value, (*sensitive, *availability), recorded).await?;
-                note(db, *id, variable, Some(&value.mark), recorded).await
+                rows.values.add(SetValue { id: value.id, project_id: *id, value: value.clone() });
+                rows.changes.add(change(*id, (key, *environment_id), Some(value.mark.as_str()), recorded));
+                let row = EnvVarRow {
+                    project_id: *id,
+                    key: key.clone(),
+                    environment_id: *environment_id,
+                    place: place(*environment_id),
+                    value: value.clone(),
+                    sensitive: *sensitive,
+                    availability: *availability,
+                    created_at: recorded.at,
+                    updated_at: recorded.at,
+                };
+                match rows.variables.get(db, &row.key()).await? {
+                    Some(old) => *old = EnvVarRow { created_at: old.created_at, ..row },
+                    None => rows.variables.insert(row)?,
+                }
+                Ok(())
             }
             ProjectEvent::ProjectEnvVarDeleted { old } => {
-                sqlx::query(
-                    "DELETE FROM env_vars
-                      WHERE project_id = $1 AND key = $2 AND environment_id IS NOT DISTINCT FROM $3",
-                )
-                .bind(id.0)
-                .bind(old.key.as_str())
-                .bind(old.environment_id.map(|id| id.0))
-                .execute(&mut *db)
-                .await?;
-                note(db, *id, (&old.key, old.environment_id), None, recorded).await
+                rows.changes.add(change(*id, (&old.key, old.environment_id), None, recorded));
+                let key = (*id, old.key.clone(), place(old.environment_id));
+                rows.variables.remove(db, &key).await
             }
             ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. } => {
-                sqlx::query("DELETE FROM env_vars WHERE environment_id = $1")
-                    .bind(environment_id.0)
-                    .execute(db)
-                    .await
-                    .map(drop)
+                rows.variables.remove_by(db, "environment_id", environment_id).await
             }
-            ProjectEvent::ProjectDeleted { .. } => sqlx::query("DELETE FROM env_vars WHERE project_id = $1")
-                .bind(id.0)
-                .execute(db)
-                .await
-                .map(drop),
+            ProjectEvent::ProjectDeleted { .. } => rows.variables.remove_by(db, "project_id", id).await,
             _ => Ok(()),
         }
     }
 }
 
-async fn set(
-    db: &mut PgConnection,
-    project: ProjectId,
-    (key, environment): (&EnvKey, Option<EnvironmentId>),
-    value: &Sealed,
-    (sensitive, availability): (bool, Availability),
-    recorded: &Recorded,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO env_vars (project_id, key, environment_id, value, sensitive, availability, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
-         ON CONFLICT (project_id, key, place) DO UPDATE
-            SET value = excluded.value, sensitive = excluded.sensitive, availability = excluded.availability,
-                updated_at = excluded.updated_at",
-    )
-    .bind(project.0)
-    .bind(key.as_str())
-    .bind(environment.map(|id| id.0))
-    .bind(Json(value))
-    .bind(sensitive)
-    .bind(stored(&availability))
-    .bind(recorded.at)
-    .execute(&mut *db)
-    .await?;
-    sqlx::query("INSERT INTO env_var_values (id, project_id, value) VALUES ($1, $2, $3)")
-        .bind(value.id.0)
-        .bind(project.0)
-        .bind(Json(value))
-        .execute(db)
-        .await
-        .map(drop)
+fn place(environment: Option<EnvironmentId>) -> String {
+    environment.map_or_else(|| "all".to_owned(), |id| id.to_string())
 }
 
-async fn note(
-    db: &mut PgConnection,
-    project: ProjectId,
-    (key, environment): (&EnvKey, Option<EnvironmentId>),
+fn change(
+    project_id: ProjectId,
+    (key, environment_id): (&EnvKey, Option<EnvironmentId>),
     mark: Option<&str>,
     recorded: &Recorded,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO env_var_changes (position, project_id, key, environment_id, act, mark, actor, at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(recorded.position)
-    .bind(project.0)
-    .bind(key.as_str())
-    .bind(environment.map(|id| id.0))
-    .bind(if mark.is_some() { "set" } else { "deleted" })
-    .bind(mark)
-    .bind(recorded.envelope.actor.to_string())
-    .bind(recorded.at)
-    .execute(db)
-    .await
-    .map(drop)
+) -> EnvVarChange {
+    EnvVarChange {
+        position: recorded.position,
+        project_id,
+        key: key.clone(),
+        environment_id,
+        act: if mark.is_some() { "set" } else { "deleted" }.to_owned(),
+        mark: mark.map(str::to_owned),
+        actor: recorded.envelope().actor.to_string(),
+        at: recorded.at,
+    }
 }

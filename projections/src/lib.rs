@@ -12,6 +12,7 @@ pub mod feed;
 pub mod generations;
 pub mod ledger;
 pub mod log;
+mod model;
 pub mod operations;
 pub mod parked;
 pub mod past;
@@ -21,6 +22,7 @@ pub mod rebuild;
 pub mod roles;
 pub mod routes;
 mod row;
+mod rows;
 mod shadow;
 pub mod shred;
 pub mod teams;
@@ -32,6 +34,8 @@ pub mod work;
 use std::sync::Arc;
 
 use feed::Consumer;
+
+pub use rows::RowExists;
 
 /// Every read model.
 pub fn read_models() -> Vec<Arc<dyn Consumer>> {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgExecutor, PgPool};
 
 /// How long to wait for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
@@ -47,6 +47,13 @@ pub async fn connect(url: &str, max_connections: u32) -> sqlx::Result<PgPool> {
         .after_connect(|connection, _| Box::pin(async move { take_role(connection).await }))
         .connect_with(options)
         .await
+}
+
+/// A connection beside the pool's, for what needs one for itself for long.
+pub async fn alone(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    let mut db = pool.connect_options().connect().await?;
+    take_role(&mut db).await?;
+    Ok(db)
 }
 
 /// Works as the role that can write to the log through functions alone, where the database has it and lets us.

@@ -1,33 +1,48 @@
 //! Projects and their environments.
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::fact::{Fact, Recorded};
+use domain::fact::{Fact, Recorded, kind};
 use domain::ids::{EnvironmentId, ProjectId, TeamId};
 use domain::project::{Environment, ProjectEvent, ProjectSettings};
 use domain::team::TeamEvent;
 use sqlx::postgres::PgRow;
-use sqlx::types::Json;
-use sqlx::{FromRow, PgConnection, PgExecutor, Row};
+use sqlx::{FromRow, PgConnection, PgExecutor, Row as _};
 
-use crate::feed::Consumer;
+use crate::model::ReadModel;
 use crate::row::Columns;
+use crate::rows::{Row, Rows, Store, Table, row};
 
-/// One project that was not deleted.
-#[derive(Clone, Debug)]
-pub struct ProjectRow {
-    /// Its id.
-    pub id: ProjectId,
-    /// Its team.
-    pub team_id: TeamId,
-    /// Its settings.
-    pub settings: ProjectSettings,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-    /// When it was last changed.
-    pub updated_at: DateTime<Utc>,
-    /// Number of its last event, for `ETag`.
-    pub version: i64,
+row! {
+    /// One project that was not deleted.
+    pub struct ProjectRow in "projects" by (id: ProjectId) found by (team_id) {
+        /// Its id.
+        pub id: ProjectId,
+        /// Its team.
+        pub team_id: TeamId,
+        /// Its slug, as in its settings.
+        pub slug: String,
+        /// Its settings.
+        pub settings: ProjectSettings,
+        /// When it was made.
+        pub created_at: DateTime<Utc>,
+        /// When it was last changed.
+        pub updated_at: DateTime<Utc>,
+        /// Number of its last event, for `ETag`.
+        pub version: i64,
+    }
+}
+
+row! {
+    /// One environment that was not deleted, as it is stored.
+    struct PlacedEnvironment in "environments" by (id: EnvironmentId) found by (project_id, team_id) {
+        id: EnvironmentId,
+        project_id: ProjectId,
+        team_id: TeamId,
+        slug: String,
+        environment: Environment,
+        created_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+    }
 }
 
 /// One environment that was not deleted.
@@ -47,22 +62,8 @@ pub struct EnvironmentRow {
     pub version: i64,
 }
 
-const PROJECT: &str = "SELECT id, team_id, settings, created_at, updated_at, version FROM projects";
 const ENVIRONMENT: &str = "SELECT e.environment, e.project_id, e.team_id, e.created_at, e.updated_at, p.version \
     FROM environments e JOIN projects p ON p.id = e.project_id";
-
-impl FromRow<'_, PgRow> for ProjectRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.id("id")?,
-            team_id: row.id("team_id")?,
-            settings: row.json("settings")?,
-            created_at: row.try_get("created_at")?,
-            updated_at: row.try_get("updated_at")?,
-            version: row.try_get("version")?,
-        })
-    }
-}
 
 impl FromRow<'_, PgRow> for EnvironmentRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
@@ -79,7 +80,7 @@ impl FromRow<'_, PgRow> for EnvironmentRow {
 
 /// The project with this id.
 pub async fn find(db: impl PgExecutor<'_>, id: ProjectId) -> sqlx::Result<Option<ProjectRow>> {
-    sqlx::query_as(&format!("{PROJECT} WHERE id = $1")).bind(id.0).fetch_optional(db).await
+    sqlx::query_as(&ProjectRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
 }
 
 /// The projects of a team, newest first, before the project `before`.
@@ -90,7 +91,7 @@ pub async fn of_team(
     limit: i64,
 ) -> sqlx::Result<Vec<ProjectRow>> {
     let query =
-        format!("{PROJECT} WHERE team_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3");
+        ProjectRow::select("WHERE team_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3");
     sqlx::query_as(&query).bind(team.0).bind(before.map(|id| id.0)).bind(limit).fetch_all(db).await
 }
 
@@ -110,131 +111,131 @@ pub async fn environments(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::
         .await
 }
 
+/// The tables of the read model.
+#[derive(Default)]
+pub(crate) struct ProjectRows {
+    projects: Table<ProjectRow>,
+    environments: Table<PlacedEnvironment>,
+}
+
+impl Rows for ProjectRows {
+    fn tables(&mut self) -> Vec<&mut dyn Store> {
+        vec![&mut self.projects, &mut self.environments]
+    }
+}
+
 /// The read model.
 pub struct Projects;
 
-#[async_trait]
-impl Consumer for Projects {
-    fn name(&self) -> &'static str {
-        "projects"
-    }
+impl ReadModel for Projects {
+    const NAME: &'static str = "projects";
+    const VERSION: i32 = 1;
+    const KINDS: &'static [&'static str] = &[kind::PROJECT, kind::TEAM];
+    const TABLE_NAMES: &'static [&'static str] = &["projects", "environments"];
+    const TABLES: &'static str = "CREATE TABLE projects (
+        id         uuid        PRIMARY KEY,
+        team_id    uuid        NOT NULL,
+        slug       text        NOT NULL,
+        settings   jsonb       NOT NULL,
+        created_at timestamptz NOT NULL,
+        updated_at timestamptz NOT NULL,
+        version    bigint      NOT NULL,
+        UNIQUE (team_id, slug)
+    );
+    CREATE TABLE environments (
+        id          uuid        PRIMARY KEY,
+        project_id  uuid        NOT NULL,
+        team_id     uuid        NOT NULL,
+        slug        text        NOT NULL,
+        environment jsonb       NOT NULL,
+        created_at  timestamptz NOT NULL,
+        updated_at  timestamptz NOT NULL,
+        UNIQUE (project_id, slug)
+    );
+    CREATE INDEX ON environments (team_id);";
 
-    fn version(&self) -> i32 {
-        1
-    }
+    type Rows = ProjectRows;
 
-    fn tables(&self) -> &'static str {
-        "CREATE TABLE projects (
-            id         uuid        PRIMARY KEY,
-            team_id    uuid        NOT NULL,
-            slug       text        NOT NULL,
-            settings   jsonb       NOT NULL,
-            created_at timestamptz NOT NULL,
-            updated_at timestamptz NOT NULL,
-            version    bigint      NOT NULL,
-            UNIQUE (team_id, slug)
-        );
-        CREATE TABLE environments (
-            id          uuid        PRIMARY KEY,
-            project_id  uuid        NOT NULL,
-            team_id     uuid        NOT NULL,
-            slug        text        NOT NULL,
-            environment jsonb       NOT NULL,
-            created_at  timestamptz NOT NULL,
-            updated_at  timestamptz NOT NULL,
-            UNIQUE (project_id, slug)
-        );
-        CREATE INDEX ON environments (team_id);"
-    }
-
-    fn table_names(&self) -> &'static [&'static str] {
-        &["projects", "environments"]
-    }
-
-    fn wants(&self, recorded: &Recorded) -> bool {
-        matches!(recorded.fact, Fact::Project(..) | Fact::Team(..))
-    }
-
-    async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+    fn foresee(rows: &mut ProjectRows, recorded: &Recorded) {
         use ProjectEvent::*;
-        if let Fact::Team(id, TeamEvent::TeamDeleted { .. }) = &recorded.fact {
-            for table in ["environments", "projects"] {
-                let query = format!("DELETE FROM {table} WHERE team_id = $1");
-                sqlx::query(&query).bind(id.0).execute(&mut *db).await?;
-            }
-        }
-        let Fact::Project(id, event) = &recorded.fact else { return Ok(()) };
+        let Fact::Project(id, event) = &recorded.fact else { return };
+        rows.projects.want(*id);
         match event {
-            ProjectCreated { team_id, settings } => {
-                sqlx::query(
-                    "INSERT INTO projects (id, team_id, slug, settings, created_at, updated_at, version)
-                     VALUES ($1, $2, $3, $4, $5, $5, 0)",
-                )
-                .bind(id.0)
-                .bind(team_id.0)
-                .bind(settings.slug.as_str())
-                .bind(Json(settings))
-                .bind(recorded.at)
-                .execute(&mut *db)
-                .await?;
-            }
-            ProjectSettingsChanged { settings, .. } => {
-                sqlx::query("UPDATE projects SET slug = $2, settings = $3 WHERE id = $1")
-                    .bind(id.0)
-                    .bind(settings.slug.as_str())
-                    .bind(Json(settings))
-                    .execute(&mut *db)
-                    .await?;
-            }
-            ProjectDeleted { .. } => {
-                sqlx::query("DELETE FROM environments WHERE project_id = $1")
-                    .bind(id.0)
-                    .execute(&mut *db)
-                    .await?;
-                sqlx::query("DELETE FROM projects WHERE id = $1").bind(id.0).execute(&mut *db).await?;
-            }
             ProjectEnvironmentCreated { environment } | ProjectEnvironmentChanged { environment, .. } => {
-                put_environment(db, *id, environment, recorded).await?;
+                rows.environments.want(environment.id);
+            }
+            ProjectEnvironmentDeleted { environment_id, .. } => rows.environments.want(*environment_id),
+            _ => {}
+        }
+    }
+
+    async fn apply(rows: &mut ProjectRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+        use ProjectEvent::*;
+        let ProjectRows { projects, environments } = rows;
+        let (id, event) = match &recorded.fact {
+            Fact::Team(id, TeamEvent::TeamDeleted { .. }) => {
+                environments.remove_by(db, "team_id", id).await?;
+                return projects.remove_by(db, "team_id", id).await;
+            }
+            Fact::Project(id, event) => (id, event),
+            _ => return Ok(()),
+        };
+        match event {
+            ProjectCreated { team_id, settings } => projects.insert(ProjectRow {
+                id: *id,
+                team_id: *team_id,
+                slug: settings.slug.as_str().to_owned(),
+                settings: settings.clone(),
+                created_at: recorded.at,
+                updated_at: recorded.at,
+                version: recorded.sequence,
+            })?,
+            ProjectDeleted { .. } => {
+                environments.remove_by(db, "project_id", id).await?;
+                projects.remove(db, id).await?;
             }
             ProjectEnvironmentDeleted { environment_id, .. } => {
-                sqlx::query("DELETE FROM environments WHERE id = $1")
-                    .bind(environment_id.0)
-                    .execute(&mut *db)
-                    .await?;
+                environments.remove(db, environment_id).await?
             }
-            ProjectEnvVarSet { .. }
-            | ProjectEnvVarDeleted { .. }
-            | ProjectEnvVarsRevealed { .. }
-            | ProjectTokenCreated { .. }
-            | ProjectTokenRevoked { .. } => {}
+            _ => {}
         }
-        sqlx::query("UPDATE projects SET version = $2, updated_at = $3 WHERE id = $1")
-            .bind(id.0)
-            .bind(recorded.sequence)
-            .bind(recorded.at)
-            .execute(db)
-            .await
-            .map(drop)
+        let Some(project) = projects.get(db, id).await? else { return Ok(()) };
+        project.version = recorded.sequence;
+        project.updated_at = recorded.at;
+        match event {
+            ProjectSettingsChanged { settings, .. } => {
+                project.slug = settings.slug.as_str().to_owned();
+                project.settings = settings.clone();
+            }
+            ProjectEnvironmentCreated { environment } | ProjectEnvironmentChanged { environment, .. } => {
+                let team_id = project.team_id;
+                put_environment(environments, db, (*id, team_id), environment, recorded).await?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 
 async fn put_environment(
+    environments: &mut Table<PlacedEnvironment>,
     db: &mut PgConnection,
-    project: ProjectId,
+    (project_id, team_id): (ProjectId, TeamId),
     environment: &Environment,
     recorded: &Recorded,
 ) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO environments (id, project_id, team_id, slug, environment, created_at, updated_at)
-         SELECT $1, p.id, p.team_id, $3, $4, $5, $5 FROM projects p WHERE p.id = $2
-         ON CONFLICT (id) DO UPDATE SET environment = excluded.environment, updated_at = excluded.updated_at",
-    )
-    .bind(environment.id.0)
-    .bind(project.0)
-    .bind(environment.slug.as_str())
-    .bind(Json(environment))
-    .bind(recorded.at)
-    .execute(db)
-    .await
-    .map(drop)
+    if let Some(row) = environments.get(db, &environment.id).await? {
+        row.environment = environment.clone();
+        row.updated_at = recorded.at;
+        return Ok(());
+    }
+    environments.insert(PlacedEnvironment {
+        id: environment.id,
+        project_id,
+        team_id,
+        slug: environment.slug.as_str().to_owned(),
+        environment: environment.clone(),
+        created_at: recorded.at,
+        updated_at: recorded.at,
+    })
 }

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::feed::{self, Consumer};
 use crate::generations::{self, Generation};
-use crate::shadow::{Shadow, take_in};
+use crate::shadow::{MEMORY, Shadow, take_in};
 use crate::{log, operations};
 
 /// How long a swap waits for readers; as long they wait for it. Well below PostgreSQL's `deadlock_timeout` of 1 s.
@@ -32,6 +32,9 @@ pub struct Options<'a> {
     pub afresh: bool,
     /// Take in, too, what operators have skipped.
     pub with_skipped: bool,
+    /// Bytes that rows may take in memory, about: what is more is stored meanwhile and fetched again when it is asked
+    /// for. About 100 MB when absent.
+    pub memory: Option<usize>,
 }
 
 /// A finished rebuild.
@@ -131,7 +134,8 @@ pub async fn rebuild_with(
     options: Options<'_>,
 ) -> Result<Rebuilt, RebuildError> {
     feed::create(pool, consumer).await?;
-    let mut shadow = Shadow::building(pool, consumer, options.afresh).await?;
+    let shadow = Shadow::building(pool, consumer, options.afresh).await?;
+    let mut shadow = shadow.within(options.memory.unwrap_or(MEMORY));
     if options.with_skipped {
         shadow.lot.take_in_skipped();
     }

@@ -5,112 +5,82 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::fact::{Fact, Recorded};
+use domain::fact::{Fact, Recorded, kind};
 use domain::ids::{AssignmentId, ProjectId, RoleId, TeamId, UserId};
 use domain::policy::{BuiltinRole, Grant, Permission, Scope};
 use domain::project::ProjectEvent;
 use domain::role::{RoleDefinition, RoleEvent};
 use domain::role_assignment::RoleAssignmentEvent;
 use domain::team::TeamEvent;
-use sqlx::postgres::PgRow;
-use sqlx::types::Json;
-use sqlx::{FromRow, PgConnection, PgExecutor, PgPool, Row};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
-use crate::feed::Consumer;
+use crate::model::ReadModel;
 use crate::row::Columns;
+use crate::rows::{Row, Rows, Store, Table, row};
 
 /// Inheritance is followed so far; what is deeper grants nothing.
 const MAX_DEPTH: usize = 8;
 
-/// One custom role.
-#[derive(Clone, Debug)]
-pub struct RoleRow {
-    /// Its id.
-    pub id: RoleId,
-    /// Its team.
-    pub team_id: TeamId,
-    /// What it is.
-    pub definition: RoleDefinition,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-    /// Number of its last event, for `ETag`.
-    pub version: i64,
-}
-
-/// A role given to somebody.
-#[derive(Clone, Debug)]
-pub struct AssignmentRow {
-    /// Its id.
-    pub id: AssignmentId,
-    /// Who has it.
-    pub user_id: UserId,
-    /// Id of a custom role or name of a built-in one.
-    pub role: String,
-    /// Where.
-    pub scope: Scope,
-    /// Whether it holds no more because the user has left the team.
-    pub lapsed: bool,
-    /// Since when.
-    pub created_at: DateTime<Utc>,
-}
-
-impl FromRow<'_, PgRow> for RoleRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.id("id")?,
-            team_id: row.id("team_id")?,
-            definition: row.json("definition")?,
-            created_at: row.try_get("created_at")?,
-            version: row.try_get("version")?,
-        })
+row! {
+    /// One custom role.
+    pub struct RoleRow in "roles" by (id: RoleId) found by (team_id) {
+        /// Its id.
+        pub id: RoleId,
+        /// Its team.
+        pub team_id: TeamId,
+        /// What it is.
+        pub definition: RoleDefinition,
+        /// When it was made.
+        pub created_at: DateTime<Utc>,
+        /// Number of its last event, for `ETag`.
+        pub version: i64,
     }
 }
 
-impl FromRow<'_, PgRow> for AssignmentRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.id("id")?,
-            user_id: row.id("user_id")?,
-            role: row.try_get("role")?,
-            scope: row.json("scope")?,
-            lapsed: row.try_get("lapsed")?,
-            created_at: row.try_get("created_at")?,
-        })
+row! {
+    /// A role given to somebody.
+    pub struct AssignmentRow in "role_assignments" by (id: AssignmentId) found by (role, team_id, project_id) {
+        /// Its id.
+        pub id: AssignmentId,
+        /// Position of the event that gave it: the order in which roles were given.
+        pub position: i64,
+        /// Who has it.
+        pub user_id: UserId,
+        /// Id of a custom role or name of a built-in one.
+        pub role: String,
+        /// Where.
+        pub scope: Scope,
+        /// The team of the scope, of a project's too.
+        pub team_id: Option<TeamId>,
+        /// The project of the scope.
+        pub project_id: Option<ProjectId>,
+        /// Whether it holds no more because the user has left the team.
+        pub lapsed: bool,
+        /// Since when.
+        pub created_at: DateTime<Utc>,
     }
 }
 
 /// The custom roles of a team, newest first.
 pub async fn of_team(db: impl PgExecutor<'_>, team: TeamId) -> sqlx::Result<Vec<RoleRow>> {
-    sqlx::query_as(
-        "SELECT id, team_id, definition, created_at, version FROM roles WHERE team_id = $1 ORDER BY id DESC",
-    )
-    .bind(team.0)
-    .fetch_all(db)
-    .await
+    sqlx::query_as(&RoleRow::select("WHERE team_id = $1 ORDER BY id DESC")).bind(team.0).fetch_all(db).await
 }
 
 /// The roles given to a user, newest first.
 pub async fn of_user(db: impl PgExecutor<'_>, user: UserId) -> sqlx::Result<Vec<AssignmentRow>> {
-    sqlx::query_as(
-        "SELECT id, user_id, role, scope, lapsed, created_at FROM role_assignments
-          WHERE user_id = $1 ORDER BY position DESC",
-    )
-    .bind(user.0)
-    .fetch_all(db)
-    .await
+    sqlx::query_as(&AssignmentRow::select("WHERE user_id = $1 ORDER BY position DESC"))
+        .bind(user.0)
+        .fetch_all(db)
+        .await
 }
 
 /// The roles that somebody has in a project alone, newest first.
 pub async fn of_project(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Result<Vec<AssignmentRow>> {
-    sqlx::query_as(
-        "SELECT id, user_id, role, scope, lapsed, created_at FROM role_assignments
-          WHERE project_id = $1 AND NOT lapsed ORDER BY position DESC",
-    )
-    .bind(project.0)
-    .fetch_all(db)
-    .await
+    sqlx::query_as(&AssignmentRow::select("WHERE project_id = $1 AND NOT lapsed ORDER BY position DESC"))
+        .bind(project.0)
+        .fetch_all(db)
+        .await
 }
 
 /// Everything a user holds: by memberships and by roles that were given.
@@ -173,157 +143,174 @@ fn permissions(role: &str, custom: &BTreeMap<String, RoleDefinition>) -> Vec<Per
     all
 }
 
+row! {
+    /// The team of a project: an assignment in a project does not name it.
+    struct ProjectTeam in "role_projects" by (project_id: ProjectId) {
+        project_id: ProjectId,
+        team_id: TeamId,
+    }
+}
+
+/// The tables of the read model.
+#[derive(Default)]
+pub(crate) struct RoleRows {
+    roles: Table<RoleRow>,
+    assignments: Table<AssignmentRow>,
+    projects: Table<ProjectTeam>,
+}
+
+impl Rows for RoleRows {
+    fn tables(&mut self) -> Vec<&mut dyn Store> {
+        vec![&mut self.roles, &mut self.assignments, &mut self.projects]
+    }
+}
+
 /// The read model.
 pub struct Roles;
 
-#[async_trait]
-impl Consumer for Roles {
-    fn name(&self) -> &'static str {
-        "roles"
-    }
+impl ReadModel for Roles {
+    const NAME: &'static str = "roles";
+    const VERSION: i32 = 2;
+    const KINDS: &'static [&'static str] = &[kind::ROLE, kind::ROLE_ASSIGNMENT, kind::PROJECT, kind::TEAM];
+    const TABLE_NAMES: &'static [&'static str] = &["roles", "role_assignments", "role_projects"];
+    const TABLES: &'static str = "CREATE TABLE roles (
+        id         uuid        PRIMARY KEY,
+        team_id    uuid        NOT NULL,
+        definition jsonb       NOT NULL,
+        created_at timestamptz NOT NULL,
+        version    bigint      NOT NULL
+    );
+    CREATE INDEX ON roles (team_id);
+    CREATE TABLE role_assignments (
+        id         uuid        PRIMARY KEY,
+        position   bigint      NOT NULL,
+        user_id    uuid        NOT NULL,
+        role       text        NOT NULL,
+        scope      jsonb       NOT NULL,
+        -- The team of the scope, of a project's too.
+        team_id    uuid,
+        project_id uuid,
+        lapsed     boolean     NOT NULL,
+        created_at timestamptz NOT NULL
+    );
+    CREATE INDEX ON role_assignments (user_id);
+    CREATE INDEX ON role_assignments (role);
+    CREATE INDEX ON role_assignments (team_id);
+    CREATE INDEX ON role_assignments (project_id);
+    -- An assignment in a project does not name its team.
+    CREATE TABLE role_projects (
+        project_id uuid PRIMARY KEY,
+        team_id    uuid NOT NULL
+    );";
 
-    fn version(&self) -> i32 {
-        2
-    }
+    type Rows = RoleRows;
 
-    fn tables(&self) -> &'static str {
-        "CREATE TABLE roles (
-            id         uuid        PRIMARY KEY,
-            team_id    uuid        NOT NULL,
-            definition jsonb       NOT NULL,
-            created_at timestamptz NOT NULL,
-            version    bigint      NOT NULL
-        );
-        CREATE INDEX ON roles (team_id);
-        CREATE TABLE role_assignments (
-            id         uuid        PRIMARY KEY,
-            position   bigint      NOT NULL,
-            user_id    uuid        NOT NULL,
-            role       text        NOT NULL,
-            scope      jsonb       NOT NULL,
-            -- The team of the scope, of a project's too.
-            team_id    uuid,
-            project_id uuid,
-            lapsed     boolean     NOT NULL,
-            created_at timestamptz NOT NULL
-        );
-        CREATE INDEX ON role_assignments (user_id);
-        CREATE INDEX ON role_assignments (role);
-        CREATE INDEX ON role_assignments (team_id);
-        CREATE INDEX ON role_assignments (project_id);
-        -- An assignment in a project does not name its team.
-        CREATE TABLE role_projects (
-            project_id uuid PRIMARY KEY,
-            team_id    uuid NOT NULL
-        );"
-    }
-
-    fn table_names(&self) -> &'static [&'static str] {
-        &["roles", "role_assignments", "role_projects"]
-    }
-
-    fn wants(&self, recorded: &Recorded) -> bool {
-        matches!(
-            recorded.fact,
-            Fact::Role(..) | Fact::RoleAssignment(..) | Fact::Project(..) | Fact::Team(..)
-        )
-    }
-
-    async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+    fn foresee(rows: &mut RoleRows, recorded: &Recorded) {
         match &recorded.fact {
-            Fact::Role(id, event) => role(db, *id, event, recorded).await,
-            Fact::RoleAssignment(id, event) => assignment(db, *id, event, recorded).await,
-            fact => surroundings(db, fact).await,
+            Fact::Role(id, RoleEvent::RoleChanged { .. } | RoleEvent::RoleDeleted { .. }) => {
+                rows.roles.want(*id)
+            }
+            Fact::RoleAssignment(id, RoleAssignmentEvent::RoleUnassigned { .. }) => {
+                rows.assignments.want(*id)
+            }
+            _ => {}
+        }
+    }
+
+    async fn apply(rows: &mut RoleRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+        match &recorded.fact {
+            Fact::Role(id, event) => role(rows, db, *id, event, recorded).await,
+            Fact::RoleAssignment(id, event) => assignment(rows, db, *id, event, recorded).await,
+            fact => surroundings(rows, db, fact).await,
         }
     }
 }
 
-async fn role(db: &mut PgConnection, id: RoleId, event: &RoleEvent, recorded: &Recorded) -> sqlx::Result<()> {
-    let query = match event {
-        RoleEvent::RoleCreated { team_id, definition } => sqlx::query(
-            "INSERT INTO roles (id, team_id, definition, created_at, version) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(id.0)
-        .bind(team_id.0)
-        .bind(Json(definition))
-        .bind(recorded.at)
-        .bind(recorded.sequence),
+async fn role(
+    rows: &mut RoleRows,
+    db: &mut PgConnection,
+    id: RoleId,
+    event: &RoleEvent,
+    recorded: &Recorded,
+) -> sqlx::Result<()> {
+    match event {
+        RoleEvent::RoleCreated { team_id, definition } => rows.roles.insert(RoleRow {
+            id,
+            team_id: *team_id,
+            definition: definition.clone(),
+            created_at: recorded.at,
+            version: recorded.sequence,
+        }),
         RoleEvent::RoleChanged { definition, .. } => {
-            sqlx::query("UPDATE roles SET definition = $2, version = $3 WHERE id = $1")
-                .bind(id.0)
-                .bind(Json(definition))
-                .bind(recorded.sequence)
+            if let Some(role) = rows.roles.get(db, &id).await? {
+                role.definition = definition.clone();
+                role.version = recorded.sequence;
+            }
+            Ok(())
         }
         RoleEvent::RoleDeleted { .. } => {
-            let assignments =
-                sqlx::query("DELETE FROM role_assignments WHERE role = $1").bind(id.to_string());
-            assignments.execute(&mut *db).await?;
-            sqlx::query("DELETE FROM roles WHERE id = $1").bind(id.0)
+            rows.assignments.remove_by(db, "role", &id.to_string()).await?;
+            rows.roles.remove(db, &id).await
         }
-    };
-    query.execute(db).await.map(drop)
+    }
 }
 
 async fn assignment(
+    rows: &mut RoleRows,
     db: &mut PgConnection,
     id: AssignmentId,
     event: &RoleAssignmentEvent,
     recorded: &Recorded,
 ) -> sqlx::Result<()> {
-    let query = match event {
-        RoleAssignmentEvent::RoleAssigned { user_id, role, scope } => {
-            let (team, project) = match scope {
-                Scope::Global => (None, None),
-                Scope::Team { team_id } => (Some(team_id.0), None),
-                Scope::Project { project_id } => (None, Some(project_id.0)),
-            };
-            sqlx::query(
-                "INSERT INTO role_assignments (id, position, user_id, role, scope, team_id, project_id, lapsed,
-                                               created_at)
-                 VALUES ($1, $2, $3, $4, $5,
-                         coalesce($6, (SELECT p.team_id FROM role_projects p WHERE p.project_id = $7)), $7, false,
-                         $8)",
-            )
-            .bind(id.0)
-            .bind(recorded.position)
-            .bind(user_id.0)
-            .bind(role)
-            .bind(Json(scope))
-            .bind(team)
-            .bind(project)
-            .bind(recorded.at)
-        }
-        RoleAssignmentEvent::RoleUnassigned { .. } => {
-            sqlx::query("DELETE FROM role_assignments WHERE id = $1").bind(id.0)
+    let RoleAssignmentEvent::RoleAssigned { user_id, role, scope } = event else {
+        return rows.assignments.remove(db, &id).await;
+    };
+    let (team_id, project_id) = match scope {
+        Scope::Global => (None, None),
+        Scope::Team { team_id } => (Some(*team_id), None),
+        Scope::Project { project_id } => {
+            let project = rows.projects.peek(db, project_id).await?;
+            (project.map(|project| project.team_id), Some(*project_id))
         }
     };
-    query.execute(db).await.map(drop)
+    rows.assignments.insert(AssignmentRow {
+        id,
+        position: recorded.position,
+        user_id: *user_id,
+        role: role.clone(),
+        scope: *scope,
+        team_id,
+        project_id,
+        lapsed: false,
+        created_at: recorded.at,
+    })
 }
 
 /// What happens around roles and decides where they hold.
-async fn surroundings(db: &mut PgConnection, fact: &Fact) -> sqlx::Result<()> {
-    let query = match fact {
-        Fact::Project(project, ProjectEvent::ProjectCreated { team_id, .. }) => {
-            sqlx::query("INSERT INTO role_projects (project_id, team_id) VALUES ($1, $2)")
-                .bind(project.0)
-                .bind(team_id.0)
+async fn surroundings(rows: &mut RoleRows, db: &mut PgConnection, fact: &Fact) -> sqlx::Result<()> {
+    let RoleRows { roles, assignments, projects } = rows;
+    match fact {
+        Fact::Project(project_id, ProjectEvent::ProjectCreated { team_id, .. }) => {
+            projects.insert(ProjectTeam { project_id: *project_id, team_id: *team_id })
         }
         Fact::Project(project, ProjectEvent::ProjectDeleted { .. }) => {
-            sqlx::query("DELETE FROM role_assignments WHERE project_id = $1").bind(project.0)
+            assignments.remove_by(db, "project_id", project).await
         }
         Fact::Team(team, TeamEvent::TeamMemberRemoved { user_id, .. }) => {
-            sqlx::query("UPDATE role_assignments SET lapsed = true WHERE team_id = $1 AND user_id = $2")
-                .bind(team.0)
-                .bind(user_id.0)
+            for id in assignments.find(db, "team_id", team).await? {
+                let is_his = assignments.peek(db, &id).await?.is_some_and(|given| given.user_id == *user_id);
+                if is_his && let Some(assignment) = assignments.get(db, &id).await? {
+                    assignment.lapsed = true;
+                }
+            }
+            Ok(())
         }
         Fact::Team(team, TeamEvent::TeamDeleted { .. }) => {
-            let assignments = sqlx::query("DELETE FROM role_assignments WHERE team_id = $1").bind(team.0);
-            assignments.execute(&mut *db).await?;
-            sqlx::query("DELETE FROM roles WHERE team_id = $1").bind(team.0)
+            assignments.remove_by(db, "team_id", team).await?;
+            roles.remove_by(db, "team_id", team).await
         }
-        _ => return Ok(()),
-    };
-    query.execute(db).await.map(drop)
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

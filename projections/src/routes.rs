@@ -1,16 +1,16 @@
 //! What the router needs: which servers stand behind a path.
 
-use async_trait::async_trait;
 use domain::deployment::DeploymentEvent;
-use domain::fact::{Fact, Recorded};
-use domain::ids::{DeploymentId, EnvironmentId};
+use domain::fact::{Fact, Recorded, kind};
+use domain::ids::{DeploymentId, EnvironmentId, ProjectId, TeamId};
 use domain::project::ProjectEvent;
 use domain::team::TeamEvent;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row as _};
 
-use crate::feed::Consumer;
+use crate::model::ReadModel;
 use crate::row::Columns;
+use crate::rows::{Rows, Store, Table, row};
 
 /// One environment and the servers that run for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,108 +62,156 @@ pub async fn load_all(pool: &PgPool) -> sqlx::Result<(i64, Vec<RouteRow>)> {
     Ok((position, rows))
 }
 
+row! {
+    struct TeamSlug in "route_teams" by (id: TeamId) {
+        id: TeamId,
+        slug: String,
+    }
+}
+
+row! {
+    struct ProjectSlug in "route_projects" by (id: ProjectId) {
+        id: ProjectId,
+        team_id: TeamId,
+        slug: String,
+    }
+}
+
+row! {
+    struct EnvironmentSlug in "route_environments" by (id: EnvironmentId) {
+        id: EnvironmentId,
+        project_id: ProjectId,
+        slug: String,
+    }
+}
+
+row! {
+    struct Server in "route_servers" by (deployment_id: DeploymentId) {
+        deployment_id: DeploymentId,
+        environment_id: EnvironmentId,
+        requested: i64,
+        address: Option<String>,
+    }
+}
+
+/// The tables of the read model.
+#[derive(Default)]
+pub(crate) struct RouteRows {
+    teams: Table<TeamSlug>,
+    projects: Table<ProjectSlug>,
+    environments: Table<EnvironmentSlug>,
+    servers: Table<Server>,
+}
+
+impl Rows for RouteRows {
+    fn tables(&mut self) -> Vec<&mut dyn Store> {
+        vec![&mut self.teams, &mut self.projects, &mut self.environments, &mut self.servers]
+    }
+}
+
 /// The read model.
 pub struct Routes;
 
-#[async_trait]
-impl Consumer for Routes {
-    fn name(&self) -> &'static str {
-        "routes"
+impl ReadModel for Routes {
+    const NAME: &'static str = "routes";
+    const VERSION: i32 = 1;
+    const KINDS: &'static [&'static str] = &[kind::TEAM, kind::PROJECT, kind::DEPLOYMENT];
+    const TABLE_NAMES: &'static [&'static str] =
+        &["route_teams", "route_projects", "route_environments", "route_servers"];
+    const TABLES: &'static str = "CREATE TABLE route_teams (id uuid PRIMARY KEY, slug text NOT NULL);
+    CREATE TABLE route_projects (id uuid PRIMARY KEY, team_id uuid NOT NULL, slug text NOT NULL);
+    CREATE TABLE route_environments (id uuid PRIMARY KEY, project_id uuid NOT NULL, slug text NOT NULL);
+    CREATE TABLE route_servers (
+        deployment_id  uuid   PRIMARY KEY,
+        environment_id uuid   NOT NULL,
+        requested      bigint NOT NULL,
+        address        text
+    );
+    CREATE INDEX ON route_servers (environment_id);";
+
+    type Rows = RouteRows;
+
+    fn foresee(rows: &mut RouteRows, recorded: &Recorded) {
+        match &recorded.fact {
+            Fact::Team(id, TeamEvent::TeamCreated { .. } | TeamEvent::TeamRenamed { .. }) => {
+                rows.teams.want(*id)
+            }
+            Fact::Project(
+                id,
+                ProjectEvent::ProjectCreated { .. } | ProjectEvent::ProjectSettingsChanged { .. },
+            ) => rows.projects.want(*id),
+            Fact::Deployment(id, _) if recorded.sequence > 1 => rows.servers.want(*id),
+            _ => {}
+        }
     }
 
-    fn version(&self) -> i32 {
-        1
-    }
-
-    fn tables(&self) -> &'static str {
-        "CREATE TABLE route_teams (id uuid PRIMARY KEY, slug text NOT NULL);
-        CREATE TABLE route_projects (id uuid PRIMARY KEY, team_id uuid NOT NULL, slug text NOT NULL);
-        CREATE TABLE route_environments (id uuid PRIMARY KEY, project_id uuid NOT NULL, slug text NOT NULL);
-        CREATE TABLE route_servers (
-            deployment_id  uuid   PRIMARY KEY,
-            environment_id uuid   NOT NULL,
-            requested      bigint NOT NULL,
-            address        text
-        );
-        CREATE INDEX ON route_servers (environment_id);"
-    }
-
-    fn table_names(&self) -> &'static [&'static str] {
-        &["route_teams", "route_projects", "route_environments", "route_servers"]
-    }
-
-    fn wants(&self, recorded: &Recorded) -> bool {
-        matches!(recorded.fact, Fact::Team(..) | Fact::Project(..) | Fact::Deployment(..))
-    }
-
-    async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
-        let query = match &recorded.fact {
+    async fn apply(rows: &mut RouteRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+        match &recorded.fact {
             Fact::Team(id, TeamEvent::TeamCreated { slug, .. } | TeamEvent::TeamRenamed { slug, .. }) => {
-                sqlx::query(
-                    "INSERT INTO route_teams (id, slug) VALUES ($1, $2)
-                 ON CONFLICT (id) DO UPDATE SET slug = excluded.slug",
-                )
-                .bind(id.0)
-                .bind(slug.as_str())
+                let slug = slug.as_str().to_owned();
+                match rows.teams.get(db, id).await? {
+                    Some(team) => team.slug = slug,
+                    None => rows.teams.insert(TeamSlug { id: *id, slug })?,
+                }
             }
-            Fact::Team(id, TeamEvent::TeamDeleted { .. }) => {
-                sqlx::query("DELETE FROM route_teams WHERE id = $1").bind(id.0)
-            }
+            Fact::Team(id, TeamEvent::TeamDeleted { .. }) => rows.teams.remove(db, id).await?,
             Fact::Project(
                 id,
                 ProjectEvent::ProjectCreated { team_id, settings }
                 | ProjectEvent::ProjectSettingsChanged { team_id, settings, .. },
-            ) => sqlx::query(
-                "INSERT INTO route_projects (id, team_id, slug) VALUES ($1, $2, $3)
-                 ON CONFLICT (id) DO UPDATE SET slug = excluded.slug",
-            )
-            .bind(id.0)
-            .bind(team_id.0)
-            .bind(settings.slug.as_str()),
-            Fact::Project(id, ProjectEvent::ProjectDeleted { .. }) => {
-                sqlx::query("DELETE FROM route_projects WHERE id = $1").bind(id.0)
+            ) => {
+                let slug = settings.slug.as_str().to_owned();
+                match rows.projects.get(db, id).await? {
+                    Some(project) => project.slug = slug,
+                    None => rows.projects.insert(ProjectSlug { id: *id, team_id: *team_id, slug })?,
+                }
             }
+            Fact::Project(id, ProjectEvent::ProjectDeleted { .. }) => rows.projects.remove(db, id).await?,
             Fact::Project(id, ProjectEvent::ProjectEnvironmentCreated { environment }) => {
-                sqlx::query("INSERT INTO route_environments (id, project_id, slug) VALUES ($1, $2, $3)")
-                    .bind(environment.id.0)
-                    .bind(id.0)
-                    .bind(environment.slug.as_str())
+                rows.environments.insert(EnvironmentSlug {
+                    id: environment.id,
+                    project_id: *id,
+                    slug: environment.slug.as_str().to_owned(),
+                })?;
             }
             Fact::Project(_, ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. }) => {
-                sqlx::query("DELETE FROM route_environments WHERE id = $1").bind(environment_id.0)
+                rows.environments.remove(db, environment_id).await?;
             }
-            Fact::Deployment(id, event) => return server(db, *id, event, recorded.position).await,
-            _ => return Ok(()),
-        };
-        query.execute(db).await.map(drop)
+            Fact::Deployment(id, event) => {
+                server(&mut rows.servers, db, *id, event, recorded.position).await?
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 
 async fn server(
+    servers: &mut Table<Server>,
     db: &mut PgConnection,
     id: DeploymentId,
     event: &DeploymentEvent,
     position: i64,
 ) -> sqlx::Result<()> {
     use DeploymentEvent::*;
-    let query = match event {
-        DeploymentRequested { environment_id, .. } => sqlx::query(
-            "INSERT INTO route_servers (deployment_id, environment_id, requested) VALUES ($1, $2, $3)",
-        )
-        .bind(id.0)
-        .bind(environment_id.0)
-        .bind(position),
-        DeploymentActivated { address } => {
-            sqlx::query("UPDATE route_servers SET address = $2 WHERE deployment_id = $1")
-                .bind(id.0)
-                .bind(address.to_string())
-        }
-        DeploymentStarting { .. } | DeploymentCrashed { .. } => {
-            sqlx::query("UPDATE route_servers SET address = NULL WHERE deployment_id = $1").bind(id.0)
+    let address = match event {
+        DeploymentRequested { environment_id, .. } => {
+            let environment_id = *environment_id;
+            return servers.insert(Server {
+                deployment_id: id,
+                environment_id,
+                requested: position,
+                address: None,
+            });
         }
         DeploymentFailed { .. } | DeploymentSuperseded { .. } | DeploymentStopped {} => {
-            sqlx::query("DELETE FROM route_servers WHERE deployment_id = $1").bind(id.0)
+            return servers.remove(db, &id).await;
         }
+        DeploymentActivated { address } => Some(address.to_string()),
+        DeploymentStarting { .. } | DeploymentCrashed { .. } => None,
     };
-    query.execute(db).await.map(drop)
+    if let Some(server) = servers.get(db, &id).await? {
+        server.address = address;
+    }
+    Ok(())
 }

@@ -12,16 +12,10 @@ use uuid::Uuid;
 pub(crate) trait Columns {
     /// A `uuid` as an id.
     fn id<T: From<Uuid>>(&self, column: &str) -> sqlx::Result<T>;
-    /// A `uuid` that may be null.
-    fn maybe_id<T: From<Uuid>>(&self, column: &str) -> sqlx::Result<Option<T>>;
     /// A `text` as what it stands for: a slug, a status, an actor.
     fn text<T: DeserializeOwned>(&self, column: &str) -> sqlx::Result<T>;
-    /// A `text` that may be null.
-    fn maybe_text<T: DeserializeOwned>(&self, column: &str) -> sqlx::Result<Option<T>>;
     /// A `jsonb`.
     fn json<T: DeserializeOwned>(&self, column: &str) -> sqlx::Result<T>;
-    /// A `jsonb` that may be null.
-    fn maybe_json<T: DeserializeOwned>(&self, column: &str) -> sqlx::Result<Option<T>>;
 }
 
 impl Columns for PgRow {
@@ -29,25 +23,13 @@ impl Columns for PgRow {
         self.try_get::<Uuid, _>(column).map(T::from)
     }
 
-    fn maybe_id<T: From<Uuid>>(&self, column: &str) -> sqlx::Result<Option<T>> {
-        Ok(self.try_get::<Option<Uuid>, _>(column)?.map(T::from))
-    }
-
     fn text<T: DeserializeOwned>(&self, column: &str) -> sqlx::Result<T> {
         meaning(self.try_get(column)?, column)
-    }
-
-    fn maybe_text<T: DeserializeOwned>(&self, column: &str) -> sqlx::Result<Option<T>> {
-        self.try_get::<Option<String>, _>(column)?.map(|text| meaning(text, column)).transpose()
     }
 
     fn json<T: DeserializeOwned>(&self, column: &str) -> sqlx::Result<T> {
         let Json(value) = self.try_get::<Json<T>, _>(column)?;
         Ok(value)
-    }
-
-    fn maybe_json<T: DeserializeOwned>(&self, column: &str) -> sqlx::Result<Option<T>> {
-        Ok(self.try_get::<Option<Json<T>>, _>(column)?.map(|Json(value)| value))
     }
 }
 

@@ -21,6 +21,10 @@ use domain::envelope::Actor;
 use crate::failure::Outcome;
 use crate::tool::Tool;
 
+/// Events are made in one thread and dropped in another, millions of them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXIT_CODES: &str = "Exit codes:
   0  it is done; verify: every read model is what the log says
   1  it could not be done; the last line says why
@@ -95,7 +99,7 @@ enum Command {
     Shred(verbs::shred::Shred),
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@
 mod append;
 mod audit;
 mod measure;
+mod rebuild;
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use tests::repository;
 use tests::world::{Project, project, team, team_and_project};
 
 /// The groups of figures, by the name that selects one: `cargo bench … -- append`.
-const GROUPS: [&str; 3] = ["platform", "append", "audit"];
+const GROUPS: [&str; 4] = ["platform", "append", "audit", "rebuild"];
 
 #[tokio::main]
 async fn main() {
@@ -33,6 +34,7 @@ async fn main() {
         figures.extend(match group {
             "append" => append::figures().await,
             "audit" => audit::figures().await,
+            "rebuild" => rebuild::figures().await,
             _ => platform().await,
         });
     }

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
+mod others;
+mod storm;
+
 use std::time::Duration;
 
 use serde_json::json;

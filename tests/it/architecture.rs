@@ -134,3 +134,33 @@ fn nothing_that_the_server_runs_is_a_shell() {
         }
     }
 }
+
+#[test]
+fn read_models_know_neither_clock_nor_chance() {
+    let folder = root().join("projections/src");
+    let modules = projections::read_models().into_iter().map(|model| model.name()).chain(["rows", "model"]);
+    for module in modules {
+        let file = folder.join(module).with_extension("rs");
+        let files = if file.exists() { vec![file] } else { sources(&folder.join(module)) };
+        assert!(!files.is_empty(), "{module} is a module");
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap().to_lowercase();
+            for forbidden in [
+                "now()",
+                "now_v7",
+                "new_v4",
+                "systemtime",
+                "instant",
+                "clock_",
+                "current_",
+                "random",
+                "local",
+            ] {
+                // What the documentation says of it does no harm.
+                let used =
+                    text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(forbidden));
+                assert!(!used, "{} uses {forbidden}", file.display());
+            }
+        }
+    }
+}

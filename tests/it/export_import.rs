@@ -16,7 +16,7 @@ static MIGRATED: Template = Template::new("transfer");
 
 /// A migrated database on which no server has ever run.
 async fn empty() -> TestDb {
-    TestDb::create(&MIGRATED, async |pool| commands::migrate(pool).await.unwrap()).await
+    TestDb::create(&MIGRATED, tests::tape::migrate).await
 }
 
 async fn run(db: &TestDb, arguments: &[&str]) -> Output {

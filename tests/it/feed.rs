@@ -167,11 +167,11 @@ async fn nobody_waits_longer_than_he_wants() {
 
 #[tokio::test]
 async fn a_hole_in_the_log_stops_who_would_lose_what_is_missing() {
-    let (_bus, pool) = database().await;
+    let (bus, pool) = database().await;
     append(&pool, &[lone_event(), lone_event(), lone_event()]).await;
     let lose =
         "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM events WHERE position = 2; COMMIT";
-    sqlx::raw_sql(lose).execute(&pool).await.unwrap();
+    sqlx::raw_sql(lose).execute(bus.db.pool()).await.unwrap();
     let feed = feed(&pool, Tape::new(), QUICK).await;
     until("it has stalled", async || tape_of(&feed).await.stalled.is_some()).await;
     let stalled = tape_of(&feed).await;

@@ -78,10 +78,17 @@ async fn who_may_do_nothing_else_may_still_leave_it() {
     let (bus, _pool) = database().await;
     let role = format!("tool_{}", uuid::Uuid::now_v7().simple());
     let mut db = PgConnection::connect(&bus.db.url()).await.unwrap();
-    sqlx::raw_sql(&format!("CREATE ROLE {role}; SET ROLE {role}")).execute(&mut db).await.unwrap();
+    let alone = format!(
+        "CREATE ROLE {role}; GRANT USAGE ON SCHEMA public TO {role};
+         GRANT EXECUTE ON FUNCTION record_operation TO {role}; SET ROLE {role}"
+    );
+    sqlx::raw_sql(&alone).execute(&mut db).await.unwrap();
     let position = operations::record(&mut db, &ada(), &paused()).await;
     let direct = sqlx::query("INSERT INTO claims VALUES ('team.slug', 'acme', '1')").execute(&mut db).await;
-    sqlx::raw_sql(&format!("RESET ROLE; DROP ROLE {role}")).execute(&mut db).await.unwrap();
+    sqlx::raw_sql(&format!("RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}"))
+        .execute(&mut db)
+        .await
+        .unwrap();
     assert_eq!(position.unwrap(), 1);
     assert!(direct.is_err());
 }

@@ -184,7 +184,7 @@ async fn what_the_database_does_to_us_parks_nothing() {
 
 #[tokio::test]
 async fn a_connection_that_is_cut_in_the_middle_parks_nothing() {
-    let (_bus, pool) = database().await;
+    let (bus, pool) = database().await;
     let feed = start(&pool, &Tape::new()).await;
     let mut lock = pool.begin().await.unwrap();
     sqlx::raw_sql("LOCK TABLE read.tape IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
@@ -195,7 +195,7 @@ async fn a_connection_that_is_cut_in_the_middle_parks_nothing() {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
               WHERE datname = current_database() AND wait_event_type = 'Lock'",
         )
-        .fetch_all(&pool)
+        .fetch_all(bus.db.pool())
         .await
         .unwrap();
         !cut.is_empty()
@@ -292,8 +292,13 @@ impl Consumer for Chore {
 
 #[tokio::test]
 async fn for_a_process_the_server_that_reads_for_it_tries_again() {
-    let (_bus, pool) = database().await;
-    sqlx::raw_sql("CREATE TABLE chores (position bigint PRIMARY KEY)").execute(&pool).await.unwrap();
+    let (bus, pool) = database().await;
+    sqlx::raw_sql(
+        "CREATE TABLE chores (position bigint PRIMARY KEY); GRANT ALL ON chores TO mastra_admin_app",
+    )
+    .execute(bus.db.pool())
+    .await
+    .unwrap();
     let poison = Arc::new(AtomicI64::new(1));
     let chore = Arc::new(Chore { poison: poison.clone() });
     append(&pool, &[lone_event(), lone_event()]).await;

@@ -16,10 +16,10 @@ use tests::bus::Bus;
 use tests::tape::{append, event, until};
 use uuid::Uuid;
 
-const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// Every golden event, each as the next one of its stream: what begins things first, what ends them last.
-fn golden() -> Vec<Value> {
+pub(crate) fn golden() -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../domain/golden");
     let mut golden: Vec<Value> = std::fs::read_dir(folder)
         .unwrap()
@@ -43,7 +43,7 @@ fn golden() -> Vec<Value> {
 }
 
 /// The ids that the golden events use for each other.
-fn id(kind: &str) -> String {
+pub(crate) fn id(kind: &str) -> String {
     let n = match kind {
         "user" => 1,
         "team" => 2,
@@ -77,7 +77,7 @@ fn rank(name: &str) -> u8 {
 }
 
 /// A log of every golden event, read models at its end, and the feed that reads for them.
-async fn full() -> (Bus, PgPool, Feed) {
+pub(crate) async fn full() -> (Bus, PgPool, Feed) {
     let bus = Bus::start().await;
     let pool = pool::connect(&bus.db.url(), 24).await.unwrap();
     let feed = Feed::start(pool.clone(), read_models()).await.unwrap();
@@ -90,7 +90,7 @@ async fn full() -> (Bus, PgPool, Feed) {
     (bus, pool, feed)
 }
 
-fn model(name: &str) -> Arc<dyn Consumer> {
+pub(crate) fn model(name: &str) -> Arc<dyn Consumer> {
     read_models().into_iter().find(|model| model.name() == name).unwrap()
 }
 

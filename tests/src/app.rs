@@ -63,7 +63,7 @@ impl TestApp {
 
     /// A migrated database that no server runs on yet.
     pub async fn database() -> TestDb {
-        TestDb::create(&MIGRATED, async |pool| commands::migrate(pool).await.expect("migrations apply")).await
+        TestDb::create(&MIGRATED, crate::tape::migrate).await
     }
 
     /// Starts it on a database that is there.
@@ -84,6 +84,13 @@ impl TestApp {
     pub async fn move_to(&mut self, db: TestDb) {
         self.kill().await;
         self.db = db;
+        (self.child, self.url, self.said) = spawn(&self.db, self.dir.path(), &self.extra).await;
+    }
+
+    /// Kills it and starts it with other environment variables, on the data it has.
+    pub async fn restart_with(&mut self, extra: &[(&str, &str)]) {
+        self.kill().await;
+        self.extra = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         (self.child, self.url, self.said) = spawn(&self.db, self.dir.path(), &self.extra).await;
     }
 

@@ -29,9 +29,7 @@ pub struct Bus {
 impl Bus {
     /// A bus on an empty log.
     pub async fn start() -> Self {
-        let db =
-            TestDb::create(&MIGRATED, async |pool| commands::migrate(pool).await.expect("migrations apply"))
-                .await;
+        let db = TestDb::create(&MIGRATED, crate::tape::migrate).await;
         let (commands, appended) = Self::connect(&db).await;
         Self { db, commands, appended }
     }

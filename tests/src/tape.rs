@@ -103,20 +103,32 @@ pub fn event(aggregate_type: &str, id: &str, sequence: i64, payload: Value) -> V
 
 /// Appends events one after the other, in one transaction; answers the last position.
 pub async fn append(db: impl PgExecutor<'_>, events: &[Value]) -> i64 {
-    let positions: Vec<i64> = sqlx::query_scalar(
-        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                             event_id, recorded_at, team_id)
-         SELECT e ->> 'type', e ->> 'id', (e ->> 'sequence')::bigint, e ->> 'event_type', e ->> 'event_version',
-                e -> 'payload', e -> 'metadata', (e ->> 'event_id')::uuid, (e ->> 'recorded_at')::timestamptz,
-                (e ->> 'team_id')::uuid
-           FROM json_array_elements($1::json) e
-         RETURNING position",
+    sqlx::query_scalar("SELECT append_unseen($1::json)")
+        .bind(Value::from(events.to_vec()).to_string())
+        .fetch_one(db)
+        .await
+        .expect("the events are appended")
+}
+
+/// Brings a database to the present schema, and lets the server's role append what no command has decided.
+pub async fn migrate(pool: &PgPool) {
+    commands::migrate(pool).await.expect("migrations apply");
+    sqlx::raw_sql(
+        "CREATE FUNCTION append_unseen(events json) RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$
+             WITH appended AS (
+                 INSERT INTO public.events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                                            metadata, event_id, recorded_at, team_id)
+                 SELECT e ->> 'type', e ->> 'id', (e ->> 'sequence')::bigint, e ->> 'event_type', e ->> 'event_version',
+                        e -> 'payload', e -> 'metadata', (e ->> 'event_id')::uuid, (e ->> 'recorded_at')::timestamptz,
+                        (e ->> 'team_id')::uuid
+                   FROM json_array_elements(events) e
+                 RETURNING position
+             ) SELECT max(position) FROM appended
+         $$",
     )
-    .bind(Value::from(events.to_vec()).to_string())
-    .fetch_all(db)
+    .execute(pool)
     .await
-    .expect("the events are appended");
-    positions.into_iter().max().expect("at least one event")
+    .expect("the function is new");
 }
 
 /// Waits until something is so; fails when it never is.

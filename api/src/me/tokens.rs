@@ -57,6 +57,7 @@ pub(crate) async fn create(
         user_id: Some(user),
         project_id: None,
         name: name.to_string(),
+        hash: token.hex(),
         prefix: token.prefix(),
         scopes: vec![],
         expires_at,
@@ -65,7 +66,7 @@ pub(crate) async fn create(
     let command = UserCommand::CreateUserToken {
         token_id: fresh.id,
         name,
-        hash: token.hex(),
+        hash: fresh.hash.clone(),
         prefix: token.prefix(),
         expires_at,
     };

@@ -59,12 +59,13 @@ pub(crate) async fn create(
         user_id: None,
         project_id: Some(id),
         name: name.to_string(),
+        hash: token.hex(),
         prefix: token.prefix(),
         scopes: scopes.clone(),
         expires_at,
         created_at: context.at,
     };
-    let (token_id, hash, prefix) = (fresh.id, token.hex(), token.prefix());
+    let (token_id, hash, prefix) = (fresh.id, fresh.hash.clone(), token.prefix());
     let command = ProjectCommand::CreateProjectToken { token_id, name, hash, prefix, scopes, expires_at };
     let receipt = platform.commands.project(id, command, &context).await?;
     made(&platform, receipt, token, fresh).await

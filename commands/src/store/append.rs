@@ -6,8 +6,10 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use chrono::{DateTime, Utc};
 use domain::claim::{Claim, ClaimAct, ClaimScope};
 use domain::ids::EventId;
+use serde::Deserialize;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
+use sqlx::types::Json;
 use sqlx::{Postgres, Row};
 use uuid::Uuid;
 
@@ -148,9 +150,20 @@ impl Append {
 }
 
 /// The statement that appends a batch.
-pub(super) const STATEMENT: &str = "SELECT append, outcome, position, version, actual, subject, name FROM \
-    append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-    $22, $23, $24, $25, $26, $27, $28)";
+pub(super) const STATEMENT: &str = "CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+    $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, NULL)";
+
+/// A row of the answer of `append_events`; the first has the position before the batch.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    append: i32,
+    outcome: String,
+    position: Option<i64>,
+    version: Option<i64>,
+    actual: Option<i64>,
+    subject: Option<String>,
+    name: Option<String>,
+}
 
 /// Binds a batch. Appends are numbered from 1.
 pub(super) fn bind<'q>(batch: &'q [&'q Append]) -> Query<'q, Postgres, PgArguments> {
@@ -195,16 +208,17 @@ pub(super) fn bind<'q>(batch: &'q [&'q Append]) -> Query<'q, Postgres, PgArgumen
 }
 
 /// Reads the answer: a verdict for each append of the batch, in its order.
-pub(super) fn read(batch: &[&Append], rows: &[PgRow]) -> Result<Vec<Verdict>, StoreError> {
+pub(super) fn read(batch: &[&Append], row: &PgRow) -> Result<Vec<Verdict>, StoreError> {
     let strange = |what: &str| StoreError::Answer(what.to_owned());
-    let (first, rest) = rows.split_first().ok_or_else(|| strange("nothing"))?;
-    let mut position: i64 = first.try_get("position")?;
+    let Json(answers): Json<Vec<Answer>> = row.try_get("verdicts")?;
+    let mut answers = answers.into_iter();
+    let head = answers.next().and_then(|head| head.position);
+    let mut position = head.ok_or_else(|| strange("no position"))?;
     let mut verdicts: Vec<Option<Verdict>> = batch.iter().map(|_| None).collect();
-    for row in rest {
-        let number: i32 = row.try_get("append")?;
-        let place = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+    for answer in answers {
+        let place = usize::try_from(answer.append).ok().and_then(|n| n.checked_sub(1));
         let slot = place.and_then(|place| verdicts.get_mut(place)).ok_or_else(|| strange("a number"))?;
-        *slot = Some(refusal(row)?);
+        *slot = Some(refusal(answer).ok_or_else(|| strange("a verdict"))?);
     }
     Ok(verdicts
         .into_iter()
@@ -218,22 +232,19 @@ pub(super) fn read(batch: &[&Append], rows: &[PgRow]) -> Result<Vec<Verdict>, St
         .collect())
 }
 
-fn refusal(row: &PgRow) -> Result<Verdict, StoreError> {
-    let outcome: String = row.try_get("outcome")?;
-    Ok(match outcome.as_str() {
+fn refusal(answer: Answer) -> Option<Verdict> {
+    Some(match answer.outcome.as_str() {
         "repeated" => Verdict::Repeated {
-            aggregate_id: row.try_get("subject")?,
-            version: row.try_get("version")?,
-            position: row.try_get("position")?,
+            aggregate_id: answer.subject?,
+            version: answer.version?,
+            position: answer.position?,
         },
         "key_reused" => Verdict::KeyReused,
-        "conflict" => Verdict::Conflict { expected: row.try_get("version")?, actual: row.try_get("actual")? },
+        "conflict" => Verdict::Conflict { expected: answer.version?, actual: answer.actual? },
         "name_taken" => {
-            let scope: String = row.try_get("subject")?;
-            let scope = ClaimScope::from_stored(&scope).ok_or(StoreError::Answer(scope))?;
-            Verdict::NameTaken { scope, key: row.try_get("name")? }
+            Verdict::NameTaken { scope: ClaimScope::from_stored(&answer.subject?)?, key: answer.name? }
         }
-        _ => return Err(StoreError::Answer(outcome)),
+        _ => return None,
     })
 }
 

@@ -19,8 +19,8 @@ use crate::outcome::StoreError;
 const MAX_BATCH: usize = 256;
 /// Appends that may wait; more callers wait themselves.
 const QUEUE: usize = 1024;
-/// Batches under way at once: while one commits, the next is already waiting for the log in PostgreSQL.
-const LANES: usize = 2;
+/// Batches under way at once: while one waits for the disk, others are judged and written.
+const LANES: usize = 3;
 /// How often a batch is sent again when its connection is lost: for some seconds, then the callers are told.
 const TRIES: u32 = 7;
 
@@ -225,8 +225,8 @@ async fn send_once(
     is_repeat: bool,
 ) -> Result<Vec<Verdict>, StoreError> {
     let db = connection(pool, lane).await?;
-    let rows = append::bind(appends).fetch_all(&mut *db).await?;
-    let mut verdicts = append::read(appends, &rows)?;
+    let row = append::bind(appends).fetch_one(&mut *db).await?;
+    let mut verdicts = append::read(appends, &row)?;
     if is_repeat {
         // The connection was lost before the answer came. The transaction it carried has ended since, or this one
         // would still wait for the log: what is refused now may be refused for what the first try has appended.

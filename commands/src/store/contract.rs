@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
-use domain::envelope::{Actor, Envelope};
+use domain::envelope::Actor;
 use domain::fact::Stored;
 
 use super::{Change, Loaded, Store, stream};
@@ -35,7 +35,7 @@ impl<A: Stored> EventStore<A> for Store {
                     aggregate_id: row.aggregate_id.clone(),
                     sequence: usize::try_from(row.sequence).expect("sequences count from 1"),
                     payload: row.event::<A>().map_err(|e| AggregateError::DeserializationError(e.into()))?,
-                    metadata: Envelope::from_json(&row.metadata).to_map(),
+                    metadata: row.metadata.envelope().to_map(),
                 })
             })
             .collect()

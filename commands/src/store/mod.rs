@@ -150,8 +150,10 @@ impl Store {
         &self,
         key: &IdempotencyKey,
     ) -> Result<Option<Receipt>, CommandError<E>> {
+        // What is answered for good is on disk: the append that left the receipt may still be on its way there.
         let row = sqlx::query(
-            "SELECT request_hash, aggregate_id, version, position FROM idempotency_keys WHERE scope = $1 AND key = $2",
+            "SELECT request_hash, aggregate_id, version, position, flush_log()
+               FROM idempotency_keys WHERE scope = $1 AND key = $2",
         )
         .bind(&key.scope)
         .bind(&key.key)
@@ -178,7 +180,7 @@ impl Store {
         version: i64,
     ) -> Result<Vec<Since>, StoreError> {
         let rows = sqlx::query(
-            "SELECT position, event_type, metadata, recorded_at FROM events
+            "SELECT position, event_type, metadata::text AS metadata, recorded_at FROM events
               WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4",
         )
         .bind(aggregate_type)
@@ -190,7 +192,7 @@ impl Store {
         let since = rows.iter().map(|row| Since {
             position: row.get("position"),
             event_type: row.get("event_type"),
-            actor: Envelope::from_json(&row.get("metadata")).actor,
+            actor: Envelope::read(row.get("metadata")).actor,
             at: row.get("recorded_at"),
         });
         Ok(since.collect())

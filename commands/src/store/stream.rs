@@ -22,7 +22,7 @@ pub(super) async fn events(
 ) -> sqlx::Result<Vec<StoredEvent>> {
     sqlx::query(
         "SELECT position, event_id, recorded_at, team_id, aggregate_type, aggregate_id, sequence, event_type,
-                event_version, payload, metadata
+                event_version, payload::text, metadata::text
            FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence",
     )
     .bind(aggregate_type)
@@ -45,12 +45,12 @@ pub(super) async fn load<A: Stored>(pool: &PgPool, id: String) -> Result<Loaded<
                             AND e.sequence = s.sequence AND e.event_id = s.event_id
               WHERE s.aggregate_type = $1 AND s.aggregate_id = $2 AND s.state_version = $3)
          SELECT s.sequence, s.position, NULL::uuid AS event_id, NULL::timestamptz AS recorded_at,
-                NULL::uuid AS team_id, NULL::text AS event_type, NULL::text AS event_version, s.state AS payload,
-                NULL::json AS metadata, true AS is_snapshot
+                NULL::uuid AS team_id, NULL::text AS event_type, NULL::text AS event_version, s.state::text AS payload,
+                NULL::text AS metadata, true AS is_snapshot
            FROM snapshot s
          UNION ALL
-         SELECT e.sequence, e.position, e.event_id, e.recorded_at, e.team_id, e.event_type, e.event_version, e.payload,
-                e.metadata, false
+         SELECT e.sequence, e.position, e.event_id, e.recorded_at, e.team_id, e.event_type, e.event_version, e.payload::text,
+                e.metadata::text, false
            FROM events e
           WHERE e.aggregate_type = $1 AND e.aggregate_id = $2
             AND e.sequence > coalesce((SELECT sequence FROM snapshot), 0)
@@ -64,7 +64,7 @@ pub(super) async fn load<A: Stored>(pool: &PgPool, id: String) -> Result<Loaded<
     let mut loaded = Loaded::<A>::new(id);
     for row in &rows {
         if row.try_get("is_snapshot")? {
-            match serde_json::from_value(row.try_get("payload")?) {
+            match serde_json::from_str(row.try_get("payload")?) {
                 Ok(state) => {
                     loaded.aggregate = state;
                     (loaded.version, loaded.position) = (row.try_get("sequence")?, row.try_get("position")?);
@@ -147,7 +147,7 @@ fn event_of(aggregate_type: &str, aggregate_id: &str, row: &PgRow) -> sqlx::Resu
         sequence: row.try_get("sequence")?,
         event_type: row.try_get("event_type")?,
         event_version: row.try_get("event_version")?,
-        payload: row.try_get("payload")?,
-        metadata: row.try_get("metadata")?,
+        payload: row.try_get::<String, _>("payload")?.into(),
+        metadata: row.try_get::<String, _>("metadata")?.into(),
     })
 }

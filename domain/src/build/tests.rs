@@ -1,5 +1,4 @@
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
-use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::BuildCommand::*;
@@ -155,35 +154,4 @@ fn a_queued_build_is_cancelled_at_once_and_a_running_one_by_its_worker() {
     given(vec![requested(), started(1), BuildCancelRequested {}, BuildCancelled {}])
         .when(CancelBuild)
         .then_expect_events(vec![]);
-}
-
-proptest! {
-    /// No order of commands finishes a build twice, or finishes a cancelled one ready.
-    #[test]
-    fn a_build_finishes_at_most_once(steps in prop::collection::vec((0u8..6, 1i64..4), 1..60)) {
-        let mut build = Build::default();
-        build.apply(requested());
-        let (mut ends, mut cancel_asked) = (0, false);
-        for (kind, fence) in steps {
-            let command = match kind {
-                0 => start(fence),
-                1 => succeed(fence),
-                2 => FailBuild { fence, failure: failure() },
-                3 => CancelBuild,
-                4 => ConfirmBuildCancelled { fence },
-                _ => EnterBuildPhase { fence, phase: Phase::Building },
-            };
-            for event in build.decide(command).unwrap_or_default() {
-                cancel_asked |= event == BuildCancelRequested {};
-                if matches!(event, BuildSucceeded { .. } | BuildFailed { .. } | BuildCancelled {}) {
-                    ends += 1;
-                    let ends_cancelled = event == BuildCancelled {};
-                    prop_assert!(!cancel_asked || ends_cancelled);
-                }
-                build.apply(event);
-            }
-        }
-        prop_assert!(ends <= 1);
-        prop_assert_eq!(build.is_finished(), ends == 1);
-    }
 }

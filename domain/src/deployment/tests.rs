@@ -1,5 +1,4 @@
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
-use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::DeploymentCommand::*;
@@ -137,32 +136,4 @@ fn it_ends_once() {
         given(over()).when(command).then_expect_error(DeploymentError::AlreadyOver);
     }
     given(vec![requested()]).when(fail(1)).then_expect_error(DeploymentError::NotStarted);
-}
-
-proptest! {
-    /// No order of commands ends a deployment twice or wakes one that is over.
-    #[test]
-    fn a_deployment_that_is_over_stays_over(steps in prop::collection::vec((0u8..6, 1i64..4), 1..60)) {
-        let mut deployment = Deployment::default();
-        deployment.apply(requested());
-        let mut ends = 0;
-        for (kind, fence) in steps {
-            let command = match kind {
-                0 => start(fence),
-                1 => activate(fence),
-                2 => fail(fence),
-                3 => StopDeployment,
-                4 => SupersedeDeployment { by: other() },
-                _ => crash(1),
-            };
-            for event in deployment.decide(command).unwrap_or_default() {
-                prop_assert_eq!(ends, 0);
-                if matches!(event, DeploymentFailed { .. } | DeploymentStopped {} | DeploymentSuperseded { .. }) {
-                    ends += 1;
-                }
-                deployment.apply(event);
-            }
-        }
-        prop_assert_eq!(deployment.is_over(), ends == 1);
-    }
 }

@@ -6,14 +6,13 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use thiserror::Error;
 
 use crate::access::{Access, AccessEvent};
 use crate::build::{Build, BuildEvent};
 use crate::claim::Claim;
 use crate::deployment::{Deployment, DeploymentEvent};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Metadata};
 use crate::ids::{
     AccessId, AssignmentId, BuildId, DeploymentId, EventId, OperationId, ProjectId, RoleId, TeamId, UserId,
 };
@@ -22,7 +21,7 @@ use crate::project::{Project, ProjectEvent};
 use crate::role::{Role, RoleEvent};
 use crate::role_assignment::{RoleAssignment, RoleAssignmentEvent};
 use crate::team::{Team, TeamEvent};
-use crate::upcast::upcast;
+use crate::upcast;
 use crate::user::{User, UserEvent};
 
 /// An aggregate that the store keeps.
@@ -77,6 +76,22 @@ impl Fact {
     }
 }
 
+/// The kinds of aggregates, as the log has them.
+#[expect(missing_docs, reason = "each is the aggregate of its name")]
+pub mod kind {
+    use super::*;
+
+    pub const USER: &str = User::TYPE;
+    pub const TEAM: &str = Team::TYPE;
+    pub const PROJECT: &str = Project::TYPE;
+    pub const BUILD: &str = Build::TYPE;
+    pub const DEPLOYMENT: &str = Deployment::TYPE;
+    pub const ROLE: &str = Role::TYPE;
+    pub const ROLE_ASSIGNMENT: &str = RoleAssignment::TYPE;
+    pub const ACCESS: &str = Access::TYPE;
+    pub const OPERATION: &str = Operation::TYPE;
+}
+
 /// An event as it stands in the log.
 #[derive(Clone, Debug)]
 pub struct Recorded {
@@ -96,10 +111,10 @@ pub struct Recorded {
     pub sequence: i64,
     /// Its stable type: `project.created`.
     pub event_type: String,
-    /// Its payload as it is stored.
-    pub payload: Value,
+    /// Its payload as it is stored: JSON, of the version that was written.
+    pub payload: Box<str>,
     /// Who, from where, why.
-    pub envelope: Envelope,
+    pub metadata: Metadata,
     /// What happened.
     pub fact: Fact,
 }
@@ -117,8 +132,8 @@ pub struct StoredEvent {
     pub sequence: i64,
     pub event_type: String,
     pub event_version: String,
-    pub payload: Value,
-    pub metadata: Value,
+    pub payload: Box<str>,
+    pub metadata: Metadata,
 }
 
 /// A row of the log that this version of the software cannot read.
@@ -135,20 +150,26 @@ pub struct UnreadableEvent {
     pub reason: String,
 }
 
+impl Recorded {
+    /// Who did it, from where and why. Read from its text when somebody asks first.
+    pub fn envelope(&self) -> &Envelope {
+        self.metadata.envelope()
+    }
+}
+
 impl StoredEvent {
     /// The fact behind the row, brought to the present version.
     pub fn read(self) -> Result<Recorded, UnreadableEvent> {
-        let payload = upcast(&self.event_type, &self.event_version, self.payload.clone());
         let fact = match self.aggregate_type.as_str() {
-            User::TYPE => fact::<User>(&self.aggregate_id, payload),
-            Team::TYPE => fact::<Team>(&self.aggregate_id, payload),
-            Project::TYPE => fact::<Project>(&self.aggregate_id, payload),
-            Build::TYPE => fact::<Build>(&self.aggregate_id, payload),
-            Deployment::TYPE => fact::<Deployment>(&self.aggregate_id, payload),
-            Role::TYPE => fact::<Role>(&self.aggregate_id, payload),
-            RoleAssignment::TYPE => fact::<RoleAssignment>(&self.aggregate_id, payload),
-            Access::TYPE => fact::<Access>(&self.aggregate_id, payload),
-            Operation::TYPE => fact::<Operation>(&self.aggregate_id, payload),
+            kind::USER => self.fact::<User>(),
+            kind::TEAM => self.fact::<Team>(),
+            kind::PROJECT => self.fact::<Project>(),
+            kind::BUILD => self.fact::<Build>(),
+            kind::DEPLOYMENT => self.fact::<Deployment>(),
+            kind::ROLE => self.fact::<Role>(),
+            kind::ROLE_ASSIGNMENT => self.fact::<RoleAssignment>(),
+            kind::ACCESS => self.fact::<Access>(),
+            kind::OPERATION => self.fact::<Operation>(),
             other => Err(format!("unknown aggregate type {other:?}")),
         };
         match fact {
@@ -162,39 +183,44 @@ impl StoredEvent {
                 sequence: self.sequence,
                 event_type: self.event_type,
                 payload: self.payload,
-                envelope: Envelope::from_json(&self.metadata),
+                metadata: self.metadata,
                 fact,
             }),
-            Err(reason) => Err(UnreadableEvent {
-                event_id: self.event_id,
-                position: self.position,
-                event_type: self.event_type,
-                event_version: self.event_version,
-                reason,
-            }),
+            Err(reason) => Err(self.unreadable(reason)),
         }
     }
 
     /// The event of one aggregate, brought to the present version.
     pub fn event<A: Stored>(&self) -> Result<A::Event, UnreadableEvent> {
-        let payload = upcast(&self.event_type, &self.event_version, self.payload.clone());
-        parse(payload).map_err(|reason| UnreadableEvent {
+        self.parse().map_err(|reason| self.unreadable(reason))
+    }
+
+    fn fact<A: Stored>(&self) -> Result<Fact, String> {
+        let id = self.aggregate_id.parse().map_err(|_| format!("{:?} is no id", self.aggregate_id))?;
+        Ok(A::fact(id, self.parse::<A::Event>()?))
+    }
+
+    /// Straight from the text, except where an older version has to be changed first.
+    fn parse<E: DomainEvent + DeserializeOwned>(&self) -> Result<E, String> {
+        let (kind, version) = (&self.event_type, &self.event_version);
+        let event = if upcast::is_present(kind, version) {
+            serde_json::from_str(&self.payload)
+        } else {
+            serde_json::from_str(&self.payload)
+                .and_then(|payload| serde_json::from_value(upcast::upcast(kind, version, payload)))
+        };
+        event.map_err(|error| error.to_string())
+    }
+
+    fn unreadable(&self, reason: String) -> UnreadableEvent {
+        UnreadableEvent {
             event_id: self.event_id,
             position: self.position,
             event_type: self.event_type.clone(),
             event_version: self.event_version.clone(),
             reason,
-        })
+        }
     }
-}
-
-fn fact<A: Stored>(id: &str, payload: Value) -> Result<Fact, String> {
-    let id = id.parse().map_err(|_| format!("{id:?} is no id"))?;
-    Ok(A::fact(id, parse::<A::Event>(payload)?))
-}
-
-fn parse<E: DomainEvent + DeserializeOwned>(payload: Value) -> Result<E, String> {
-    serde_json::from_value(payload).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct Project {
     environments: Vec<Environment>,
     env_vars: Vec<EnvVar>,
     tokens: BTreeSet<TokenId>,
+    /// Never again a token of these ids.
+    revoked_tokens: BTreeSet<TokenId>,
 }
 
 impl Project {
@@ -107,7 +109,7 @@ impl Project {
                     Err(ProjectError::UnknownEnvVar)
                 }
             }
-            CreateProjectToken { token_id, .. } if self.tokens.contains(&token_id) => Ok(vec![]),
+            CreateProjectToken { token_id, .. } if self.knows_token(token_id) => Ok(vec![]),
             CreateProjectToken { token_id, name, hash, prefix, scopes, expires_at } => {
                 Ok(vec![ProjectTokenCreated { token_id, name, hash, prefix, scopes, expires_at }])
             }
@@ -175,6 +177,10 @@ impl Project {
             _ => {}
         }
         Ok(vec![ProjectEvent::ProjectEnvVarSet { key, environment_id, value, sensitive, availability, old }])
+    }
+
+    fn knows_token(&self, id: TokenId) -> bool {
+        self.tokens.contains(&id) || self.revoked_tokens.contains(&id)
     }
 
     fn env_var(&self, key: &EnvKey, environment_id: Option<EnvironmentId>) -> Option<&EnvVar> {
@@ -253,6 +259,7 @@ impl Aggregate for Project {
             }
             ProjectTokenRevoked { token_id } => {
                 self.tokens.remove(&token_id);
+                self.revoked_tokens.insert(token_id);
             }
         }
     }
@@ -260,6 +267,8 @@ impl Aggregate for Project {
 
 impl Stored for Project {
     type Id = ProjectId;
+    /// 2: it knows the tokens that were revoked.
+    const STATE_VERSION: i32 = 2;
 
     fn claims(_: ProjectId, event: &ProjectEvent) -> Vec<Claim> {
         use ProjectEvent::*;

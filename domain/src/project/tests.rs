@@ -208,6 +208,20 @@ fn reserved_variables_and_foreign_environments_are_refused() {
 }
 
 #[test]
+fn a_project_has_at_most_500_variables_and_full_it_still_changes_them() {
+    let names: Vec<String> = (0..500).map(|number| format!("KEY_{number}")).collect();
+    let full = || with(names.iter().map(|name| was_set(name, None, sealed("1"), None)).collect());
+    given(full()).when(set("ONE_MORE", None, sealed("1"))).then_expect_error(ProjectError::TooManyEnvVars);
+    let (old, new) = (var("KEY_7", None, &sealed("1")), sealed("2"));
+    given(full()).when(set("KEY_7", None, new.clone())).then_expect_events(vec![was_set(
+        "KEY_7",
+        None,
+        new,
+        Some(old),
+    )]);
+}
+
+#[test]
 fn an_environments_own_variable_wins() {
     let mut project = Project::default();
     let own = Sealed { mark: "own".into(), ..sealed("own") };
@@ -258,7 +272,11 @@ fn tokens_are_created_and_revoked_once() {
     given(with(vec![token_created()]))
         .when(RevokeProjectToken { token_id })
         .then_expect_events(vec![ProjectTokenRevoked { token_id }]);
-    given(created()).when(RevokeProjectToken { token_id }).then_expect_error(ProjectError::UnknownToken);
+    let revoked = || with(vec![token_created(), ProjectTokenRevoked { token_id }]);
+    given(revoked()).when(create()).then_expect_events(vec![]);
+    for history in [created(), revoked()] {
+        given(history).when(RevokeProjectToken { token_id }).then_expect_error(ProjectError::UnknownToken);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A custom role of a team: a name for a set of permissions, possibly built on other roles.
 //!
-//! Invariant: a role does not inherit from itself; deeper cycles are refused by who writes it, from the roles
-//! it names.
+//! Nothing here keeps a role from inheriting from itself, directly or through others: who writes it refuses that, from
+//! the roles it names.
 
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};

@@ -60,7 +60,7 @@ pub enum TeamCommand {
         token: Sealed,
         /// By whom.
         invited_by: UserId,
-        /// The role of who invites: nobody invites above himself.
+        /// The role of who invites: only an owner invites owners.
         by: MemberRole,
         /// The user who has this address already, when there is one.
         invitee: Option<UserId>,

@@ -1,6 +1,7 @@
 //! A team: the tenant. It has members with roles, invites, and installations of the GitHub App.
 //!
-//! Invariants: a living team has an owner. Nobody gives a role above his own.
+//! Invariants: a living team has an owner. Only owners make, change or remove owners; that nobody gives what he does
+//! not hold is asked before, of the policy, which knows custom roles too.
 
 mod command;
 mod error;

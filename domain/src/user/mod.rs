@@ -33,6 +33,8 @@ pub struct User {
     active_project: Option<ProjectId>,
     sessions: BTreeSet<SessionId>,
     tokens: BTreeSet<TokenId>,
+    /// Never again a token of these ids.
+    revoked_tokens: BTreeSet<TokenId>,
     #[serde(default)]
     email_hash: String,
     #[serde(default)]
@@ -85,7 +87,7 @@ impl User {
                 vec![UserSignedOut { session_id }]
             }
             SignOut { .. } => return Err(UserError::UnknownSession),
-            CreateUserToken { token_id, .. } if self.tokens.contains(&token_id) => vec![],
+            CreateUserToken { token_id, .. } if self.knows_token(token_id) => vec![],
             CreateUserToken { token_id, name, hash, prefix, expires_at } => {
                 vec![UserTokenCreated { token_id, name, hash, prefix, expires_at }]
             }
@@ -94,6 +96,10 @@ impl User {
             }
             RevokeUserToken { .. } => return Err(UserError::UnknownToken),
         })
+    }
+
+    fn knows_token(&self, id: TokenId) -> bool {
+        self.tokens.contains(&id) || self.revoked_tokens.contains(&id)
     }
 }
 
@@ -151,6 +157,7 @@ impl Aggregate for User {
             }
             UserTokenRevoked { token_id } => {
                 self.tokens.remove(&token_id);
+                self.revoked_tokens.insert(token_id);
             }
             UserErased { .. } => {
                 *self = Self { identity: self.identity.take(), erased: true, ..Self::default() };
@@ -169,8 +176,8 @@ pub fn identity_key(provider: &str, subject: &str) -> String {
 impl Stored for User {
     type Id = UserId;
 
-    /// 2: knows of a second factor.
-    const STATE_VERSION: i32 = 2;
+    /// 2: it knows the tokens that were revoked. 3: it knows of a second factor.
+    const STATE_VERSION: i32 = 3;
 
     fn claims(_: UserId, event: &UserEvent) -> Vec<Claim> {
         let (act, provider, subject, email_hash): (fn(ClaimScope, String) -> Claim, _, _, _) = match event {

@@ -146,9 +146,13 @@ fn a_token_is_created_and_revoked_once() {
     given(vec![registered(), token_created(1)])
         .when(RevokeUserToken { token_id: token(1) })
         .then_expect_events(vec![UserTokenRevoked { token_id: token(1) }]);
-    given(vec![registered()])
-        .when(RevokeUserToken { token_id: token(1) })
-        .then_expect_error(UserError::UnknownToken);
+    let revoked = || vec![registered(), token_created(1), UserTokenRevoked { token_id: token(1) }];
+    given(revoked()).when(create()).then_expect_events(vec![]);
+    for history in [vec![registered()], revoked()] {
+        given(history)
+            .when(RevokeUserToken { token_id: token(1) })
+            .then_expect_error(UserError::UnknownToken);
+    }
 }
 
 #[test]

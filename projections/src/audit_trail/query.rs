@@ -10,6 +10,10 @@ use super::{AuditRow, words};
 
 const COLUMNS: &str = "position, event_id, at, team_id, project_id, actor, on_behalf_of, action, command, outcome, \
     resource, resource_id, before, after, request_id, causation, correlation, source_ip, user_agent";
+/// What a query answers. Words are there to be looked for: nobody reads them.
+const SHOWN: &str = "position, event_id, at, team_id, project_id, actor, on_behalf_of, action, command, outcome, \
+    resource, resource_id, before, after, request_id, causation, correlation, source_ip, user_agent, \
+    '{}'::text[] AS words";
 /// Rows of a chain that are shown; more than a click leads to.
 const LONGEST_CHAIN: i64 = 5_000;
 /// Rows among which words are looked for first.
@@ -121,7 +125,7 @@ fn newest_query<'a>(
     words: Words,
 ) -> QueryBuilder<'a, Postgres> {
     const NEWEST_FIRST: &str = " ORDER BY at DESC, position DESC LIMIT ";
-    let mut query = QueryBuilder::new(format!("{verb}SELECT {COLUMNS} FROM (SELECT {COLUMNS}, words"));
+    let mut query = QueryBuilder::new(format!("{verb}SELECT {SHOWN} FROM (SELECT {COLUMNS}, words"));
     of_team(&mut query, team, filter);
     if let Some(Place { at, position }) = after {
         query.push(" AND (at, position) < (").push_bind(at).push(", ").push_bind(position).push(")");
@@ -151,7 +155,7 @@ pub async fn oldest(
     before: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<AuditRow>> {
-    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS}"));
+    let mut query = QueryBuilder::new(format!("SELECT {SHOWN}"));
     of_team(&mut query, team, filter);
     if let Some(text) = &filter.text {
         has_words(query.push(" AND "), text);
@@ -204,7 +208,7 @@ fn has_words<'q, 'a>(
 pub async fn find(db: impl PgExecutor<'_>, event: EventId) -> sqlx::Result<Option<AuditRow>> {
     // The log knows the position of an event; an index for that here would be a second one.
     let query = format!(
-        "SELECT {COLUMNS} FROM audit_trail WHERE position = (SELECT position FROM events WHERE event_id = $1)"
+        "SELECT {SHOWN} FROM audit_trail WHERE position = (SELECT position FROM events WHERE event_id = $1)"
     );
     sqlx::query_as(&query).bind(event.0).fetch_optional(db).await
 }
@@ -234,7 +238,7 @@ pub async fn chain(
     correlation: &str,
 ) -> sqlx::Result<Vec<AuditRow>> {
     let query = format!(
-        "SELECT {COLUMNS} FROM audit_trail
+        "SELECT {SHOWN} FROM audit_trail
           WHERE correlation = $1 AND team_id = $2 AND ($3::uuid IS NULL OR project_id = $3)
           ORDER BY position LIMIT {LONGEST_CHAIN}"
     );
@@ -265,7 +269,7 @@ pub async fn between(
     let teams: Vec<Uuid> = reach.teams.iter().map(|id| id.0).collect();
     let projects: Vec<Uuid> = reach.projects.iter().map(|id| id.0).collect();
     let query = format!(
-        "SELECT {COLUMNS} FROM audit_trail
+        "SELECT {SHOWN} FROM audit_trail
           WHERE position > $1 AND position <= $2 AND ($3 OR team_id = ANY($4) OR project_id = ANY($5))
             AND (cardinality($6::text[]) = 0 OR action = ANY($6))
           ORDER BY position LIMIT $7"

@@ -111,18 +111,19 @@ fn part_of_team(event: &TeamEvent) -> Option<(String, Change)> {
 }
 
 /// What the event says itself.
-pub(super) fn told(fact: &Fact, payload: &Value) -> Told {
+pub(super) fn told(fact: &Fact, payload: Value) -> Told {
     let mut told = Told::default();
-    for (key, value) in payload.as_object().into_iter().flatten() {
+    let Value::Object(fields) = payload else { return told };
+    for (key, value) in fields {
         match key.as_str() {
             "type" | "hash" | "token_hash" | "token" => {}
             // Of a person: shown only where nothing else tells tries apart.
             "email_hash" if !matches!(fact, Fact::Access(..)) => {}
-            "old" => flatten(&mut told.before, key, shown(value)),
-            "settings" | "environment" | "definition" => flatten(&mut told.after, key, shown(value)),
-            key => match key.strip_prefix("old_") {
+            "old" => flatten(&mut told.before, &key, shown(value)),
+            "settings" | "environment" | "definition" => flatten(&mut told.after, &key, shown(value)),
+            _ => match key.strip_prefix("old_") {
                 Some(name) => drop(told.before.insert(name.to_owned(), shown(value))),
-                None => drop(told.after.insert(key.to_owned(), shown(value))),
+                None => drop(told.after.insert(key, shown(value))),
             },
         }
     }
@@ -258,10 +259,10 @@ fn flatten(into: &mut Fields, key: &str, value: Value) {
 }
 
 /// A value as people see it. A variable without its value, as events keep it, looks like one with its value.
-fn shown(value: &Value) -> Value {
+fn shown(value: Value) -> Value {
     match value {
-        Value::Object(fields) if fields.contains_key("mark") && fields.contains_key("data") => {
-            json!({ "fingerprint": fields["mark"] })
+        Value::Object(mut fields) if fields.contains_key("mark") && fields.contains_key("data") => {
+            json!({ "fingerprint": fields.remove("mark") })
         }
         Value::Object(fields) => {
             let is_variable = fields.contains_key("mark") && fields.contains_key("value_id");
@@ -272,12 +273,12 @@ fn shown(value: &Value) -> Value {
                         all.insert("value".to_owned(), json!({ "fingerprint": value }));
                     }
                     "value_id" if is_variable => {}
-                    key => drop(all.insert(key.to_owned(), shown(value))),
+                    _ => drop(all.insert(key, shown(value))),
                 }
             }
             Value::Object(all)
         }
-        Value::Array(values) => values.iter().map(shown).collect(),
-        other => other.clone(),
+        Value::Array(values) => values.into_iter().map(shown).collect(),
+        other => other,
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use chrono::DateTime;
+use domain::envelope::Metadata;
 use domain::fact::StoredEvent;
 use serde_json::json;
 use uuid::Uuid;
@@ -21,8 +22,8 @@ fn recorded(aggregate_type: &str, event_type: &str, payload: Value) -> Recorded 
         sequence: 1,
         event_type: event_type.to_owned(),
         event_version: "1".to_owned(),
-        payload,
-        metadata: Value::Null,
+        payload: payload.to_string().into(),
+        metadata: Metadata::default(),
     };
     event.read().unwrap()
 }
@@ -43,7 +44,7 @@ fn goldens() -> Vec<Recorded> {
 fn told(event: &Recorded, known: Value) -> (Value, Value) {
     let Value::Object(known) = known else { panic!("an object") };
     let change = story::part(&event.fact).map(|(_, change)| change);
-    let told = story::told(&event.fact, &event.payload);
+    let told = story::told(&event.fact, serde_json::from_str(&event.payload).unwrap());
     let (before, after) = story::before_and_after(told, change, &known);
     (before.unwrap_or_default(), after.unwrap_or_default())
 }

@@ -54,9 +54,16 @@ pub trait Consumer: Send + Sync {
     /// The names of its tables. Each has a primary key, by which a rebuild is compared with it.
     fn table_names(&self) -> &'static [&'static str];
 
+    /// The kinds of aggregates whose events it looks at (`project`); all of them when empty. When its tables are built
+    /// anew it is not shown any others.
+    fn kinds(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether `apply` would do anything with this event: a batch without such events costs next to nothing. Pure.
-    fn wants(&self, _recorded: &Recorded) -> bool {
-        true
+    fn wants(&self, recorded: &Recorded) -> bool {
+        let kinds = self.kinds();
+        kinds.is_empty() || kinds.contains(&recorded.aggregate_type.as_str())
     }
 
     /// What waits behind an event that it cannot take in. Whoever makes a row of several streams needs the order
@@ -68,6 +75,33 @@ pub trait Consumer: Send + Sync {
     /// Takes one event in. Runs in the transaction that moves the checkpoint. Depends on the event and on its own
     /// tables alone: no clock, no random, so that a rebuild gives the same bytes.
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()>;
+
+    /// Takes events in, in their order: as `apply` one by one, in fewer statements. When it fails, `apply` tells
+    /// which event it is.
+    async fn apply_all(&self, db: &mut PgConnection, batch: &[&Recorded]) -> sqlx::Result<()> {
+        for recorded in batch {
+            self.apply(db, recorded).await?;
+        }
+        Ok(())
+    }
+
+    /// As `apply_all`, for all events of the log, and for tables without indexes that nobody reads: empty ones, or such
+    /// as a fold has stored before. `memory` is how many bytes its rows may take meanwhile. None when it keeps no rows
+    /// in memory.
+    fn fold(&self, _memory: usize, _are_empty: bool) -> Option<Box<dyn Fold + '_>> {
+        None
+    }
+}
+
+/// Tables on their way from the beginning of the log.
+#[async_trait]
+pub trait Fold: Send {
+    /// Takes events in. Fails with the position of the event that is refused. What is stored meanwhile is not whole.
+    async fn apply(&mut self, db: &mut PgConnection, batch: &[Recorded]) -> Result<(), (i64, sqlx::Error)>;
+
+    /// Stores what is not stored yet: the tables are now those of the last event. If it was not the last one of all,
+    /// another fold can go on from there.
+    async fn store(&mut self, db: &mut PgConnection, is_last: bool) -> sqlx::Result<()>;
 }
 
 /// How patient a feed is.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::BufRead;
 
 use serde::Serialize;
-use sqlx::{ConnectOptions, PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use thiserror::Error;
 
 use super::LedgerError;
@@ -141,9 +141,9 @@ pub async fn verify(
     trusted: &[PublicKey],
     anchor: Option<Box<dyn BufRead + Send>>,
 ) -> Result<Report, LedgerError> {
-    let mut db = pool.connect_options().connect().await?;
+    let mut db = crate::pool::alone(pool).await?;
     sqlx::raw_sql("SET statement_timeout = 0").execute(&mut db).await?;
-    let mut beside = pool.connect_options().connect().await?;
+    let mut beside = crate::pool::alone(pool).await?;
     let newest = store::newest(&mut beside).await?;
     let mut walk = Walk {
         scan: Scan::open(&mut db, -i64::MAX, i64::MAX).await?,

@@ -66,6 +66,12 @@ impl Lot {
         self.takes_in_skipped = true;
     }
 
+    /// Whether every event is simply taken in.
+    pub(crate) fn is_empty(&self) -> bool {
+        let nothing_left_out = self.left_out.as_ref().is_none_or(HashSet::is_empty);
+        self.partitions.is_empty() && self.skipped.is_empty() && nothing_left_out
+    }
+
     /// Whether what was skipped is no more.
     pub(crate) fn takes_in_skipped(&self) -> bool {
         self.takes_in_skipped
@@ -79,14 +85,15 @@ impl Lot {
         consumer: &dyn Consumer,
         events: &[Recorded],
     ) -> sqlx::Result<()> {
+        let mut free = Vec::with_capacity(events.len());
         for event in events {
             match self.place_of(consumer, event) {
-                Place::Free => consumer.apply(db, event).await?,
+                Place::Free => free.push(event),
                 Place::Behind(partition) => self.park(db, event, &partition, None).await?,
                 Place::Out => {}
             }
         }
-        Ok(())
+        consumer.apply_all(db, &free).await
     }
 
     /// As `apply`, but one that is refused by its own fault is parked. Each is applied in a savepoint, so this is

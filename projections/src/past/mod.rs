@@ -14,11 +14,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::fact::Recorded;
 use domain::ids::{ProjectId, TeamId};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::feed::Consumer;
+use crate::parked::is_of_the_event;
 use crate::{log, read_models};
 
 pub use origin::{Origin, Thing};
@@ -122,7 +123,7 @@ impl Archive {
         let kinds = extent.streams.iter().map(|(kind, _)| *kind).chain(extent.all.iter().copied());
         let names: BTreeSet<&str> = kinds.flat_map(models_of).copied().collect();
         let models: Vec<_> = read_models().into_iter().filter(|model| names.contains(model.name())).collect();
-        let mut db = self.pool.connect_options().connect().await?;
+        let mut db = crate::pool::alone(&self.pool).await?;
         // A table that is missing here must not be found among those of the present.
         db.execute("SET search_path = pg_temp, public; SET statement_timeout = '10s'; BEGIN").await?;
         for model in &models {
@@ -169,9 +170,8 @@ impl Past {
     /// Lets every read model take in these events. The only place that does.
     pub async fn take_in(&mut self, events: &[Recorded]) -> Result<(), PastError> {
         for model in &self.models {
-            for event in events.iter().filter(|event| model.wants(event)) {
-                model.apply(&mut self.db, event).await?;
-            }
+            let wanted: Vec<_> = events.iter().filter(|event| model.wants(event)).collect();
+            take_in(&mut self.db, model.as_ref(), &wanted).await?;
         }
         if let Some(last) = events.last() {
             self.position = last.position;
@@ -183,4 +183,19 @@ impl Past {
     pub async fn close(self) {
         let _ = self.db.close().await;
     }
+}
+
+/// Takes in events together; one by one when their rows get into each other's way, as names do that are exchanged.
+async fn take_in(db: &mut PgConnection, model: &dyn Consumer, events: &[&Recorded]) -> sqlx::Result<()> {
+    db.execute("SAVEPOINT together").await?;
+    match model.apply_all(db, events).await {
+        Err(error) if is_of_the_event(&error) && events.len() > 1 => {
+            db.execute("ROLLBACK TO together").await?;
+            for event in events {
+                model.apply(db, event).await?;
+            }
+        }
+        taken => taken?,
+    }
+    db.execute("RELEASE together").await.map(drop)
 }

@@ -1,234 +1,228 @@
 //! How events change teams.
 
-use async_trait::async_trait;
-use domain::fact::{Fact, Recorded};
-use domain::ids::{InviteId, TeamId, UserId};
-use domain::team::{MemberRole, TeamEvent};
+use domain::fact::{Fact, Recorded, kind};
+use domain::ids::TeamId;
+use domain::team::{InstallationStatus, TeamEvent};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
-use crate::feed::Consumer;
-use crate::row::stored;
+use super::{InstallationRow, InviteRow, MemberRow, TeamRow};
+use crate::model::ReadModel;
+use crate::rows::{Rows, Store, Table};
+
+/// The tables of the read model.
+#[derive(Default)]
+pub(crate) struct TeamRows {
+    teams: Table<TeamRow>,
+    members: Table<MemberRow>,
+    invites: Table<InviteRow>,
+    installations: Table<InstallationRow>,
+}
+
+impl Rows for TeamRows {
+    fn tables(&mut self) -> Vec<&mut dyn Store> {
+        vec![&mut self.teams, &mut self.members, &mut self.invites, &mut self.installations]
+    }
+}
 
 /// The read model.
 pub struct Teams;
 
-#[async_trait]
-impl Consumer for Teams {
-    fn name(&self) -> &'static str {
-        "teams"
-    }
+impl ReadModel for Teams {
+    const NAME: &'static str = "teams";
+    const VERSION: i32 = 1;
+    const KINDS: &'static [&'static str] = &[kind::TEAM];
+    const TABLE_NAMES: &'static [&'static str] =
+        &["teams", "team_members", "team_invites", "team_installations"];
+    const TABLES: &'static str = "CREATE TABLE teams (
+        id         uuid        PRIMARY KEY,
+        name       text        NOT NULL,
+        slug       text        NOT NULL UNIQUE,
+        created_by uuid        NOT NULL,
+        created_at timestamptz NOT NULL,
+        updated_at timestamptz NOT NULL,
+        version    bigint      NOT NULL
+    );
+    CREATE TABLE team_members (
+        team_id    uuid        NOT NULL,
+        user_id    uuid        NOT NULL,
+        role       text        NOT NULL,
+        created_at timestamptz NOT NULL,
+        PRIMARY KEY (team_id, user_id)
+    );
+    CREATE INDEX ON team_members (user_id);
+    CREATE TABLE team_invites (
+        id         uuid        PRIMARY KEY,
+        team_id    uuid        NOT NULL,
+        email      jsonb       NOT NULL,
+        email_hash text        NOT NULL,
+        role       text        NOT NULL,
+        token_hash text        NOT NULL UNIQUE,
+        invited_by uuid        NOT NULL,
+        status     text        NOT NULL,
+        expires_at timestamptz NOT NULL,
+        created_at timestamptz NOT NULL
+    );
+    CREATE INDEX ON team_invites (team_id);
+    CREATE TABLE team_installations (
+        id           uuid        PRIMARY KEY,
+        team_id      uuid        NOT NULL,
+        github_id    bigint      NOT NULL,
+        organization text        NOT NULL,
+        status       text        NOT NULL,
+        created_at   timestamptz NOT NULL
+    );
+    CREATE INDEX ON team_installations (team_id);";
 
-    fn version(&self) -> i32 {
-        1
-    }
+    type Rows = TeamRows;
 
-    fn tables(&self) -> &'static str {
-        "CREATE TABLE teams (
-            id         uuid        PRIMARY KEY,
-            name       text        NOT NULL,
-            slug       text        NOT NULL UNIQUE,
-            created_by uuid        NOT NULL,
-            created_at timestamptz NOT NULL,
-            updated_at timestamptz NOT NULL,
-            version    bigint      NOT NULL
-        );
-        CREATE TABLE team_members (
-            team_id    uuid        NOT NULL,
-            user_id    uuid        NOT NULL,
-            role       text        NOT NULL,
-            created_at timestamptz NOT NULL,
-            PRIMARY KEY (team_id, user_id)
-        );
-        CREATE INDEX ON team_members (user_id);
-        CREATE TABLE team_invites (
-            id         uuid        PRIMARY KEY,
-            team_id    uuid        NOT NULL,
-            email      jsonb       NOT NULL,
-            email_hash text        NOT NULL,
-            role       text        NOT NULL,
-            token_hash text        NOT NULL UNIQUE,
-            invited_by uuid        NOT NULL,
-            status     text        NOT NULL,
-            expires_at timestamptz NOT NULL,
-            created_at timestamptz NOT NULL
-        );
-        CREATE INDEX ON team_invites (team_id);
-        CREATE TABLE team_installations (
-            id           uuid        PRIMARY KEY,
-            team_id      uuid        NOT NULL,
-            github_id    bigint      NOT NULL,
-            organization text        NOT NULL,
-            status       text        NOT NULL,
-            created_at   timestamptz NOT NULL
-        );
-        CREATE INDEX ON team_installations (team_id);"
-    }
-
-    fn table_names(&self) -> &'static [&'static str] {
-        &["teams", "team_members", "team_invites", "team_installations"]
-    }
-
-    fn wants(&self, recorded: &Recorded) -> bool {
-        matches!(recorded.fact, Fact::Team(..))
-    }
-
-    async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+    fn foresee(rows: &mut TeamRows, recorded: &Recorded) {
         use TeamEvent::*;
-        let Fact::Team(id, event) = &recorded.fact else { return Ok(()) };
+        let Fact::Team(id, event) = &recorded.fact else { return };
+        rows.teams.want(*id);
         match event {
-            TeamCreated { name, slug, owner } => {
-                sqlx::query(
-                    "INSERT INTO teams (id, name, slug, created_by, created_at, updated_at, version)
-                     VALUES ($1, $2, $3, $4, $5, $5, 0)",
-                )
-                .bind(id.0)
-                .bind(name.as_str())
-                .bind(slug.as_str())
-                .bind(owner.0)
-                .bind(recorded.at)
-                .execute(&mut *db)
-                .await?;
-                add(db, *id, *owner, MemberRole::Owner, recorded).await?;
+            TeamMemberRoleChanged { user_id, .. } | TeamMemberRemoved { user_id, .. } => {
+                rows.members.want((*id, *user_id));
             }
-            TeamRenamed { name, slug, .. } => {
-                sqlx::query("UPDATE teams SET name = $2, slug = $3 WHERE id = $1")
-                    .bind(id.0)
-                    .bind(name.as_str())
-                    .bind(slug.as_str())
-                    .execute(&mut *db)
-                    .await?;
-            }
-            TeamDeleted { .. } => {
-                for table in
-                    ["teams WHERE id", "team_members WHERE team_id", "team_installations WHERE team_id"]
-                {
-                    sqlx::query(&format!("DELETE FROM {table} = $1")).bind(id.0).execute(&mut *db).await?;
-                }
-            }
-            TeamMemberAdded { user_id, role } => add(db, *id, *user_id, *role, recorded).await?,
-            TeamMemberRoleChanged { user_id, role, .. } => {
-                sqlx::query("UPDATE team_members SET role = $3 WHERE team_id = $1 AND user_id = $2")
-                    .bind(id.0)
-                    .bind(user_id.0)
-                    .bind(stored(role))
-                    .execute(&mut *db)
-                    .await?;
-            }
-            TeamMemberRemoved { user_id, .. } => {
-                sqlx::query("DELETE FROM team_members WHERE team_id = $1 AND user_id = $2")
-                    .bind(id.0)
-                    .bind(user_id.0)
-                    .execute(&mut *db)
-                    .await?;
-            }
-            TeamMemberInvited { .. } => invite(db, *id, event, recorded).await?,
-            TeamInviteRevoked { invite_id, .. } => close(db, *invite_id, "revoked").await?,
-            TeamInviteAccepted { invite_id, .. } => close(db, *invite_id, "accepted").await?,
-            TeamInviteExpired { invite_id, .. } => close(db, *invite_id, "expired").await?,
-            TeamInstallationConnected { .. }
-            | TeamInstallationStatusChanged { .. }
-            | TeamInstallationRemoved { .. } => installation(db, *id, event, recorded).await?,
+            TeamInviteRevoked { invite_id, .. }
+            | TeamInviteAccepted { invite_id, .. }
+            | TeamInviteExpired { invite_id, .. } => rows.invites.want(*invite_id),
+            TeamInstallationStatusChanged { installation_id, .. }
+            | TeamInstallationRemoved { installation_id } => rows.installations.want(*installation_id),
+            _ => {}
         }
-        sqlx::query("UPDATE teams SET version = $2, updated_at = $3 WHERE id = $1")
-            .bind(id.0)
-            .bind(recorded.sequence)
-            .bind(recorded.at)
-            .execute(db)
-            .await
-            .map(drop)
+    }
+
+    async fn apply(rows: &mut TeamRows, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
+        let Fact::Team(id, event) = &recorded.fact else { return Ok(()) };
+        if let Some(new) = created(*id, event, recorded) {
+            rows.teams.insert(new)?;
+        }
+        around(rows, db, *id, event, recorded).await?;
+        if let TeamEvent::TeamDeleted { .. } = event {
+            rows.teams.remove(db, id).await?;
+        }
+        if let Some(team) = rows.teams.get(db, id).await? {
+            if let TeamEvent::TeamRenamed { name, slug, .. } = event {
+                team.name = name.as_str().to_owned();
+                team.slug = slug.as_str().to_owned();
+            }
+            team.version = recorded.sequence;
+            team.updated_at = recorded.at;
+        }
+        Ok(())
     }
 }
 
-async fn add(
-    db: &mut PgConnection,
-    team: TeamId,
-    user: UserId,
-    role: MemberRole,
-    recorded: &Recorded,
-) -> sqlx::Result<()> {
-    sqlx::query("INSERT INTO team_members (team_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)")
-        .bind(team.0)
-        .bind(user.0)
-        .bind(stored(&role))
-        .bind(recorded.at)
-        .execute(db)
-        .await
-        .map(drop)
+/// The team that an event begins.
+fn created(id: TeamId, event: &TeamEvent, recorded: &Recorded) -> Option<TeamRow> {
+    let TeamEvent::TeamCreated { name, slug, owner } = event else { return None };
+    Some(TeamRow {
+        id,
+        name: name.as_str().to_owned(),
+        slug: slug.as_str().to_owned(),
+        created_by: *owner,
+        created_at: recorded.at,
+        updated_at: recorded.at,
+        version: recorded.sequence,
+    })
 }
 
-async fn invite(
+/// What belongs to a team: members, invites, installations.
+async fn around(
+    rows: &mut TeamRows,
     db: &mut PgConnection,
-    team: TeamId,
+    team_id: TeamId,
     event: &TeamEvent,
     recorded: &Recorded,
 ) -> sqlx::Result<()> {
+    use TeamEvent::*;
+    let TeamRows { members, invites, installations, .. } = rows;
+    let created_at = recorded.at;
+    match event {
+        TeamCreated { owner: user_id, .. } => {
+            let role = domain::team::MemberRole::Owner;
+            members.insert(MemberRow { team_id, user_id: *user_id, role, created_at })
+        }
+        TeamRenamed { .. } => Ok(()),
+        TeamDeleted { .. } => {
+            members.remove_by(db, "team_id", &team_id).await?;
+            installations.remove_by(db, "team_id", &team_id).await
+        }
+        TeamMemberAdded { user_id, role } => {
+            members.insert(MemberRow { team_id, user_id: *user_id, role: *role, created_at })
+        }
+        TeamMemberRoleChanged { user_id, role, .. } => {
+            if let Some(member) = members.get(db, &(team_id, *user_id)).await? {
+                member.role = *role;
+            }
+            Ok(())
+        }
+        TeamMemberRemoved { user_id, .. } => members.remove(db, &(team_id, *user_id)).await,
+        TeamMemberInvited { .. } => {
+            invited(team_id, event, recorded).map_or(Ok(()), |new| invites.insert(new))
+        }
+        TeamInviteRevoked { invite_id, .. }
+        | TeamInviteAccepted { invite_id, .. }
+        | TeamInviteExpired { invite_id, .. } => {
+            if let Some(invite) = invites.get(db, invite_id).await? {
+                invite.status = status(event).to_owned();
+            }
+            Ok(())
+        }
+        TeamInstallationConnected { installation_id, github_id, organization } => {
+            installations.insert(InstallationRow {
+                id: *installation_id,
+                team_id,
+                github_id: *github_id,
+                organization: organization.clone(),
+                status: InstallationStatus::Active,
+                created_at,
+            })
+        }
+        TeamInstallationStatusChanged { installation_id, status } => {
+            if let Some(installation) = installations.get(db, installation_id).await? {
+                installation.status = *status;
+            }
+            Ok(())
+        }
+        TeamInstallationRemoved { installation_id } => installations.remove(db, installation_id).await,
+    }
+}
+
+/// What becomes of an invite.
+fn status(event: &TeamEvent) -> &'static str {
+    match event {
+        TeamEvent::TeamInviteRevoked { .. } => "revoked",
+        TeamEvent::TeamInviteAccepted { .. } => "accepted",
+        _ => "expired",
+    }
+}
+
+/// The invite that an event begins.
+fn invited(team_id: TeamId, event: &TeamEvent, recorded: &Recorded) -> Option<InviteRow> {
     let TeamEvent::TeamMemberInvited {
         invite_id,
         email,
         email_hash,
         role,
         token_hash,
+        token: _,
         invited_by,
         expires_at,
-        ..
     } = event
     else {
-        return Ok(());
+        return None;
     };
-    sqlx::query(
-        "INSERT INTO team_invites (id, team_id, email, email_hash, role, token_hash, invited_by, status, expires_at,
-                                   created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9)",
-    )
-    .bind(invite_id.0)
-    .bind(team.0)
-    .bind(Json(email))
-    .bind(email_hash)
-    .bind(stored(role))
-    .bind(token_hash)
-    .bind(invited_by.0)
-    .bind(expires_at)
-    .bind(recorded.at)
-    .execute(db)
-    .await
-    .map(drop)
-}
-
-async fn close(db: &mut PgConnection, invite: InviteId, status: &str) -> sqlx::Result<()> {
-    sqlx::query("UPDATE team_invites SET status = $2 WHERE id = $1")
-        .bind(invite.0)
-        .bind(status)
-        .execute(db)
-        .await
-        .map(drop)
-}
-
-async fn installation(
-    db: &mut PgConnection,
-    team: TeamId,
-    event: &TeamEvent,
-    recorded: &Recorded,
-) -> sqlx::Result<()> {
-    let query = match event {
-        TeamEvent::TeamInstallationConnected { installation_id, github_id, organization } => sqlx::query(
-            "INSERT INTO team_installations (id, team_id, github_id, organization, status, created_at)
-             VALUES ($1, $2, $3, $4, 'active', $5)",
-        )
-        .bind(installation_id.0)
-        .bind(team.0)
-        .bind(github_id)
-        .bind(organization)
-        .bind(recorded.at),
-        TeamEvent::TeamInstallationStatusChanged { installation_id, status } => {
-            sqlx::query("UPDATE team_installations SET status = $2 WHERE id = $1")
-                .bind(installation_id.0)
-                .bind(stored(status))
-        }
-        TeamEvent::TeamInstallationRemoved { installation_id } => {
-            sqlx::query("DELETE FROM team_installations WHERE id = $1").bind(installation_id.0)
-        }
-        _ => return Ok(()),
-    };
-    query.execute(db).await.map(drop)
+    Some(InviteRow {
+        id: *invite_id,
+        team_id,
+        email: email.clone(),
+        email_hash: email_hash.clone(),
+        role: *role,
+        token_hash: token_hash.clone(),
+        invited_by: *invited_by,
+        status: "pending".to_owned(),
+        expires_at: *expires_at,
+        created_at: recorded.at,
+    })
 }

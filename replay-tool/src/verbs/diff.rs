@@ -1,7 +1,6 @@
 //! `diff`: what changed in one aggregate between two moments.
 
 use clap::Args;
-use domain::envelope::Envelope;
 use domain::fact::StoredEvent;
 use serde_json::{Value, json};
 
@@ -53,7 +52,7 @@ impl Diff {
             tool.say(&format!("{path}: {before} → {after}"), &Value::Null)?;
         }
         for event in between {
-            let actor = Envelope::from_json(&event.metadata).actor;
+            let actor = &event.metadata.envelope().actor;
             let words = format!("{:>8}  {}  {actor}", event.position, event.event_type);
             tool.say(&words, &Value::Null)?;
         }
@@ -85,7 +84,7 @@ fn as_json(
             "position": event.position,
             "eventId": event.event_id,
             "eventType": event.event_type,
-            "actor": Envelope::from_json(&event.metadata).actor,
+            "actor": event.metadata.envelope().actor,
             "at": event.recorded_at,
         })
     };

@@ -8,7 +8,6 @@ use cqrs_es::Aggregate;
 use domain::access::Access;
 use domain::build::Build;
 use domain::deployment::Deployment;
-use domain::envelope::Envelope;
 use domain::fact::{Stored, StoredEvent};
 use domain::operation::Operation;
 use domain::project::Project;
@@ -107,7 +106,6 @@ impl History {
 
     fn say(tool: &Tool, events: Vec<StoredEvent>) -> Outcome {
         for event in events {
-            let envelope = Envelope::from_json(&event.metadata);
             let at = event.recorded_at.to_rfc3339_opts(SecondsFormat::Millis, true);
             let json = json!({
                 "position": event.position,
@@ -117,10 +115,11 @@ impl History {
                 "type": event.event_type,
                 "version": event.event_version,
                 "teamId": event.team_id,
-                "payload": event.payload,
-                "metadata": event.metadata,
+                "payload": parsed(&event.payload),
+                "metadata": parsed(event.metadata.text()),
             });
-            let (position, kind, actor) = (event.position, &event.event_type, envelope.actor);
+            let (position, kind, actor) =
+                (event.position, &event.event_type, &event.metadata.envelope().actor);
             tool.say(&format!("{position:>8}  {at}  {kind:<32}  {actor}  {}", event.payload), &json)?;
         }
         Ok(())
@@ -184,6 +183,11 @@ fn fold<A: Stored>(events: &[StoredEvent]) -> Result<Value, Failure> {
         aggregate.apply(event.event::<A>().map_err(|error| Failure::Error(error.to_string()))?);
     }
     serde_json::to_value(aggregate).map_err(|error| Failure::Error(error.to_string()))
+}
+
+/// What the log has is JSON: the column's type sees to it.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(super) async fn one(
     with_skipped: bool,
 ) -> Outcome {
     let pool = tool.pool().await?;
-    let options = Options { by: Some(&tool.actor), afresh, with_skipped };
+    let options = Options { by: Some(&tool.actor), afresh, with_skipped, memory: None };
     let name = model.name();
     let built = progress::shown(tool, pool, name, rebuild::rebuild_with(pool, model, options)).await;
     let built =

@@ -9,7 +9,7 @@ use clap::Args;
 use domain::operation::OperationEvent;
 use projections::{log, operations};
 use serde_json::json;
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use crate::failure::{Failure, Outcome};
 use crate::tool::Tool;
@@ -100,7 +100,7 @@ impl Import {
 
 /// A connection that is as patient as a log is long.
 async fn connect(pool: &PgPool) -> Result<PgConnection, Failure> {
-    let mut db = pool.connect_options().connect().await?;
+    let mut db = projections::pool::alone(pool).await?;
     db.execute(
         "SET search_path = public; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0",
     )

@@ -102,6 +102,7 @@ pub(super) mod sample {
             correlation: "request:1".into(),
             source_ip: None,
             user_agent: None,
+            words: vec![],
         };
         Shown { row, source_ip: Some("192.0.2.1".into()), user_agent: Some("@SUM(A1)".into()) }
     }

@@ -115,7 +115,7 @@ impl Comparison {
                     "position": event.position,
                     "eventId": event.event_id,
                     "eventType": event.event_type,
-                    "actor": event.envelope.actor,
+                    "actor": event.envelope().actor,
                     "at": event.at,
                 }));
             }

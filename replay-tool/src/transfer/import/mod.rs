@@ -6,7 +6,9 @@ mod rows;
 
 use std::io::{BufRead, Read};
 
+use domain::envelope::Metadata;
 use domain::fact::StoredEvent;
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use self::names::Names;
@@ -127,7 +129,7 @@ impl Importer {
             return Err(Failure::because("the event needs one payload and one metadata"));
         };
         let stored = stored(event, payload)?;
-        self.fence = self.fence.max(stored.payload["fence"].as_i64().unwrap_or(0));
+        self.fence = self.fence.max(fence(payload)?);
         let fact = stored.read().map_err(|error| Failure::because(error.to_string()))?.fact;
         self.names.add(fact.claims(), &event.aggregate_id);
         if self.events.add(db, &rows::event(event, payload, metadata)).await? {
@@ -197,9 +199,15 @@ fn check_header(header: &Header) -> Result<(), Failure> {
     }
 }
 
+/// The fence in a payload; 0 when it has none.
+fn fence(payload: &str) -> Result<i64, Failure> {
+    let payload: Value =
+        serde_json::from_str(payload).map_err(|_| Failure::because("the payload cannot be read"))?;
+    Ok(payload["fence"].as_i64().unwrap_or(0))
+}
+
 fn stored(event: &Event<'_>, payload: &str) -> Result<StoredEvent, Failure> {
     let odd = |what: &str| Failure::because(format!("{what} cannot be read"));
-    let payload = serde_json::from_str(payload).map_err(|_| odd("the payload"))?;
     Ok(StoredEvent {
         position: event.position,
         event_id: event.event_id.parse().map_err(|_| odd("the id"))?,
@@ -210,8 +218,8 @@ fn stored(event: &Event<'_>, payload: &str) -> Result<StoredEvent, Failure> {
         sequence: event.sequence,
         event_type: event.event_type.clone(),
         event_version: event.event_version.clone(),
-        payload,
-        metadata: serde_json::Value::Null,
+        payload: payload.into(),
+        metadata: Metadata::default(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Reads the log. Nothing here writes.
 
+mod stream;
+
 use chrono::{DateTime, Utc};
 use domain::fact::StoredEvent;
 use domain::ids::{EnvironmentId, EventId, ProjectId, TeamId};
@@ -9,9 +11,11 @@ use uuid::Uuid;
 
 use crate::row::Columns;
 
+pub(crate) use stream::LogStream;
+
 /// The columns of the log, as every reader names them.
 const COLUMNS: &str = "position, event_id, recorded_at, team_id, aggregate_type, aggregate_id, sequence, \
-                       event_type, event_version, payload, metadata";
+                       event_type, event_version, payload::text, metadata::text";
 
 /// The events after a position, in order, at most `limit`.
 pub async fn read_after(
@@ -179,7 +183,7 @@ fn event(row: PgRow) -> sqlx::Result<StoredEvent> {
         sequence: row.try_get("sequence")?,
         event_type: row.try_get("event_type")?,
         event_version: row.try_get("event_version")?,
-        payload: row.try_get("payload")?,
-        metadata: row.try_get("metadata")?,
+        payload: row.try_get::<String, _>("payload")?.into(),
+        metadata: row.try_get::<String, _>("metadata")?.into(),
     })
 }

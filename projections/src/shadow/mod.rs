@@ -1,12 +1,21 @@
 //! Tables of a read model beside the live ones, in a schema of their own: on their way to become the live ones, to
 //! prove them, or kept from before. How far they are stands in `generations`, in the transaction of each batch.
 
+mod fill;
+mod indexes;
+
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection, PgPool, Row};
+use sqlx::{Connection, PgPool, Row};
 
 use crate::feed::{Batch, Broken, Consumer};
 use crate::parked::{Lot, is_of_the_event};
 use crate::rebuild::RebuildError;
+
+pub(crate) use fill::MEMORY;
+
+/// It takes as long as it takes.
+const SETTINGS: &str = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+    SET maintenance_work_mem = '128MB'";
 
 /// The tables and the connection that builds them, on which their names come before the live ones'.
 pub(crate) struct Shadow {
@@ -20,6 +29,12 @@ pub(crate) struct Shadow {
     pub(crate) events: i64,
     /// What waits or is left out.
     pub(crate) lot: Lot,
+    /// Where the log is read.
+    pool: PgPool,
+    /// Bytes that rows may take in memory while the tables are filled.
+    memory: usize,
+    /// Whether there is nothing to fill any more: what follows is taken in batch by batch.
+    is_filled: bool,
 }
 
 /// How far tables have come.
@@ -44,7 +59,7 @@ impl Shadow {
             Some(found) => found,
             None => (make(&mut db, consumer, &schema, "building").await?, Reach::default()),
         };
-        Self::over(db, consumer, schema, number, reach).await
+        Self::over(pool, db, consumer, schema, number, reach).await
     }
 
     /// Empty tables, in which everything is left out that the live ones have not taken in.
@@ -53,8 +68,8 @@ impl Shadow {
         let mut db = connect(pool, &schema).await?;
         let number = make(&mut db, consumer, &schema, "proving").await?;
         let lot = Lot::proving(&mut db, consumer).await?;
-        let Reach { position, events } = Reach::default();
-        Ok(Self { db, schema, number, position, events, lot })
+        let (pool, memory) = (pool.clone(), MEMORY);
+        Ok(Self { db, schema, number, position: 0, events: 0, lot, pool, memory, is_filled: false })
     }
 
     /// Tables that were kept.
@@ -73,10 +88,11 @@ impl Shadow {
         .ok_or_else(|| RebuildError::NoGeneration { name: consumer.name() })?;
         let reach = Reach { position: row.try_get("position")?, events: row.try_get("events")? };
         let number = row.try_get("number")?;
-        Self::over(db, consumer, schema, number, reach).await
+        Ok(Self { is_filled: true, ..Self::over(pool, db, consumer, schema, number, reach).await? })
     }
 
     async fn over(
+        pool: &PgPool,
         mut db: PgConnection,
         consumer: &dyn Consumer,
         schema: String,
@@ -85,11 +101,19 @@ impl Shadow {
     ) -> Result<Self, RebuildError> {
         sqlx::raw_sql(&format!("SET search_path = {schema}, public")).execute(&mut db).await?;
         let lot = Lot::load(&mut db, consumer, &schema).await?;
-        Ok(Self { db, schema, number, position, events, lot })
+        let (pool, memory) = (pool.clone(), MEMORY);
+        Ok(Self { db, schema, number, position, events, lot, pool, memory, is_filled: false })
     }
 
-    /// Takes in the events up to `to`, a transaction a batch.
+    /// Its rows may take only so many bytes in memory while the tables are filled.
+    pub(crate) fn within(mut self, memory: usize) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Takes in the events up to `to`: into empty tables by a fold in memory, later a transaction a batch.
     pub(crate) async fn catch_up(&mut self, consumer: &dyn Consumer, to: i64) -> Result<(), RebuildError> {
+        self.fill(consumer, to).await?;
         while self.position < to {
             let mut tx = self.db.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await?;
             let mut lot = self.lot.clone();
@@ -128,10 +152,8 @@ impl Shadow {
 
 /// A connection that has these tables to itself until it is closed.
 async fn connect(pool: &PgPool, schema: &str) -> sqlx::Result<PgConnection> {
-    let mut db = pool.connect_options().connect().await?;
-    sqlx::raw_sql("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
-        .execute(&mut db)
-        .await?;
+    let mut db = crate::pool::alone(pool).await?;
+    sqlx::raw_sql(SETTINGS).execute(&mut db).await?;
     sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 0))").bind(schema).execute(&mut db).await?;
     Ok(db)
 }

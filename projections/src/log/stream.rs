@@ -1,0 +1,213 @@
+//! The log as one stream of many events, for who reads all of it: a binary COPY on a connection of its own.
+
+use chrono::DateTime;
+use domain::fact::{Recorded, StoredEvent};
+use futures_util::TryStreamExt;
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::rebuild::RebuildError;
+
+/// Events that are handed over at once.
+const BATCH: usize = 500;
+/// Batches that are read and not taken yet, at most.
+const AHEAD: usize = 8;
+/// Bytes of payload in a batch, at most, but for the last event's.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Midnight of 2000-01-01, from which PostgreSQL counts, in microseconds of the Unix epoch.
+const EPOCH: i64 = 946_684_800_000_000;
+/// What a stream begins with: signature, flags, length of an extension there is none of.
+const HEADER: usize = 19;
+
+type Read = Result<Vec<Recorded>, RebuildError>;
+
+/// Events on their way from the log.
+pub(crate) struct LogStream {
+    batches: mpsc::Receiver<Read>,
+    reader: JoinHandle<()>,
+}
+
+impl LogStream {
+    /// The events after `from` and up to `to`, in order: all of them, or only those of some kinds of aggregates. That
+    /// none is missing is checked meanwhile: the end does not come before.
+    pub(crate) async fn open(
+        pool: &PgPool,
+        from: i64,
+        to: i64,
+        kinds: &[&str],
+    ) -> Result<Self, RebuildError> {
+        let (mut db, other) = (connect(pool).await?, connect(pool).await?);
+        // By position, whatever the planner makes of a table without statistics: nothing is sorted.
+        sqlx::raw_sql("SET enable_sort = off; SET enable_bitmapscan = off").execute(&mut db).await?;
+        let of_kinds = match kinds {
+            [] => String::new(),
+            kinds => format!("AND aggregate_type IN ('{}')", kinds.join("', '")),
+        };
+        let statement = format!(
+            "COPY (SELECT {} FROM events WHERE position > {from} AND position <= {to} {of_kinds} ORDER BY position)
+               TO STDOUT (FORMAT binary)",
+            super::COLUMNS
+        );
+        let (sender, batches) = mpsc::channel(AHEAD);
+        let count = format!(
+            "SELECT count(*), count(*) FILTER (WHERE true {of_kinds}) FROM events WHERE position > $1 AND position <= $2"
+        );
+        let reader = tokio::spawn(async move {
+            let done = tokio::try_join!(read(db, &statement, &sender), count_of(other, &count, from, to));
+            let missing = match done {
+                Ok((read, there)) if read == there => return,
+                Ok((read, there)) => {
+                    let why = format!("{read} of {there} events were read");
+                    RebuildError::Unreadable { position: to, why }
+                }
+                Err(error) => error,
+            };
+            let _nobody_waits = sender.send(Err(missing)).await;
+        });
+        Ok(Self { batches, reader })
+    }
+
+    /// The next events; none at the end.
+    pub(crate) async fn next(&mut self) -> Option<Read> {
+        self.batches.recv().await
+    }
+}
+
+impl Drop for LogStream {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// A connection on which it takes as long as it takes.
+async fn connect(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    let mut db = crate::pool::alone(pool).await?;
+    let settings = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+    sqlx::raw_sql(settings).execute(&mut db).await?;
+    Ok(db)
+}
+
+/// How many events there are to be read. None is missing.
+async fn count_of(mut db: PgConnection, count: &str, from: i64, to: i64) -> Result<i64, RebuildError> {
+    let (all, of_kinds): (i64, i64) = sqlx::query_as(count).bind(from).bind(to).fetch_one(&mut db).await?;
+    if all == to - from {
+        return Ok(of_kinds);
+    }
+    let position = sqlx::query_scalar(
+        "SELECT n FROM generate_series($1 + 1, $2) n
+          WHERE NOT EXISTS (SELECT FROM events WHERE position = n) ORDER BY n LIMIT 1",
+    )
+    .bind(from)
+    .bind(to)
+    .fetch_one(&mut db)
+    .await?;
+    Err(RebuildError::Unreadable { position, why: "the log has no such event".to_owned() })
+}
+
+async fn read(
+    mut db: PgConnection,
+    statement: &str,
+    sender: &mpsc::Sender<Read>,
+) -> Result<i64, RebuildError> {
+    let mut count = 0;
+    let mut rows = db.copy_out_raw(statement).await?;
+    let (mut batch, mut bytes, mut is_first) = (Vec::with_capacity(BATCH), 0, true);
+    while let Some(row) = rows.try_next().await? {
+        // PostgreSQL sends each row as a message; what begins the stream comes with the first.
+        let row =
+            if std::mem::take(&mut is_first) { row.get(HEADER..).unwrap_or_default() } else { &row[..] };
+        let Some(event) = Columns(row).event().map_err(|why| sqlx::Error::Protocol(why.to_owned()))? else {
+            continue;
+        };
+        let position = event.position;
+        let event =
+            event.read().map_err(|error| RebuildError::Unreadable { position, why: error.to_string() });
+        bytes += event.as_ref().map_or(0, |event| event.payload.len());
+        batch.push(event?);
+        count += 1;
+        if batch.len() == BATCH || bytes >= BATCH_BYTES {
+            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            if sender.send(Ok(full)).await.is_err() {
+                return Ok(count);
+            }
+            bytes = 0;
+        }
+    }
+    if !batch.is_empty() {
+        let _nobody_waits = sender.send(Ok(batch)).await;
+    }
+    Ok(count)
+}
+
+/// What is left of a row.
+struct Columns<'a>(&'a [u8]);
+
+type Broken = &'static str;
+
+impl<'a> Columns<'a> {
+    /// The event of the row; none in what ends the stream.
+    fn event(mut self) -> Result<Option<StoredEvent>, Broken> {
+        let columns = self.0.get(..2).map(|bytes| i16::from_be_bytes([bytes[0], bytes[1]]));
+        match columns {
+            None | Some(-1) => return Ok(None),
+            Some(11) => self.0 = &self.0[2..],
+            Some(_) => return Err("a row of the log has other columns than it should"),
+        }
+        Ok(Some(StoredEvent {
+            position: self.number()?,
+            event_id: self.id()?.into(),
+            recorded_at: self.time()?,
+            team_id: self.maybe_id()?.map(Into::into),
+            aggregate_type: self.text()?.to_owned(),
+            aggregate_id: self.text()?.to_owned(),
+            sequence: self.number()?,
+            event_type: self.text()?.to_owned(),
+            event_version: self.text()?.to_owned(),
+            payload: self.text()?.into(),
+            metadata: self.text()?.to_owned().into(),
+        }))
+    }
+
+    fn next(&mut self) -> Result<Option<&'a [u8]>, Broken> {
+        let cut = "a row of the log is cut off";
+        let (length, rest) = self.0.split_first_chunk::<4>().ok_or(cut)?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            self.0 = rest;
+            return Ok(None);
+        };
+        let (value, rest) = rest.split_at_checked(length).ok_or(cut)?;
+        self.0 = rest;
+        Ok(Some(value))
+    }
+
+    fn value<const N: usize>(&mut self) -> Result<[u8; N], Broken> {
+        let value = self.next()?.ok_or("a column of the log is null")?;
+        value.try_into().map_err(|_| "a column of the log has another type than it should")
+    }
+
+    fn number(&mut self) -> Result<i64, Broken> {
+        self.value().map(i64::from_be_bytes)
+    }
+
+    fn id(&mut self) -> Result<Uuid, Broken> {
+        self.value().map(Uuid::from_bytes)
+    }
+
+    fn maybe_id(&mut self) -> Result<Option<Uuid>, Broken> {
+        let Some(value) = self.next()? else { return Ok(None) };
+        Uuid::from_slice(value).map(Some).map_err(|_| "a column of the log is no uuid")
+    }
+
+    fn time(&mut self) -> Result<DateTime<chrono::Utc>, Broken> {
+        let micros = self.number()?.checked_add(EPOCH);
+        micros.and_then(DateTime::from_timestamp_micros).ok_or("a time of the log is out of range")
+    }
+
+    fn text(&mut self) -> Result<&'a str, Broken> {
+        let value = self.next()?.ok_or("a column of the log is null")?;
+        std::str::from_utf8(value).map_err(|_| "a text of the log is no UTF-8")
+    }
+}
