@@ -8,6 +8,7 @@ use commands::answers::Answers;
 use commands::sessions::Sessions;
 use commands::{CommandError, Commands, Context, Receipt};
 use domain::envelope::Actor;
+use domain::ports::auth::Auth;
 use domain::ports::git::Git;
 use domain::ports::logs::Logs;
 use domain::ports::runner::Runner;
@@ -49,6 +50,8 @@ pub struct Platform {
     pub git: Arc<dyn Git>,
     /// Sends requests to deployed servers.
     pub router: Arc<Router>,
+    /// Sign-in providers beside e-mail and password.
+    pub auth: Vec<Arc<dyn Auth>>,
     /// Sign-ins.
     pub sessions: Sessions,
     /// Who was erased: outside the database, so that no backup brings anybody back.

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::claim::ClaimScope;
 use domain::ids::UserId;
+use domain::user::identity_key;
 use sqlx::PgPool;
 
 /// Sets the password hash (argon2id, a PHC string) of a user.
@@ -30,6 +31,16 @@ pub async fn password(pool: &PgPool, user: UserId) -> sqlx::Result<Option<String
 /// Forgets the password of somebody who did not become a user after all.
 pub async fn forget_password(pool: &PgPool, user: UserId) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM credentials WHERE user_id = $1").bind(user.0).execute(pool).await.map(drop)
+}
+
+/// The user whom an issuer knows as this. Asks the names that the log's own transactions take: it is never late.
+pub async fn user_of_identity(pool: &PgPool, issuer: &str, subject: &str) -> sqlx::Result<Option<UserId>> {
+    let owner: Option<String> = sqlx::query_scalar("SELECT owner FROM claims WHERE scope = $1 AND key = $2")
+        .bind(ClaimScope::UserIdentity.as_str())
+        .bind(identity_key(issuer, subject))
+        .fetch_optional(pool)
+        .await?;
+    Ok(owner.and_then(|owner| owner.parse().ok()))
 }
 
 /// Whether anybody was ever registered. Asks the names that the log's own transactions take: it is never late.

@@ -9,6 +9,7 @@ mod context;
 pub mod credentials;
 mod outcome;
 mod schema;
+pub mod second_factors;
 pub mod sessions;
 mod store;
 mod together;

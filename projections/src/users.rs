@@ -17,13 +17,13 @@ row! {
     pub struct UserRow in "users" by (id: UserId) {
         /// Its id.
         pub id: UserId,
-        /// Sign-in provider: `local`, `oidc`, …
+        /// Who vouches: `local`, or the URL of the issuer.
         pub provider: String,
-        /// Id at the provider.
+        /// Id there.
         pub subject: String,
         /// Address.
         pub email: Sealed,
-        /// Keyed hash of the address; none of who was erased.
+        /// Keyed hash of the address; none of who has none, or was erased.
         pub email_hash: Option<String>,
         /// First name.
         pub first_name: Sealed,
@@ -60,7 +60,7 @@ pub async fn find_by_email_hash(db: impl PgExecutor<'_>, hash: &str) -> sqlx::Re
     sqlx::query_as(&UserRow::select("WHERE email_hash = $1")).bind(hash).fetch_optional(db).await
 }
 
-/// The user whom a sign-in provider knows by this id.
+/// The user of this identity, as soon as the query tables know him.
 pub async fn find_by_identity(
     db: impl PgExecutor<'_>,
     provider: &str,
@@ -130,7 +130,7 @@ impl ReadModel for Users {
                 provider: provider.clone(),
                 subject: subject.clone(),
                 email: email.clone(),
-                email_hash: Some(email_hash.clone()),
+                email_hash: Some(email_hash.clone()).filter(|hash| !hash.is_empty()),
                 first_name: first_name.clone(),
                 last_name: last_name.clone(),
                 photo_url: None,
@@ -160,6 +160,9 @@ impl ReadModel for Users {
             }
             UserEvent::UserRegistered { .. }
             | UserEvent::UserPasswordChanged {}
+            | UserEvent::UserSecondFactorEnabled {}
+            | UserEvent::UserSecondFactorDisabled {}
+            | UserEvent::UserRecoveryCodeUsed { .. }
             | UserEvent::UserSignedIn { .. }
             | UserEvent::UserSignedOut { .. }
             | UserEvent::UserTokenCreated { .. }

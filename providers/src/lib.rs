@@ -2,6 +2,7 @@
 
 pub mod anchor;
 pub mod artifacts;
+pub mod auth;
 mod child;
 pub mod database;
 pub mod email;

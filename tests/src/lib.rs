@@ -3,6 +3,7 @@
 pub mod app;
 pub mod bus;
 pub mod client;
+pub mod oidc;
 pub mod people;
 pub mod postgres;
 pub mod repository;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use totp_rs::{Algorithm, Secret, TOTP};
 
 use crate::app::{PASSWORD, TestApp};
 use crate::client::Client;
@@ -48,4 +49,11 @@ pub async fn mailed_token(app: &TestApp, invite: &str) -> String {
     })
     .await;
     token.expect("it was waited for")
+}
+
+/// The code that an authenticator with this secret shows so many seconds from now.
+pub fn one_time_code(secret: &str, later: i64) -> String {
+    let secret = Secret::Encoded(secret.to_owned()).to_bytes().expect("a secret");
+    let totp = TOTP::new(Algorithm::SHA1, 6, 1, 30, secret, None, String::new()).expect("a good secret");
+    totp.generate(u64::try_from(chrono::Utc::now().timestamp() + later).expect("after 1970"))
 }

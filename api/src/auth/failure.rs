@@ -19,12 +19,23 @@ pub(crate) enum Account {
     None,
 }
 
-/// Records it, or fails with 503. What tells where from is sealed under the key of whose account it is, so that it
-/// goes when that person is erased.
+/// The same of e-mail and password.
 pub(crate) async fn record(
     platform: &Platform,
     caller: &Caller,
     account: Account,
+    reason: SignInFailure,
+) -> Result<(), ApiError> {
+    record_of(platform, caller, account, "local", reason).await
+}
+
+/// Records it, or fails with 503. What tells where from is sealed under the key of whose account it is, so that it
+/// goes when that person is erased.
+pub(crate) async fn record_of(
+    platform: &Platform,
+    caller: &Caller,
+    account: Account,
+    provider: &str,
     reason: SignInFailure,
 ) -> Result<(), ApiError> {
     let (user_id, email_hash) = match account {
@@ -32,7 +43,8 @@ pub(crate) async fn record(
         Account::Unknown(hash) => (None, Some(hash)),
         Account::None => (None, None),
     };
-    let event = AccessEvent::AccessSignInFailed { provider: "local".to_owned(), reason, user_id, email_hash };
+    let event =
+        AccessEvent::AccessSignInFailed { provider: provider.to_owned(), reason, user_id, email_hash };
     let context = caller.context(None);
     let claims_to_be = user_id.filter(|_| context.actor == Actor::Anonymous).map(Actor::User);
     let context =

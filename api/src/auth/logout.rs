@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use serde_json::json;
 
+use crate::auth::login::cookie;
 use crate::auth::sessions::end;
 use crate::error::ApiError;
 use crate::gate::{Caller, Principal, cookie_name};
@@ -20,7 +21,7 @@ pub(crate) async fn handler(
         return Err(ApiError::forbidden("Only a session can be signed out; revoke a token instead."));
     };
     let receipt = end(&platform, user, session, &caller.context(None)).await?;
-    let cookie = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0", cookie_name(platform.is_https()));
+    let cookie = format!("{}; Max-Age=0", cookie(&platform, cookie_name(platform.is_https()), ""));
     let headers = [
         (header::SET_COOKIE, cookie),
         (header::HeaderName::from_static("x-event-position"), receipt.position.to_string()),

@@ -1,11 +1,14 @@
-//! Who asks: a session (bearer or cookie), a personal token, a project token, or nobody.
+//! Who asks: a session (bearer or cookie), a personal token, a project token, a provider's access token, or nobody.
 
 use axum::http::request::Parts;
 use commands::sessions::Session;
+use domain::ports::auth::AuthError;
 use http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
 
-use super::{Principal, header as text, is_unsafe};
+use super::{Principal, caller, header as text, is_unsafe};
+use crate::auth::authorize::away;
+use crate::auth::identity::{get_or_create, known};
 use crate::auth::token;
 use crate::error::ApiError;
 use crate::platform::Platform;
@@ -16,13 +19,17 @@ pub(crate) fn cookie_name(https: bool) -> &'static str {
 }
 
 /// Wrong credentials are refused; none are nobody.
-pub(super) async fn identify(platform: &Platform, parts: &Parts) -> Result<Principal, ApiError> {
+pub(super) async fn identify(
+    platform: &Platform,
+    parts: &Parts,
+    request_id: &str,
+) -> Result<Principal, ApiError> {
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
         let value = value.to_str().map_err(|_| ApiError::unauthorized())?;
         let Some(bearer) = value.strip_prefix("Bearer ").or(value.strip_prefix("bearer ")) else {
             return Err(ApiError::unauthorized());
         };
-        return by_bearer(platform, bearer.trim()).await;
+        return by_bearer(platform, parts, request_id, bearer.trim()).await;
     }
     let Some(cookie) = cookie(&parts.headers, cookie_name(platform.is_https())) else {
         return Ok(Principal::Nobody);
@@ -35,7 +42,12 @@ pub(super) async fn identify(platform: &Platform, parts: &Parts) -> Result<Princ
     Ok(signed_in(session))
 }
 
-async fn by_bearer(platform: &Platform, bearer: &str) -> Result<Principal, ApiError> {
+async fn by_bearer(
+    platform: &Platform,
+    parts: &Parts,
+    request_id: &str,
+    bearer: &str,
+) -> Result<Principal, ApiError> {
     if let Some(hash) = token::hash_of_api_token(bearer) {
         let found = projections::tokens::find_by_hash(&platform.pool, &hash).await?;
         let found = found.filter(|row| row.expires_at.is_none_or(|at| at > (platform.now)()));
@@ -48,8 +60,42 @@ async fn by_bearer(platform: &Platform, bearer: &str) -> Result<Principal, ApiEr
             (None, None) => Err(ApiError::unauthorized()),
         };
     }
+    // A token of ours has no dot; a signed one has two.
+    if bearer.bytes().filter(|byte| *byte == b'.').count() == 2 {
+        return by_provider(platform, parts, request_id, bearer).await;
+    }
     let session = session(platform, bearer).await?.ok_or_else(ApiError::unauthorized)?;
     Ok(signed_in(session))
+}
+
+/// Whoever a provider vouches for. Who was never here is made a user as by signing in.
+async fn by_provider(
+    platform: &Platform,
+    parts: &Parts,
+    request_id: &str,
+    token: &str,
+) -> Result<Principal, ApiError> {
+    for provider in &platform.auth {
+        let identity = match provider.validate_token(token).await {
+            Ok(Some(identity)) => identity,
+            Ok(None) => continue,
+            Err(AuthError::Refused(why)) => {
+                tracing::debug!(provider = provider.id(), why, "a provider's token proves nothing: {why}");
+                return Err(ApiError::unauthorized());
+            }
+            Err(error @ AuthError::Unavailable(_)) => return Err(away(provider.id(), &error)),
+        };
+        // Access tokens seldom tell the address: who has come in once is not asked for it again.
+        let user = match known(platform, &identity).await? {
+            Some(user) => user,
+            None => {
+                let caller = caller(platform, parts, Principal::Nobody, request_id)?;
+                get_or_create(platform, &caller, &**provider, &identity).await?
+            }
+        };
+        return Ok(Principal::ProviderToken { user });
+    }
+    Err(ApiError::unauthorized())
 }
 
 fn signed_in(session: Session) -> Principal {
@@ -82,7 +128,8 @@ fn is_own_origin(headers: &HeaderMap, public_url: &str) -> bool {
     origin == public || origin.split_once("://").is_some_and(|(_, authority)| authority == host)
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// A cookie of a request.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()

@@ -30,7 +30,7 @@ use crate::platform::{PATIENCE, Platform};
 use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 
 use denied::Seen;
-pub(crate) use identify::cookie_name;
+pub(crate) use identify::{cookie as cookie_of, cookie_name};
 pub use once::UnderWay;
 pub(crate) use past::moment;
 pub(crate) use scope::{EventAt, Scoped, TeamPart};
@@ -96,6 +96,8 @@ pub(crate) enum Principal {
     Session { user: UserId, session: domain::ids::SessionId, csrf_token: String },
     /// A person's token.
     PersonalToken { token: TokenId, user: UserId },
+    /// A person's access token of a sign-in provider.
+    ProviderToken { user: UserId },
     /// A project's token.
     ProjectToken { token: TokenId, project: ProjectId, scopes: Vec<TokenScope> },
 }
@@ -118,7 +120,9 @@ impl Caller {
     /// The person who asks; only routes that need one call it.
     pub(crate) fn user(&self) -> Result<UserId, ApiError> {
         match &self.principal {
-            Principal::Session { user, .. } | Principal::PersonalToken { user, .. } => Ok(*user),
+            Principal::Session { user, .. }
+            | Principal::PersonalToken { user, .. }
+            | Principal::ProviderToken { user } => Ok(*user),
             Principal::Nobody => Err(ApiError::unauthorized()),
             Principal::ProjectToken { .. } => {
                 Err(ApiError::forbidden("This needs a person, not a project's token."))
@@ -130,7 +134,7 @@ impl Caller {
     pub(crate) fn context(&self, team_id: Option<TeamId>) -> Context {
         let (actor, on_behalf_of) = match &self.principal {
             Principal::Nobody => (Actor::Anonymous, None),
-            Principal::Session { user, .. } => (Actor::User(*user), None),
+            Principal::Session { user, .. } | Principal::ProviderToken { user } => (Actor::User(*user), None),
             Principal::PersonalToken { token, user } => (Actor::Token(*token), Some(Actor::User(*user))),
             Principal::ProjectToken { token, .. } => (Actor::Token(*token), None),
         };
@@ -245,7 +249,7 @@ async fn pass(
     // Who signs in anew is not refused for an old session that a program still sends.
     let principal = match needs {
         Needs::Public => Principal::Nobody,
-        _ => identify::identify(platform, &parts).await?,
+        _ => identify::identify(platform, &parts, id).await?,
     };
     if needs != Needs::Public && matches!(principal, Principal::Nobody) {
         return Err(ApiError::unauthorized());

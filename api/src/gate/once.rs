@@ -80,7 +80,9 @@ pub(super) fn key(
     let scope = match principal {
         // Strangers never meet: without credentials only the same request is the same caller's.
         Principal::Nobody => format!("nobody:{request_hash}"),
-        Principal::Session { user, .. } | Principal::PersonalToken { user, .. } => format!("user:{user}"),
+        Principal::Session { user, .. }
+        | Principal::PersonalToken { user, .. }
+        | Principal::ProviderToken { user } => format!("user:{user}"),
         Principal::ProjectToken { token, .. } => format!("token:{token}"),
     };
     Ok(Some(IdempotencyKey { scope, key: key.to_owned(), request_hash }))

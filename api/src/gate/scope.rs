@@ -116,7 +116,9 @@ fn unconditional(mut grants: Vec<Grant>) -> Vec<Grant> {
 pub(super) async fn grants(platform: &Platform, principal: &Principal) -> Result<Vec<Grant>, ApiError> {
     match principal {
         Principal::Nobody => Ok(vec![]),
-        Principal::Session { user, .. } | Principal::PersonalToken { user, .. } => {
+        Principal::Session { user, .. }
+        | Principal::PersonalToken { user, .. }
+        | Principal::ProviderToken { user } => {
             Ok(projections::roles::grants_of(&platform.pool, *user).await?)
         }
         Principal::ProjectToken { project, scopes, .. } => {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use chrono::TimeDelta;
+use commands::sessions::Session;
 use commands::{CommandError, Step};
-use domain::ids::UserId;
+use domain::ids::{SessionId, UserId};
 use domain::team::{MemberRole, Team, TeamCommand, TeamError};
 use domain::user::UserCommand;
 use http::StatusCode;
@@ -23,11 +25,14 @@ use crate::reply::Done;
 /// Teams that somebody belongs to, at most.
 const TEAMS: i64 = 10_000;
 
-/// There is no way back: the password once more.
+/// Whoever has no password must have signed in so lately.
+const LATELY: TimeDelta = TimeDelta::minutes(10);
+
+/// There is no way back: the password once more, of who has one.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EraseMe {
-    password: String,
+    password: Option<String>,
 }
 
 pub(crate) async fn handler(
@@ -35,14 +40,19 @@ pub(crate) async fn handler(
     caller: Caller,
     Body(EraseMe { password }): Body<EraseMe>,
 ) -> Result<Done, ApiError> {
-    let Principal::Session { user, .. } = caller.principal else {
+    let Principal::Session { user, session, .. } = caller.principal else {
         return Err(ApiError::forbidden("Somebody is erased who is signed in, not by a token."));
     };
     platform.throttle.check(caller.ip, &user.to_string(), caller.at())?;
-    let stored = commands::credentials::password(&platform.pool, user).await?;
-    if !password::matches(password, stored).await? {
-        platform.throttle.failed(caller.ip, &user.to_string(), caller.at());
-        return Err(ApiError::field("password", "wrong_password", "is not the present password"));
+    match commands::credentials::password(&platform.pool, user).await? {
+        None => signed_in_lately(&platform, &caller, user, session).await?,
+        stored => {
+            let password = password.ok_or_else(|| ApiError::field("password", "required", "is required"))?;
+            if !password::matches(password, stored).await? {
+                platform.throttle.failed(caller.ip, &user.to_string(), caller.at());
+                return Err(ApiError::field("password", "wrong_password", "is not the present password"));
+            }
+        }
     }
     let teams = projections::teams::of_user(&platform.pool, user, None, TEAMS).await?;
     // Before the first step: half an erasure would leave somebody in some teams.
@@ -67,6 +77,21 @@ pub(crate) async fn handler(
     let destroyed = shred::erase(&platform.pool, user).await?;
     platform.commands.vault().forget(&destroyed);
     Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": user, "erased": true }))).await
+}
+
+async fn signed_in_lately(
+    platform: &Platform,
+    caller: &Caller,
+    user: UserId,
+    session: SessionId,
+) -> Result<(), ApiError> {
+    let sessions = platform.sessions.of_user(user, caller.at()).await?;
+    let is_new = |known: &Session| known.id == session && caller.at() - known.created_at < LATELY;
+    if sessions.iter().any(is_new) {
+        return Ok(());
+    }
+    let detail = "Sign in again through your provider, and then once more here.";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "sign_in_again", detail))
 }
 
 async fn leave(

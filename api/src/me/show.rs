@@ -34,9 +34,11 @@ pub(crate) async fn view(platform: &Platform, id: UserId) -> Result<Value, ApiEr
         Some(sealed) => Some(vault.open_text(sealed, purpose::USER_PHOTO_URL).await?),
         None => None,
     };
+    let email = vault.open_text(&user.email, purpose::USER_EMAIL).await?;
     Ok(json!({
         "id": user.id,
-        "email": vault.open_text(&user.email, purpose::USER_EMAIL).await?,
+        // An empty text: no provider has verified one.
+        "email": Some(email).filter(|email| !email.is_empty()),
         "firstName": vault.open_text(&user.first_name, purpose::USER_FIRST_NAME).await?,
         "lastName": vault.open_text(&user.last_name, purpose::USER_LAST_NAME).await?,
         // A picture that was taken away is an empty text: the log has no other way to say so.

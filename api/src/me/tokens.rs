@@ -45,7 +45,7 @@ pub(crate) async fn create(
     Body(CreateToken { name, expires_at }): Body<CreateToken>,
 ) -> Result<Done, ApiError> {
     let user = caller.user()?;
-    if matches!(caller.principal, Principal::PersonalToken { .. }) {
+    if !matches!(caller.principal, Principal::Session { .. }) {
         // It would outlive its own expiry and revocation.
         return Err(ApiError::forbidden("A token makes no tokens: sign in for that."));
     }

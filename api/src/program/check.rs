@@ -32,6 +32,13 @@ pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
             println!("MISSING database: {error:#}");
         }
     }
+    match providers::auth::open(&config.auth_providers, config.secrets.auth.0.clone()) {
+        Ok(providers) => println!("ok      sign-in providers: {}", providers.len()),
+        Err(error) => {
+            missing += 1;
+            println!("MISSING sign-in providers: {error}");
+        }
+    }
     if missing > 0 {
         bail!("{missing} of the things that `serve` needs are missing");
     }

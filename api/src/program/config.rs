@@ -1,5 +1,6 @@
 //! The settings of the server: flags, environment, file, in this order of strength.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,9 @@ use anyhow::Context as _;
 use clap::Args;
 use domain::secret::Secret;
 use serde::Deserialize;
+
+/// Names the sign-in providers; what else begins like this is a setting of one of them.
+const PROVIDERS: &str = "MASTRA_ADMIN_AUTH_PROVIDERS";
 
 /// What can be said by flag, environment variable or in `mastra-admin.toml`, under the same names.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -66,6 +70,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "MASTRA_ADMIN_LEDGER_ANCHOR_SECONDS")]
     ledger_anchor_seconds: Option<u64>,
 
+    /// Sign-in providers beside e-mail and password, separated by commas: `keycloak`, `github`, `okta=oidc`;
+    /// their settings are MASTRA_ADMIN_AUTH_<NAME>_… in the environment [default: none]
+    #[arg(long, env = PROVIDERS, value_delimiter = ',')]
+    auth_providers: Option<Vec<String>>,
+
     /// `text` or `json` [default: text]
     #[arg(long, env = "MASTRA_ADMIN_LOG_FORMAT")]
     log_format: Option<LogFormat>,
@@ -102,6 +111,7 @@ pub(crate) struct Config {
     pub(crate) ledger_anchors: Vec<String>,
     pub(crate) ledger_batch: std::time::Duration,
     pub(crate) ledger_anchor: std::time::Duration,
+    pub(crate) auth_providers: Vec<String>,
     pub(crate) log_format: LogFormat,
     pub(crate) log: String,
     /// Secrets come from the environment alone.
@@ -119,6 +129,18 @@ pub(crate) struct Secrets {
     pub(crate) owner: Option<(String, Secret)>,
     /// `MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN`: sent as bearer to anchors that are reached by HTTP.
     pub(crate) anchor_token: Option<Secret>,
+    /// `MASTRA_ADMIN_AUTH_…`: settings of sign-in providers, secrets among them.
+    pub(crate) auth: AuthSettings,
+}
+
+/// Settings of sign-in providers by their names. Never printed.
+#[derive(Clone, Default)]
+pub(crate) struct AuthSettings(pub(crate) BTreeMap<String, String>);
+
+impl std::fmt::Debug for AuthSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Config {
@@ -152,6 +174,7 @@ impl Config {
                 .unwrap_or_else(|| vec!["file:ledger.anchor.ndjson".to_owned()]),
             ledger_batch: seconds(given.ledger_seconds, file.ledger_seconds, 5),
             ledger_anchor: seconds(given.ledger_anchor_seconds, file.ledger_anchor_seconds, 60),
+            auth_providers: given.auth_providers.or(file.auth_providers).unwrap_or_default(),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             log: given.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             secrets: Secrets::from_environment()?,
@@ -173,6 +196,12 @@ impl Secrets {
             master_key: secret("MASTRA_ADMIN_MASTER_KEY"),
             owner,
             anchor_token: secret("MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN"),
+            auth: AuthSettings(
+                std::env::vars_os()
+                    .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                    .filter(|(name, _)| name.starts_with("MASTRA_ADMIN_AUTH_") && name != PROVIDERS)
+                    .collect(),
+            ),
         })
     }
 }

@@ -14,6 +14,7 @@ use chrono::Utc;
 use commands::sessions::Sessions;
 use commands::{Appender, Commands, Context, Vault};
 use domain::envelope::Actor;
+use domain::ports::auth::Auth;
 use domain::ports::git::Git;
 use domain::ports::runner::Runner;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -57,6 +58,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be kept")?;
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("the data directory {} cannot be made", config.data_dir.display()))?;
+    let auth = auth(&config)?;
     // The port first: who cannot listen should not touch anything.
     let listener = TcpListener::bind(config.listen)
         .await
@@ -71,8 +73,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let wake = feed.clone();
     let appender = Appender::start(pool.clone(), Arc::new(move |_| wake.wake()));
     let commands = Commands::new(pool.clone(), appender, Arc::new(vault));
-    let logs = PostgresLogs::start(pool.clone());
-    let git = Arc::new(git(&config)?);
+    let (logs, git) = (PostgresLogs::start(pool.clone()), Arc::new(git(&config)?));
     let ledger = ledger(&config, &pool)?;
     let runner = Arc::new(runner(&config, git.clone()).await?);
     // What an earlier life has left running is ended before anything new begins.
@@ -89,6 +90,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         runner: runner.clone(),
         git: git.clone(),
         router: router.clone(),
+        auth,
         sessions: Sessions::new(pool.clone()),
         shred_list: ShredList::new(&config.data_dir),
         ledger_keys: KeyRing::new(&config.data_dir),
@@ -112,9 +114,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         public_url: public_url.clone(),
         start_deadline: config.start_deadline,
     };
-    let boot = Uuid::now_v7();
+    let (boot, stop) = (Uuid::now_v7(), CancellationToken::new());
     let workers = Workers::start(processes::all(), world.clone(), boot.to_string());
-    let stop = CancellationToken::new();
     let keeper = tokio::spawn(processes::keep_running(world, boot, stop.clone()));
 
     erase_again(&platform).await?;
@@ -231,6 +232,12 @@ fn ledger(config: &Config, pool: &PgPool) -> anyhow::Result<Ledger> {
         ..LedgerOptions::default()
     };
     Ok(Ledger::start(pool.clone(), KeyRing::new(&config.data_dir), anchors, options, Utc::now))
+}
+
+/// Sign-in providers; none is asked before somebody signs in.
+fn auth(config: &Config) -> anyhow::Result<Vec<Arc<dyn Auth>>> {
+    let opened = providers::auth::open(&config.auth_providers, config.secrets.auth.0.clone());
+    opened.context("sign-in providers (MASTRA_ADMIN_AUTH_…)")
 }
 
 fn git(config: &Config) -> anyhow::Result<GitCommand> {

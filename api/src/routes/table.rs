@@ -4,21 +4,29 @@ use domain::policy::Action::{Create, Delete, Execute, Read, Update};
 use domain::policy::Resource as On;
 
 use super::audit::audit_routes;
+use super::sign_in::sign_in_routes;
 use super::{PAGE, Route, delete, get, patch, post, put};
 use crate::gate::Needs::{
     AnyProject, Build, Deployment, Environment, Event, Project, Public, SignedIn, Team, TeamOrSelf,
 };
 use crate::{
-    audit, auth, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system,
-    teams,
+    audit, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system, teams,
 };
 
 /// Every route.
 pub(crate) fn table() -> Vec<Route> {
-    [system_routes(), people_routes(), team_routes(), project_routes(), run_routes(), audit_routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        system_routes(),
+        sign_in_routes(),
+        people_routes(),
+        team_routes(),
+        project_routes(),
+        run_routes(),
+        audit_routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn system_routes() -> Vec<Route> {
@@ -46,31 +54,6 @@ fn system_routes() -> Vec<Route> {
 
 fn people_routes() -> Vec<Route> {
     vec![
-        get("/api/v1/auth/providers", Public, "How one can sign in", auth::providers::handler),
-        post("/api/v1/auth/setup", Public, "Makes the first user, once", auth::setup::handler)
-            .body::<auth::setup::Setup>()
-            .status(201),
-        post(
-            "/api/v1/auth/register",
-            Public,
-            "Makes an account of somebody who was invited",
-            auth::register::handler,
-        )
-        .body::<auth::register::Register>()
-        .status(201),
-        post("/api/v1/auth/login", Public, "Begins a session", auth::login::handler)
-            .body::<auth::login::Login>(),
-        post("/api/v1/auth/logout", SignedIn, "Ends the session that asks", auth::logout::handler),
-        post("/api/v1/auth/password", SignedIn, "Sets another password", auth::change_password::handler)
-            .body::<auth::change_password::ChangePassword>(),
-        get("/api/v1/auth/sessions", SignedIn, "Where one is signed in", auth::sessions::list).query(PAGE),
-        delete(
-            "/api/v1/auth/sessions",
-            SignedIn,
-            "Ends all sessions but the one that asks",
-            auth::sessions::delete_others,
-        ),
-        delete("/api/v1/auth/sessions/{session}", SignedIn, "Ends a session", auth::sessions::delete),
         get("/api/v1/me", SignedIn, "Who asks", me::show::handler),
         patch("/api/v1/me", SignedIn, "Changes name, picture, and where one looks", me::update::handler)
             .body::<me::update::ChangeMe>(),

@@ -94,7 +94,8 @@ async fn view(platform: &Platform, member: &MemberRow, user: Option<&UserRow>) -
     let mut view = json!({ "userId": member.user_id, "role": member.role, "createdAt": member.created_at });
     if let Some(user) = user {
         let vault = platform.commands.vault();
-        view["email"] = vault.open_text(&user.email, purpose::USER_EMAIL).await?.into();
+        let email = vault.open_text(&user.email, purpose::USER_EMAIL).await?;
+        view["email"] = Some(email).filter(|email| !email.is_empty()).into();
         view["firstName"] = vault.open_text(&user.first_name, purpose::USER_FIRST_NAME).await?.into();
         view["lastName"] = vault.open_text(&user.last_name, purpose::USER_LAST_NAME).await?.into();
     }

@@ -37,7 +37,7 @@ pub enum AccessEvent {
     /// Somebody could not prove who he is.
     #[serde(rename = "access.sign_in_failed")]
     AccessSignInFailed {
-        /// Through which provider: `local`.
+        /// Through which provider: `local`, or the name of one that is configured.
         provider: String,
         /// Why.
         reason: SignInFailure,
@@ -124,6 +124,16 @@ pub enum SignInFailure {
     WrongSetupToken,
     /// No invite that is open for this address.
     WrongInvite,
+    /// Another code of the second factor, or one that was used.
+    WrongCode,
+    /// What came back from the provider belongs to no sign-in of this browser, or comes too late.
+    WrongState,
+    /// The provider did not let him in, or what it gave proves nothing.
+    Unproved,
+    /// His address is not among those that may come in.
+    NotAdmitted,
+    /// Another account has his address.
+    AddressTaken,
 }
 
 impl DomainEvent for AccessEvent {

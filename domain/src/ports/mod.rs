@@ -2,6 +2,7 @@
 
 pub mod anchor;
 pub mod artifacts;
+pub mod auth;
 pub mod email;
 pub mod encryption;
 pub mod git;

@@ -11,9 +11,9 @@ use crate::values::DisplayName;
 pub enum UserCommand {
     /// Makes the user. Asked again with the same identity, it is the same user.
     RegisterUser {
-        /// Sign-in provider.
+        /// Who vouches: `local`, or the URL of the issuer.
         provider: String,
-        /// Id at the provider.
+        /// Id there.
         subject: String,
         /// Address.
         email: Sealed,
@@ -45,6 +45,15 @@ pub enum UserCommand {
     },
     /// Notes that the password was set.
     ChangePassword,
+    /// Has a second factor asked for.
+    EnableSecondFactor,
+    /// Asks for it no more.
+    DisableSecondFactor,
+    /// Notes that a recovery code was used.
+    UseRecoveryCode {
+        /// How many are left.
+        left: u32,
+    },
     /// Begins a session.
     SignIn {
         /// Its id.
@@ -88,6 +97,9 @@ impl UserCommand {
             Self::SwitchActiveTeam { .. } => "SwitchActiveTeam",
             Self::SwitchActiveProject { .. } => "SwitchActiveProject",
             Self::ChangePassword => "ChangePassword",
+            Self::EnableSecondFactor => "EnableSecondFactor",
+            Self::DisableSecondFactor => "DisableSecondFactor",
+            Self::UseRecoveryCode { .. } => "UseRecoveryCode",
             Self::SignIn { .. } => "SignIn",
             Self::SignOut { .. } => "SignOut",
             Self::CreateUserToken { .. } => "CreateUserToken",

@@ -15,13 +15,13 @@ pub enum UserEvent {
     /// The user exists.
     #[serde(rename = "user.registered")]
     UserRegistered {
-        /// Which sign-in provider vouches: `local`, `oidc`, …
+        /// Who vouches: `local`, or the URL of the issuer.
         provider: String,
-        /// The user's id at the provider.
+        /// The user's id there.
         subject: String,
-        /// The address.
+        /// The address; an empty text when nobody has verified one.
         email: Sealed,
-        /// Keyed hash of the address, for uniqueness and look-up.
+        /// Keyed hash of the address, for uniqueness and look-up; empty when there is none.
         email_hash: String,
         /// First name.
         first_name: Sealed,
@@ -56,6 +56,18 @@ pub enum UserEvent {
     /// The password was set; its hash is kept outside the log.
     #[serde(rename = "user.password_changed")]
     UserPasswordChanged {},
+    /// A second factor is asked for from now on; its secret is kept outside the log.
+    #[serde(rename = "user.second_factor_enabled")]
+    UserSecondFactorEnabled {},
+    /// It is asked for no more.
+    #[serde(rename = "user.second_factor_disabled")]
+    UserSecondFactorDisabled {},
+    /// A recovery code stood in for it.
+    #[serde(rename = "user.recovery_code_used")]
+    UserRecoveryCodeUsed {
+        /// How many are left.
+        left: u32,
+    },
     /// A session began.
     #[serde(rename = "user.signed_in")]
     UserSignedIn {
@@ -111,6 +123,9 @@ impl DomainEvent for UserEvent {
             Self::UserActiveTeamSwitched { .. } => "user.active_team_switched",
             Self::UserActiveProjectSwitched { .. } => "user.active_project_switched",
             Self::UserPasswordChanged {} => "user.password_changed",
+            Self::UserSecondFactorEnabled {} => "user.second_factor_enabled",
+            Self::UserSecondFactorDisabled {} => "user.second_factor_disabled",
+            Self::UserRecoveryCodeUsed { .. } => "user.recovery_code_used",
             Self::UserSignedIn { .. } => "user.signed_in",
             Self::UserSignedOut { .. } => "user.signed_out",
             Self::UserTokenCreated { .. } => "user.token_created",

@@ -39,6 +39,8 @@ pub struct User {
     email_hash: String,
     #[serde(default)]
     erased: bool,
+    #[serde(default)]
+    has_second_factor: bool,
 }
 
 impl User {
@@ -74,6 +76,11 @@ impl User {
             SwitchActiveProject { project_id } if project_id == self.active_project => vec![],
             SwitchActiveProject { project_id } => vec![UserActiveProjectSwitched { project_id }],
             ChangePassword => vec![UserPasswordChanged {}],
+            EnableSecondFactor if self.has_second_factor => vec![],
+            EnableSecondFactor => vec![UserSecondFactorEnabled {}],
+            DisableSecondFactor if self.has_second_factor => vec![UserSecondFactorDisabled {}],
+            DisableSecondFactor => vec![],
+            UseRecoveryCode { left } => vec![UserRecoveryCodeUsed { left }],
             SignIn { session_id, .. } if self.sessions.contains(&session_id) => vec![],
             SignIn { session_id, provider } => vec![UserSignedIn { session_id, provider }],
             SignOut { session_id } if self.sessions.contains(&session_id) => {
@@ -136,7 +143,9 @@ impl Aggregate for User {
             }
             UserActiveTeamSwitched { team_id } => self.active_team = team_id,
             UserActiveProjectSwitched { project_id } => self.active_project = project_id,
-            UserPasswordChanged {} => {}
+            UserPasswordChanged {} | UserRecoveryCodeUsed { .. } => {}
+            UserSecondFactorEnabled {} => self.has_second_factor = true,
+            UserSecondFactorDisabled {} => self.has_second_factor = false,
             UserSignedIn { session_id, .. } => {
                 self.sessions.insert(session_id);
             }
@@ -157,23 +166,34 @@ impl Aggregate for User {
     }
 }
 
+/// The name of an identity that one user may have. An issuer's URL ends where the blank is: two identities never have
+/// the same name.
+pub fn identity_key(provider: &str, subject: &str) -> String {
+    let between = if provider.contains(':') { ' ' } else { '/' };
+    format!("{provider}{between}{subject}")
+}
+
 impl Stored for User {
     type Id = UserId;
-    /// 2: it knows the tokens that were revoked.
-    const STATE_VERSION: i32 = 2;
+
+    /// 2: it knows the tokens that were revoked. 3: it knows of a second factor.
+    const STATE_VERSION: i32 = 3;
 
     fn claims(_: UserId, event: &UserEvent) -> Vec<Claim> {
-        match event {
-            UserEvent::UserRegistered { provider, subject, email_hash, .. } => vec![
-                Claim::take(ClaimScope::UserEmail, email_hash),
-                Claim::take(ClaimScope::UserIdentity, format!("{provider}/{subject}")),
-            ],
-            UserEvent::UserErased { provider, subject, email_hash } => vec![
-                Claim::free(ClaimScope::UserEmail, email_hash),
-                Claim::free(ClaimScope::UserIdentity, format!("{provider}/{subject}")),
-            ],
-            _ => vec![],
+        let (act, provider, subject, email_hash): (fn(ClaimScope, String) -> Claim, _, _, _) = match event {
+            UserEvent::UserRegistered { provider, subject, email_hash, .. } => {
+                (Claim::take, provider, subject, email_hash)
+            }
+            UserEvent::UserErased { provider, subject, email_hash } => {
+                (Claim::free, provider, subject, email_hash)
+            }
+            _ => return vec![],
+        };
+        let mut claims = vec![act(ClaimScope::UserIdentity, identity_key(provider, subject))];
+        if !email_hash.is_empty() {
+            claims.insert(0, act(ClaimScope::UserEmail, email_hash.clone()));
         }
+        claims
     }
 
     fn fact(id: UserId, event: UserEvent) -> Fact {

@@ -186,3 +186,32 @@ fn who_was_erased_is_no_more_and_what_was_taken_is_free() {
     let names = |claims: &[Claim]| claims.iter().map(|c| (c.scope, c.key.clone())).collect::<Vec<_>>();
     assert_eq!(names(&taken), names(&freed));
 }
+
+#[test]
+fn an_identity_is_issuer_and_subject_and_an_address_is_taken_only_when_there_is_one() {
+    let claims = |provider: &str, subject: &str, email_hash: &str| {
+        let UserRegistered { email, first_name, last_name, .. } = registered() else { unreachable!() };
+        let (provider, subject, email_hash) = (provider.into(), subject.into(), email_hash.into());
+        let event = UserRegistered { provider, subject, email, email_hash, first_name, last_name };
+        User::claims(UserId(Uuid::nil()), &event)
+    };
+    assert_eq!(claims("local", "ann", "h1").len(), 2);
+    assert_eq!(claims("local", "ann", "h1")[1].key, "local/ann", "as it was always stored");
+    assert_eq!(claims("https://a.test", "1", "").len(), 1, "no address, nothing to take");
+    let one = claims("https://a.test", "b/c", "");
+    let other = claims("https://a.test/b", "c", "");
+    assert_ne!(one[0].key, other[0].key, "two issuers never share an identity");
+}
+
+#[test]
+fn a_second_factor_is_had_once_and_each_recovery_code_is_told() {
+    given(vec![registered()]).when(EnableSecondFactor).then_expect_events(vec![UserSecondFactorEnabled {}]);
+    given(vec![registered(), UserSecondFactorEnabled {}]).when(EnableSecondFactor).then_expect_events(vec![]);
+    given(vec![registered(), UserSecondFactorEnabled {}])
+        .when(DisableSecondFactor)
+        .then_expect_events(vec![UserSecondFactorDisabled {}]);
+    given(vec![registered()]).when(DisableSecondFactor).then_expect_events(vec![]);
+    given(vec![registered()])
+        .when(UseRecoveryCode { left: 9 })
+        .then_expect_events(vec![UserRecoveryCodeUsed { left: 9 }]);
+}

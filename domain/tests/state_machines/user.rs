@@ -36,6 +36,7 @@ pub(crate) struct Account {
     team: Option<TeamId>,
     project: Option<ProjectId>,
     sessions: BTreeSet<SessionId>,
+    has_second_factor: bool,
     /// Whether each still opens something.
     tokens: BTreeMap<TokenId, bool>,
 }
@@ -70,6 +71,8 @@ impl Model for Rules {
             6 => prop::option::of(ids(2)).prop_map(|team_id| SwitchActiveTeam { team_id }),
             6 => prop::option::of(ids(2)).prop_map(|project_id| SwitchActiveProject { project_id }),
             2 => Just(ChangePassword),
+            6 => prop_oneof![Just(EnableSecondFactor), Just(DisableSecondFactor)],
+            2 => (0..10_u32).prop_map(|left| UseRecoveryCode { left }),
             9 => (ids(3), texts(&["local", "oidc"]))
                 .prop_map(|(session_id, provider)| SignIn { session_id, provider }),
             9 => ids(3).prop_map(|session_id| SignOut { session_id }),
@@ -96,6 +99,7 @@ impl Model for Rules {
                     team: None,
                     project: None,
                     sessions: BTreeSet::new(),
+                    has_second_factor: false,
                     tokens: BTreeMap::new(),
                 });
                 Ok(vec![UserRegistered { provider, subject, email, email_hash, first_name, last_name }])
@@ -175,6 +179,15 @@ impl Account {
                 Ok(if before == project_id { vec![] } else { vec![UserActiveProjectSwitched { project_id }] })
             }
             ChangePassword => Ok(vec![UserPasswordChanged {}]),
+            EnableSecondFactor => {
+                let had = std::mem::replace(&mut self.has_second_factor, true);
+                Ok(if had { vec![] } else { vec![UserSecondFactorEnabled {}] })
+            }
+            DisableSecondFactor => {
+                let had = std::mem::replace(&mut self.has_second_factor, false);
+                Ok(if had { vec![UserSecondFactorDisabled {}] } else { vec![] })
+            }
+            UseRecoveryCode { left } => Ok(vec![UserRecoveryCodeUsed { left }]),
             SignIn { session_id, provider } => {
                 let is_new = self.sessions.insert(session_id);
                 Ok(if is_new { vec![UserSignedIn { session_id, provider }] } else { vec![] })

@@ -48,7 +48,10 @@ pub(super) fn part(fact: &Fact) -> Option<(String, Change)> {
             UserEvent::UserActiveTeamSwitched { .. } => ("active_team".to_owned(), Set),
             UserEvent::UserActiveProjectSwitched { .. } => ("active_project".to_owned(), Set),
             UserEvent::UserErased { .. } => ("profile".to_owned(), End),
-            UserEvent::UserPasswordChanged {} => return None,
+            UserEvent::UserPasswordChanged {}
+            | UserEvent::UserSecondFactorEnabled {}
+            | UserEvent::UserSecondFactorDisabled {}
+            | UserEvent::UserRecoveryCodeUsed { .. } => return None,
             UserEvent::UserSignedIn { session_id, .. } => (format!("session/{session_id}"), Set),
             UserEvent::UserSignedOut { session_id } => (format!("session/{session_id}"), Remove),
             UserEvent::UserTokenCreated { token_id, .. } => (format!("token/{token_id}"), Set),

@@ -4,8 +4,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::app::{PASSWORD, TestApp};
 use tests::client::Client;
-use tests::people::{join, mailed_token};
+use tests::people::{join, mailed_token, one_time_code};
 use tests::world::Project;
+
+/// A code begins with this whose authenticator has the secret behind it: it is made when it is sent.
+const NOW: &str = "code of now: ";
 
 /// A command that would be carried out, and the types of the events that it would append.
 pub(super) struct Case {
@@ -15,6 +18,16 @@ pub(super) struct Case {
     pub(super) client: Client,
     pub(super) body: Value,
     pub(super) events: Vec<&'static str>,
+}
+
+impl Case {
+    /// Its body, as it is sent now.
+    pub(super) fn body_now(&self) -> Value {
+        match self.body["code"].as_str().and_then(|code| code.strip_prefix(NOW)) {
+            Some(secret) => json!({ "code": one_time_code(secret, 0) }),
+            None => self.body.clone(),
+        }
+    }
 }
 
 fn case(
@@ -90,6 +103,13 @@ pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
     let account = json!({
         "inviteToken": to_eve, "email": "eve@example.org", "password": PASSWORD, "firstName": "Eve", "lastName": "",
     });
+    let fresh = join(app, owner, "fresh@example.org", None).await;
+    let proposed = join(app, owner, "proposed@example.org", None).await;
+    let secret = text(&proposed.post("/auth/totp", json!({})).await.expect(200)["secret"]);
+    let enabled = join(app, owner, "enabled@example.org", None).await;
+    let enabled_secret = text(&enabled.post("/auth/totp", json!({})).await.expect(200)["secret"]);
+    let confirm = json!({ "code": one_time_code(&enabled_secret, -30) });
+    enabled.post("/auth/totp/confirm", confirm).await.expect(200);
     let new_password = json!({ "current": PASSWORD, "new": "another good battery staple" });
     let mut changed = vec!["user.password_changed"];
     changed.extend(std::iter::repeat_n("user.signed_out", others));
@@ -114,6 +134,23 @@ pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
         ),
         case(owner, post.clone(), "/auth/logout", &[], none.clone(), &["user.signed_out"]),
         case(owner, post.clone(), "/auth/password", &[], new_password, &changed),
+        case(&fresh, post.clone(), "/auth/totp", &[], none.clone(), &[]),
+        case(
+            &proposed,
+            post.clone(),
+            "/auth/totp/confirm",
+            &[],
+            json!({ "code": format!("{NOW}{secret}") }),
+            &["user.second_factor_enabled"],
+        ),
+        case(
+            &enabled,
+            delete.clone(),
+            "/auth/totp",
+            &[],
+            json!({ "code": format!("{NOW}{enabled_secret}") }),
+            &["user.second_factor_disabled"],
+        ),
         case(owner, delete.clone(), "/auth/sessions", &[], none.clone(), &changed[1..]),
         case(
             owner,

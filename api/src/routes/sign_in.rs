@@ -1,0 +1,61 @@
+//! How one signs in, and where one is signed in.
+
+use super::{PAGE, Route, delete, get, post};
+use crate::auth;
+use crate::gate::Needs::{Public, SignedIn};
+
+pub(super) fn sign_in_routes() -> Vec<Route> {
+    vec![
+        get("/api/v1/auth/providers", Public, "How one can sign in", auth::providers::handler),
+        post("/api/v1/auth/setup", Public, "Makes the first user, once", auth::setup::handler)
+            .body::<auth::setup::Setup>()
+            .status(201),
+        post(
+            "/api/v1/auth/register",
+            Public,
+            "Makes an account of somebody who was invited",
+            auth::register::handler,
+        )
+        .body::<auth::register::Register>()
+        .status(201),
+        post("/api/v1/auth/login", Public, "Begins a session", auth::login::handler)
+            .body::<auth::login::Login>(),
+        get(
+            "/api/v1/auth/{provider}/authorize",
+            Public,
+            "Sends a browser to a sign-in provider",
+            auth::authorize::handler,
+        )
+        .query(&["returnTo"])
+        .status(302),
+        get(
+            "/api/v1/auth/{provider}/callback",
+            Public,
+            "A browser comes back from a sign-in provider",
+            auth::callback::handler,
+        )
+        .query(&["code", "state", "iss", "error"])
+        .status(302),
+        post("/api/v1/auth/logout", SignedIn, "Ends the session that asks", auth::logout::handler),
+        post("/api/v1/auth/password", SignedIn, "Sets another password", auth::change_password::handler)
+            .body::<auth::change_password::ChangePassword>(),
+        post("/api/v1/auth/totp", SignedIn, "Makes a second factor", auth::second_factor::propose),
+        post(
+            "/api/v1/auth/totp/confirm",
+            SignedIn,
+            "Has the second factor asked for",
+            auth::second_factor::confirm,
+        )
+        .body::<auth::second_factor::Code>(),
+        delete("/api/v1/auth/totp", SignedIn, "Takes the second factor away", auth::second_factor::remove)
+            .body::<auth::second_factor::Code>(),
+        get("/api/v1/auth/sessions", SignedIn, "Where one is signed in", auth::sessions::list).query(PAGE),
+        delete(
+            "/api/v1/auth/sessions",
+            SignedIn,
+            "Ends all sessions but the one that asks",
+            auth::sessions::delete_others,
+        ),
+        delete("/api/v1/auth/sessions/{session}", SignedIn, "Ends a session", auth::sessions::delete),
+    ]
+}
