@@ -151,7 +151,7 @@ async fn kill_backends(pool: PgPool, stop: Arc<AtomicBool>) -> i64 {
     while !stop.load(Ordering::SeqCst) {
         let now: i64 = sqlx::query_scalar(
             "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-              WHERE datname = current_database() AND query LIKE '%append_batch(%' AND pid <> pg_backend_pid()",
+              WHERE datname = current_database() AND query ~ 'append_(batch|alone)' AND pid <> pg_backend_pid()",
         )
         .fetch_one(&pool)
         .await

@@ -149,9 +149,12 @@ impl Append {
     }
 }
 
-/// The statement that appends a batch.
-pub(super) const STATEMENT: &str = "CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-    $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, NULL)";
+/// The statement that appends a batch, and lets others in before it waits for the disk.
+const BATCH: &str = "CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, NULL)";
+/// The statement that appends what is alone.
+const ALONE: &str = "SELECT append_alone($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) AS verdicts";
 
 /// A row of the answer of `append_events`; the first has the position before the batch.
 #[derive(Debug, Deserialize)]
@@ -165,8 +168,8 @@ struct Answer {
     name: Option<String>,
 }
 
-/// Binds a batch. Appends are numbered from 1. Where others wait, they are let in before this one waits for the disk.
-pub(super) fn bind<'q>(batch: &'q [&'q Append], others_wait: bool) -> Query<'q, Postgres, PgArguments> {
+/// Binds a batch. Appends are numbered from 1.
+pub(super) fn bind<'q>(batch: &'q [&'q Append], is_alone: bool) -> Query<'q, Postgres, PgArguments> {
     let numbered = || (1_i32..).zip(batch);
     let streams: Vec<_> = numbered().flat_map(|(n, a)| a.streams.iter().map(move |s| (n, s))).collect();
     // The receipt of a key is that of the append's last event.
@@ -176,7 +179,7 @@ pub(super) fn bind<'q>(batch: &'q [&'q Append], others_wait: bool) -> Query<'q, 
     fn column<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
         rows.iter().map(of).collect()
     }
-    sqlx::query(STATEMENT)
+    sqlx::query(if is_alone { ALONE } else { BATCH })
         .bind(column(&streams, |(n, _)| *n))
         .bind(column(&streams, |(_, s)| s.aggregate_type))
         .bind(column(&streams, |(_, s)| s.aggregate_id.as_str()))
@@ -205,7 +208,6 @@ pub(super) fn bind<'q>(batch: &'q [&'q Append], others_wait: bool) -> Query<'q, 
         .bind(column(&events, |(_, e)| e.event_id.0))
         .bind(column(&events, |(_, e)| e.recorded_at))
         .bind(column(&events, |(_, e)| e.team_id))
-        .bind(others_wait)
 }
 
 /// Reads the answer: a verdict for each append of the batch, in its order.

@@ -42,8 +42,8 @@ struct Waiting {
 struct Batch {
     appends: Vec<Waiting>,
     touches: HashSet<u64>,
-    /// Whether there are more: in it, or under way beside it.
-    others_wait: bool,
+    /// Whether it is one append, and none is under way beside it.
+    is_alone: bool,
 }
 
 /// What every batch needs.
@@ -112,8 +112,8 @@ async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Waiting>) {
         while let Some(batch) = take_batch(&mut pending, &mut busy, !lanes.is_empty()) {
             let lane = lanes.pop().flatten();
             let touches = batch.iter().flat_map(|waiting| &waiting.touches).copied().collect();
-            let others_wait = batch.len() > 1 || !under_way.is_empty();
-            under_way.spawn(settle(shared.clone(), lane, Batch { appends: batch, touches, others_wait }));
+            let is_alone = batch.len() == 1 && under_way.is_empty();
+            under_way.spawn(settle(shared.clone(), lane, Batch { appends: batch, touches, is_alone }));
         }
         tokio::select! {
             count = queue.recv_many(&mut received, MAX_BATCH), if is_open && pending.len() < MAX_BATCH => {
@@ -168,17 +168,17 @@ fn take_batch(
 async fn settle(
     shared: Arc<Shared>,
     mut lane: Lane,
-    Batch { appends: batch, touches, others_wait }: Batch,
+    Batch { appends: batch, touches, is_alone }: Batch,
 ) -> (Lane, HashSet<u64>) {
     metrics::histogram!("mastra_admin_append_batch_size").record(batch.len() as f64);
     let appends: Vec<&Append> = batch.iter().map(|waiting| &waiting.append).collect();
-    let verdicts = match send(&shared.pool, &mut lane, &appends, others_wait).await {
+    let verdicts = match send(&shared.pool, &mut lane, &appends, is_alone).await {
         // Nothing was appended: an append that PostgreSQL itself refuses must not fail its neighbours.
         Err(error) if appends.len() > 1 && is_about_content(&error) => {
             let mut verdicts = Vec::with_capacity(appends.len());
             for append in appends {
                 verdicts
-                    .push(send(&shared.pool, &mut lane, &[append], false).await.map(|mut one| one.remove(0)));
+                    .push(send(&shared.pool, &mut lane, &[append], true).await.map(|mut one| one.remove(0)));
             }
             verdicts
         }
@@ -213,12 +213,12 @@ async fn send(
     pool: &PgPool,
     lane: &mut Lane,
     appends: &[&Append],
-    others_wait: bool,
+    is_alone: bool,
 ) -> Result<Vec<Verdict>, StoreError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match send_once(pool, lane, appends, others_wait, tries > 1).await {
+        match send_once(pool, lane, appends, is_alone, tries > 1).await {
             Err(error) if is_passing(&error) && tries < TRIES => {
                 tracing::warn!(%error, tries, "the log could not be reached; the batch is sent again");
                 *lane = None;
@@ -237,11 +237,11 @@ async fn send_once(
     pool: &PgPool,
     lane: &mut Lane,
     appends: &[&Append],
-    others_wait: bool,
+    is_alone: bool,
     is_repeat: bool,
 ) -> Result<Vec<Verdict>, StoreError> {
     let db = connection(pool, lane).await?;
-    let row = append::bind(appends, others_wait).fetch_one(&mut *db).await?;
+    let row = append::bind(appends, is_alone).fetch_one(&mut *db).await?;
     let mut verdicts = append::read(appends, &row)?;
     if is_repeat {
         // The connection was lost before the answer came. The transaction it carried has ended since, or this one
