@@ -71,7 +71,7 @@ pub(crate) struct Settings {
     ledger_anchor_seconds: Option<u64>,
 
     /// Sign-in providers beside e-mail and password, separated by commas: `keycloak`, `github`, `okta=oidc`;
-    /// their settings are MASTRA_ADMIN_AUTH_<NAME>_… in the environment [default: none]
+    /// their settings are MASTRA_ADMIN_AUTH_NAME_… in the environment [default: none]
     #[arg(long, env = PROVIDERS, value_delimiter = ',')]
     auth_providers: Option<Vec<String>>,
 
