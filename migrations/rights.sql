@@ -11,15 +11,22 @@ DO $$
 DECLARE
     written_by_functions CONSTANT text[] := ARRAY[
         'events', 'claims', 'idempotency_keys', 'ledger_checkpoints', 'ledger_nodes', '_sqlx_migrations'];
+    ours CONSTANT oid := (SELECT relowner FROM pg_class WHERE oid = 'public.events'::regclass);
     name text;
 BEGIN
     EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO mastra_admin_app', current_database());
     REVOKE CREATE ON SCHEMA public FROM PUBLIC;
     GRANT USAGE ON SCHEMA public TO mastra_admin_app;
-    GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO mastra_admin_app;
 
+    -- Ours are those of whom the log belongs to; what an extension brought is not ours, whoever it belongs to.
     FOR name IN SELECT relname FROM pg_class
-                 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'p') LOOP
+                 WHERE relnamespace = 'public'::regnamespace AND relkind = 'S' AND relowner = ours
+                   AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e') LOOP
+        EXECUTE format('GRANT USAGE ON SEQUENCE public.%I TO mastra_admin_app', name);
+    END LOOP;
+    FOR name IN SELECT relname FROM pg_class
+                 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'p') AND relowner = ours
+                   AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e') LOOP
         EXECUTE format('REVOKE ALL ON public.%I FROM mastra_admin_app, PUBLIC', name);
         EXECUTE format('GRANT SELECT ON public.%I TO mastra_admin_app', name);
         IF name <> ALL (written_by_functions) THEN
@@ -27,8 +34,10 @@ BEGIN
         END IF;
     END LOOP;
 
-    -- Ours are those that do something as their owner; those of extensions are everybody's.
-    FOR name IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef LOOP
+    -- Functions that do something as their owner.
+    FOR name IN SELECT oid::regprocedure FROM pg_proc
+                 WHERE pronamespace = 'public'::regnamespace AND prosecdef AND proowner = ours
+                   AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e') LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', name);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO mastra_admin_app', name);
     END LOOP;

@@ -56,11 +56,13 @@ pub async fn alone(pool: &PgPool) -> sqlx::Result<PgConnection> {
     Ok(db)
 }
 
-/// Works as the role that can write to the log through functions alone, where the database has it and lets us.
+/// Works as the role that can write to the log through functions alone, where the database has it, lets us, and lets it
+/// make query tables.
 /// `RESET ROLE` leads back, for what the owner alone may do.
 async fn take_role(connection: &mut PgConnection) -> sqlx::Result<()> {
     let role = "SELECT set_config('role', rolname, false) FROM pg_roles
-                 WHERE rolname = 'mastra_admin_app' AND pg_has_role(oid, 'MEMBER')";
+                 WHERE rolname = 'mastra_admin_app' AND pg_has_role(oid, 'MEMBER')
+                   AND has_database_privilege(oid, current_database(), 'CREATE')";
     sqlx::query(role).execute(connection).await?;
     Ok(())
 }

@@ -101,6 +101,7 @@ async fn assert_kept(pool: &PgPool, promised: &[Answered]) {
             .collect();
     let lost: Vec<_> = promised.iter().filter(|event| !kept.contains(*event)).collect();
     assert!(lost.is_empty(), "{} of {} answered events are lost: {lost:?}", lost.len(), promised.len());
-    let last: i64 = sqlx::query_scalar("SELECT position FROM log_head").fetch_one(pool).await.unwrap();
+    // Of the same look: the appender of the round before may still send again what nobody was answered for.
+    let last = kept.iter().map(|(.., position)| *position).max().unwrap_or(0);
     assert_eq!(last, i64::try_from(kept.len()).unwrap(), "there is no hole");
 }

@@ -26,6 +26,8 @@ fn rename(slug: &str) -> TeamCommand {
 async fn bus_behind(wire: &Wire, bus: &Bus) -> (Commands, PgPool) {
     let pool = PgPoolOptions::new()
         .test_before_acquire(false)
+        // One at a time, so that a statement is prepared once.
+        .max_connections(1)
         .acquire_timeout(Duration::from_secs(2))
         .connect_with(wire.options(&bus.db))
         .await
@@ -151,7 +153,7 @@ async fn kill_backends(pool: PgPool, stop: Arc<AtomicBool>) -> i64 {
     while !stop.load(Ordering::SeqCst) {
         let now: i64 = sqlx::query_scalar(
             "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-              WHERE datname = current_database() AND query ~ 'append_(batch|alone)' AND pid <> pg_backend_pid()",
+              WHERE datname = current_database() AND query LIKE 'SELECT append(%' AND pid <> pg_backend_pid()",
         )
         .fetch_one(&pool)
         .await

@@ -125,6 +125,41 @@ async fn rights_are_set_anew_at_every_start() {
 }
 
 #[tokio::test]
+async fn what_others_have_in_the_database_stays_as_it_is() {
+    let bus = Bus::start().await;
+    let stranger = format!("stranger_{}", Uuid::now_v7().simple());
+    sqlx::raw_sql(&format!(
+        "CREATE ROLE {stranger}; CREATE TABLE public.theirs (id integer); ALTER TABLE public.theirs OWNER TO {stranger};
+         GRANT SELECT ON public.theirs TO PUBLIC; CREATE SEQUENCE public.their_numbers;
+         ALTER SEQUENCE public.their_numbers OWNER TO {stranger}"
+    ))
+    .execute(bus.db.pool())
+    .await
+    .unwrap();
+    commands::migrate(bus.db.pool()).await.unwrap();
+    let server = pool::connect(&bus.db.url(), 1).await.unwrap();
+    assert_eq!(refusal(&server, "SELECT id FROM theirs").await, None, "what everybody may stays");
+    for refused in ["INSERT INTO theirs VALUES (1)", "SELECT nextval('their_numbers')"] {
+        assert_eq!(refusal(&server, refused).await.as_deref(), Some(INSUFFICIENT_PRIVILEGE), "{refused}");
+    }
+    let leave = format!("DROP OWNED BY {stranger}; DROP ROLE {stranger}");
+    sqlx::raw_sql(&leave).execute(bus.db.pool()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_could_not_make_query_tables_in_its_role_works_as_its_owner() {
+    let bus = Bus::start().await;
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(bus.db.pool()).await.unwrap();
+    sqlx::raw_sql(&format!("REVOKE CREATE ON DATABASE {name} FROM mastra_admin_app"))
+        .execute(bus.db.pool())
+        .await
+        .unwrap();
+    let server = pool::connect(&bus.db.url(), 1).await.unwrap();
+    assert_eq!(refusal(&server, "CREATE SCHEMA read").await, None);
+}
+
+#[tokio::test]
 async fn a_server_needs_no_more_than_the_role() {
     let db = TestApp::database().await;
     let url = login(&db).await;

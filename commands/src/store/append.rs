@@ -149,14 +149,11 @@ impl Append {
     }
 }
 
-/// The statement that appends a batch, and lets others in before it waits for the disk.
-const BATCH: &str = "CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, NULL)";
-/// The statement that appends what is alone.
-const ALONE: &str = "SELECT append_alone($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) AS verdicts";
+/// The statement that appends a batch.
+const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+    $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) AS verdicts";
 
-/// A row of the answer of `append_events`; the first has the position before the batch.
+/// An element of the answer of `append`; the first has the position before the batch.
 #[derive(Debug, Deserialize)]
 struct Answer {
     append: i32,
@@ -169,7 +166,7 @@ struct Answer {
 }
 
 /// Binds a batch. Appends are numbered from 1.
-pub(super) fn bind<'q>(batch: &'q [&'q Append], is_alone: bool) -> Query<'q, Postgres, PgArguments> {
+pub(super) fn bind<'q>(batch: &'q [&'q Append]) -> Query<'q, Postgres, PgArguments> {
     let numbered = || (1_i32..).zip(batch);
     let streams: Vec<_> = numbered().flat_map(|(n, a)| a.streams.iter().map(move |s| (n, s))).collect();
     // The receipt of a key is that of the append's last event.
@@ -179,7 +176,7 @@ pub(super) fn bind<'q>(batch: &'q [&'q Append], is_alone: bool) -> Query<'q, Pos
     fn column<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
         rows.iter().map(of).collect()
     }
-    sqlx::query(if is_alone { ALONE } else { BATCH })
+    sqlx::query(APPEND)
         .bind(column(&streams, |(n, _)| *n))
         .bind(column(&streams, |(_, s)| s.aggregate_type))
         .bind(column(&streams, |(_, s)| s.aggregate_id.as_str()))

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 
 use super::append::{self, Append, Verdict};
 use crate::outcome::StoreError;
@@ -19,9 +18,10 @@ use crate::outcome::StoreError;
 const MAX_BATCH: usize = 256;
 /// Appends that may wait; more callers wait themselves.
 const QUEUE: usize = 1024;
-/// Batches under way at once. One, and all who come meanwhile are the next: larger batches cost PostgreSQL less than
-/// the wait for the disk costs them, as measured on two cores (`docs/performance.md`).
-const LANES: usize = 1;
+/// How long a batch waits at most for as many appends as the one before had.
+const GATHER: Duration = Duration::from_micros(200);
+/// How long other processes are left alone after they were told of a batch.
+const BETWEEN_NOTICES: Duration = Duration::from_millis(5);
 /// How often a batch is sent again when its connection is lost: for some seconds, then the callers are told.
 const TRIES: u32 = 7;
 
@@ -36,14 +36,6 @@ struct Waiting {
     touches: HashSet<u64>,
     since: Instant,
     answer: oneshot::Sender<Result<Verdict, StoreError>>,
-}
-
-/// Appends that are sent together.
-struct Batch {
-    appends: Vec<Waiting>,
-    touches: HashSet<u64>,
-    /// Whether it is one append, and none is under way beside it.
-    is_alone: bool,
 }
 
 /// What every batch needs.
@@ -63,7 +55,7 @@ impl Appender {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let head = watch::Sender::new(0);
         tokio::spawn(notify(pool.clone(), head.subscribe()));
-        tokio::spawn(run(Arc::new(Shared { pool, appended, head }), waiting));
+        tokio::spawn(run(Shared { pool, appended, head }, waiting));
         Self { queue }
     }
 
@@ -76,7 +68,7 @@ impl Appender {
 }
 
 /// Wakes readers in other processes. Not in the append itself, where it would cost two thirds of the throughput; and
-/// a batch that comes while the one before is being told of is told with the next.
+/// batches that come within a moment are told together.
 async fn notify(pool: PgPool, mut head: watch::Receiver<i64>) {
     let mut lane: Lane = None;
     while head.changed().await.is_ok() {
@@ -85,12 +77,15 @@ async fn notify(pool: PgPool, mut head: watch::Receiver<i64>) {
             lane = None;
             tracing::warn!(%error, "other processes were not woken; they look by themselves every second");
         }
+        tokio::time::sleep(BETWEEN_NOTICES).await;
     }
 }
 
 async fn tell(pool: &PgPool, lane: &mut Lane, position: &str) -> sqlx::Result<()> {
     let db = connection(pool, lane).await?;
-    sqlx::query("SELECT pg_notify('log_appended', $1)").bind(position).execute(db).await.map(drop)
+    // A notice that a crash takes back is none: it must not hold the disk while an append waits for it.
+    let tell = "SELECT set_config('synchronous_commit', 'off', true), pg_notify('log_appended', $1)";
+    sqlx::query(tell).bind(position).execute(db).await.map(drop)
 }
 
 /// The lane's connection. Not one that goes back to the pool, which would ask it each time whether it lives.
@@ -101,84 +96,69 @@ async fn connection<'a>(pool: &PgPool, lane: &'a mut Lane) -> sqlx::Result<&'a m
     })
 }
 
-async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Waiting>) {
-    let mut pending = VecDeque::new();
-    let mut received = Vec::new();
-    let mut busy = HashSet::new();
-    let mut lanes: Vec<Lane> = (0..LANES).map(|_| None).collect();
-    let mut under_way = JoinSet::new();
-    let mut is_open = true;
-    while is_open || !pending.is_empty() || !under_way.is_empty() {
-        while let Some(batch) = take_batch(&mut pending, &mut busy, !lanes.is_empty()) {
-            let lane = lanes.pop().flatten();
-            let touches = batch.iter().flat_map(|waiting| &waiting.touches).copied().collect();
-            let is_alone = batch.len() == 1 && under_way.is_empty();
-            under_way.spawn(settle(shared.clone(), lane, Batch { appends: batch, touches, is_alone }));
+/// One batch after the other, and all who come meanwhile are the next: larger batches cost PostgreSQL less than
+/// overlapping them wins (ADR 0017).
+async fn run(shared: Shared, mut queue: mpsc::Receiver<Waiting>) {
+    let (mut lane, mut received, mut pending) = (None, Vec::new(), VecDeque::new());
+    let mut expected = 0;
+    loop {
+        if pending.is_empty() && queue.recv_many(&mut received, MAX_BATCH).await == 0 {
+            return;
         }
-        tokio::select! {
-            count = queue.recv_many(&mut received, MAX_BATCH), if is_open && pending.len() < MAX_BATCH => {
-                is_open = count > 0;
-                pending.extend(received.drain(..));
-            }
-            Some(done) = under_way.join_next() => match done {
-                Ok((lane, touches)) => {
-                    lanes.push(lane);
-                    busy.retain(|touch| !touches.contains(touch));
-                }
-                Err(error) => {
-                    // Its callers hear that the server is shutting down; what it touched stays refused to others
-                    // rather than unsafe. Nothing in a batch panics.
-                    tracing::error!(%error, "a batch of appends has panicked");
-                    lanes.push(None);
-                }
-            },
-        }
+        pending.extend(received.drain(..));
+        gather(&mut queue, &mut pending, expected).await;
+        expected = pending.len();
+        let batch = take_batch(&mut pending);
+        settle(&shared, &mut lane, batch).await;
     }
 }
 
-/// The waiting appends that can go now: none touches what another of them, one under way, or one that came before
-/// it and has to wait touches.
-fn take_batch(
-    pending: &mut VecDeque<Waiting>,
-    busy: &mut HashSet<u64>,
-    has_lane: bool,
-) -> Option<Vec<Waiting>> {
-    if !has_lane || pending.is_empty() {
-        return None;
+/// Waits a moment for as many as there were the last time: those who were answered then come again one after the
+/// other, and the first of them would go alone while the rest wait. Who is alone does not wait.
+async fn gather(queue: &mut mpsc::Receiver<Waiting>, pending: &mut VecDeque<Waiting>, expected: usize) {
+    let started = Instant::now();
+    loop {
+        while pending.len() < MAX_BATCH
+            && let Ok(waiting) = queue.try_recv()
+        {
+            pending.push_back(waiting);
+        }
+        if pending.len() >= expected || started.elapsed() > GATHER {
+            return;
+        }
+        // Not a timer, which has a resolution of a millisecond: whoever can go on does so now.
+        tokio::task::yield_now().await;
     }
+}
+
+/// The waiting appends that can go together: none touches what another of them, or one that came before it and has to
+/// wait, touches.
+fn take_batch(pending: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let (mut batch, mut later) = (Vec::new(), VecDeque::new());
-    let mut blocked: HashSet<u64> = HashSet::new();
+    let mut touched: HashSet<u64> = HashSet::new();
     for waiting in pending.drain(..) {
-        let is_free = batch.len() < MAX_BATCH
-            && waiting.touches.is_disjoint(busy)
-            && waiting.touches.is_disjoint(&blocked);
+        let is_free = batch.len() < MAX_BATCH && waiting.touches.is_disjoint(&touched);
+        touched.extend(&waiting.touches);
         if is_free {
-            busy.extend(&waiting.touches);
             batch.push(waiting);
         } else {
-            blocked.extend(&waiting.touches);
             later.push_back(waiting);
         }
     }
     *pending = later;
-    (!batch.is_empty()).then_some(batch)
+    batch
 }
 
-/// Sends a batch and answers everybody in it. Gives the lane back, and what is free to be touched again.
-async fn settle(
-    shared: Arc<Shared>,
-    mut lane: Lane,
-    Batch { appends: batch, touches, is_alone }: Batch,
-) -> (Lane, HashSet<u64>) {
+/// Sends a batch and answers everybody in it.
+async fn settle(shared: &Shared, lane: &mut Lane, batch: Vec<Waiting>) {
     metrics::histogram!("mastra_admin_append_batch_size").record(batch.len() as f64);
     let appends: Vec<&Append> = batch.iter().map(|waiting| &waiting.append).collect();
-    let verdicts = match send(&shared.pool, &mut lane, &appends, is_alone).await {
+    let verdicts = match send(&shared.pool, lane, &appends).await {
         // Nothing was appended: an append that PostgreSQL itself refuses must not fail its neighbours.
         Err(error) if appends.len() > 1 && is_about_content(&error) => {
             let mut verdicts = Vec::with_capacity(appends.len());
             for append in appends {
-                verdicts
-                    .push(send(&shared.pool, &mut lane, &[append], true).await.map(|mut one| one.remove(0)));
+                verdicts.push(send(&shared.pool, lane, &[append]).await.map(|mut one| one.remove(0)));
             }
             verdicts
         }
@@ -205,20 +185,14 @@ async fn settle(
         // A caller that has gone away does not need its answer.
         let _ = waiting.answer.send(verdict);
     }
-    (lane, touches)
 }
 
 /// Sends a batch until it is known what became of it.
-async fn send(
-    pool: &PgPool,
-    lane: &mut Lane,
-    appends: &[&Append],
-    is_alone: bool,
-) -> Result<Vec<Verdict>, StoreError> {
+async fn send(pool: &PgPool, lane: &mut Lane, appends: &[&Append]) -> Result<Vec<Verdict>, StoreError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match send_once(pool, lane, appends, is_alone, tries > 1).await {
+        match send_once(pool, lane, appends, tries > 1).await {
             Err(error) if is_passing(&error) && tries < TRIES => {
                 tracing::warn!(%error, tries, "the log could not be reached; the batch is sent again");
                 *lane = None;
@@ -237,11 +211,10 @@ async fn send_once(
     pool: &PgPool,
     lane: &mut Lane,
     appends: &[&Append],
-    is_alone: bool,
     is_repeat: bool,
 ) -> Result<Vec<Verdict>, StoreError> {
     let db = connection(pool, lane).await?;
-    let row = append::bind(appends, is_alone).fetch_one(&mut *db).await?;
+    let row = append::bind(appends).fetch_one(&mut *db).await?;
     let mut verdicts = append::read(appends, &row)?;
     if is_repeat {
         // The connection was lost before the answer came. The transaction it carried has ended since, or this one

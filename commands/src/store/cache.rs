@@ -37,8 +37,11 @@ impl Cache {
         found.downcast_ref::<Loaded<A>>().cloned()
     }
 
-    /// Keeps an aggregate, unless a newer one is there.
-    pub(super) fn put<A: Stored>(&self, loaded: &Loaded<A>) {
+    /// Keeps an aggregate that has been heard of, unless a newer one is there.
+    pub(super) fn put<A: Stored>(&self, loaded: Loaded<A>) {
+        if loaded.version == 0 {
+            return;
+        }
         let mut aggregates = lock(&self.aggregates);
         let key = (A::TYPE, loaded.id.clone());
         let newer = aggregates
@@ -46,7 +49,7 @@ impl Cache {
             .and_then(|known| known.downcast_ref::<Loaded<A>>())
             .is_some_and(|known| known.version >= loaded.version);
         if !newer {
-            aggregates.put(key, Arc::new(loaded.clone()));
+            aggregates.put(key, Arc::new(loaded));
         }
     }
 

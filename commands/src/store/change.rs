@@ -51,7 +51,7 @@ impl Change {
         let last = rows.last().map(|row| (row.sequence, row.event_id));
         let remember: After = Box::new(move |store, position| match (position, last) {
             (Some(position), Some((version, last))) => {
-                store.keep(&mut Loaded { version, position, last: Some(last), ..after });
+                store.keep(Loaded { version, position, last: Some(last), ..after });
             }
             _ => store.cache.forget::<A>(&after.id),
         });

@@ -86,7 +86,8 @@ impl Store {
             }
             None => stream::load(&self.pool, id).await?,
         };
-        self.keep(&mut loaded);
+        stream::keep_snapshot(&self.pool, &mut loaded);
+        self.cache.put(loaded.clone());
         Ok(loaded)
     }
 
@@ -104,13 +105,9 @@ impl Store {
     }
 
     /// Remembers an aggregate, and what led to it in a snapshot when that is much.
-    fn keep<A: Stored>(&self, loaded: &mut Loaded<A>) {
-        if let Some(last) = loaded.last {
-            stream::keep_snapshot(&self.pool, loaded, last);
-        }
-        if loaded.version > 0 {
-            self.cache.put(loaded);
-        }
+    fn keep<A: Stored>(&self, mut loaded: Loaded<A>) {
+        stream::keep_snapshot(&self.pool, &mut loaded);
+        self.cache.put(loaded);
     }
 
     /// Appends changes of one aggregate or several, all or nothing. The receipt is that of the last event.
@@ -150,10 +147,8 @@ impl Store {
         &self,
         key: &IdempotencyKey,
     ) -> Result<Option<Receipt>, CommandError<E>> {
-        // What is answered for good is on disk: the append that left the receipt may still be on its way there.
         let row = sqlx::query(
-            "SELECT request_hash, aggregate_id, version, position, flush_log()
-               FROM idempotency_keys WHERE scope = $1 AND key = $2",
+            "SELECT request_hash, aggregate_id, version, position FROM idempotency_keys WHERE scope = $1 AND key = $2",
         )
         .bind(&key.scope)
         .bind(&key.key)

@@ -99,10 +99,10 @@ async fn whole<A: Stored>(pool: &PgPool, id: String) -> Result<Loaded<A>, StoreE
 
 /// Writes a snapshot when the stream has grown enough since the last. After the fact: the command that led here is
 /// answered, and nothing depends on it.
-pub(super) fn keep_snapshot<A: Stored>(pool: &PgPool, loaded: &mut Loaded<A>, last: EventId) {
-    if loaded.version - loaded.snapshot < SNAPSHOT_EVERY {
+pub(super) fn keep_snapshot<A: Stored>(pool: &PgPool, loaded: &mut Loaded<A>) {
+    let Some(last) = loaded.last.filter(|_| loaded.version - loaded.snapshot >= SNAPSHOT_EVERY) else {
         return;
-    }
+    };
     loaded.snapshot = loaded.version;
     let Ok(state) = serde_json::to_value(&loaded.aggregate) else { return };
     let write = write::<A>(pool.clone(), loaded.id.clone(), loaded.version, last, state);
