@@ -328,6 +328,7 @@ impl Refusal for UserError {
         match self {
             Self::Unknown | Self::UnknownSession | Self::UnknownToken => (NOT_FOUND, "not_found", ""),
             Self::OtherIdentity => (CONFLICT, "other_identity", ""),
+            Self::Disabled => (StatusCode::FORBIDDEN, "account_disabled", ""),
         }
     }
 }

@@ -46,7 +46,7 @@ pub async fn user_of_identity(pool: &PgPool, issuer: &str, subject: &str) -> sql
 /// Whether anybody was ever registered. Asks the names that the log's own transactions take: it is never late.
 pub async fn any_user(pool: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT EXISTS (SELECT FROM claims WHERE scope = $1)")
-        .bind(ClaimScope::UserEmail.as_str())
+        .bind(ClaimScope::UserIdentity.as_str())
         .fetch_one(pool)
         .await
 }

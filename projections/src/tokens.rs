@@ -122,7 +122,9 @@ impl ReadModel for Tokens {
             | Fact::Project(_, ProjectEvent::ProjectTokenRevoked { token_id }) => {
                 tokens.remove(db, token_id).await
             }
-            Fact::User(id, UserEvent::UserErased { .. }) => tokens.remove_by(db, "user_id", id).await,
+            Fact::User(id, UserEvent::UserDisabled { .. } | UserEvent::UserErased { .. }) => {
+                tokens.remove_by(db, "user_id", id).await
+            }
             Fact::Project(id, ProjectEvent::ProjectDeleted { .. }) => {
                 tokens.remove_by(db, "project_id", id).await
             }

@@ -35,6 +35,8 @@ row! {
         pub active_team_id: Option<TeamId>,
         /// The project it looks at.
         pub active_project_id: Option<ProjectId>,
+        /// Whether the sign-in provider has the account no more.
+        pub disabled: bool,
         /// When it was made.
         pub created_at: DateTime<Utc>,
         /// When it was last changed.
@@ -83,7 +85,7 @@ pub struct Users;
 
 impl ReadModel for Users {
     const NAME: &'static str = "users";
-    const VERSION: i32 = 2;
+    const VERSION: i32 = 3;
     const KINDS: &'static [&'static str] = &[kind::USER];
     const TABLE_NAMES: &'static [&'static str] = &["users"];
     const TABLES: &'static str = "CREATE TABLE users (
@@ -97,6 +99,7 @@ impl ReadModel for Users {
         photo_url         jsonb,
         active_team_id    uuid,
         active_project_id uuid,
+        disabled          boolean     NOT NULL,
         created_at        timestamptz NOT NULL,
         updated_at        timestamptz NOT NULL,
         version           bigint      NOT NULL,
@@ -136,6 +139,7 @@ impl ReadModel for Users {
                 photo_url: None,
                 active_team_id: None,
                 active_project_id: None,
+                disabled: false,
                 created_at: recorded.at,
                 updated_at: recorded.at,
                 version: recorded.sequence,
@@ -152,6 +156,8 @@ impl ReadModel for Users {
             }
             UserEvent::UserActiveTeamSwitched { team_id } => user.active_team_id = *team_id,
             UserEvent::UserActiveProjectSwitched { project_id } => user.active_project_id = *project_id,
+            // The address is free for somebody else.
+            UserEvent::UserDisabled { .. } => (user.disabled, user.email_hash) = (true, None),
             // Address and identity are free for somebody else; the rest is ciphertext without a key.
             UserEvent::UserErased { .. } => {
                 user.email_hash = None;

@@ -59,19 +59,27 @@ pub(crate) async fn get_or_create(
 /// The user who has this identity already.
 pub(crate) async fn known(platform: &Platform, identity: &Identity) -> Result<Option<UserId>, ApiError> {
     let (pool, issuer, subject) = (&platform.pool, &identity.issuer, &identity.subject);
-    if let Some(user) = projections::users::find_by_identity(pool, issuer, subject).await? {
-        return Ok(Some(user.id));
-    }
-    let made = credentials::user_of_identity(pool, issuer, subject).await?;
-    if made.is_some() {
+    let mut user = projections::users::find_by_identity(pool, issuer, subject).await?;
+    if user.is_none() {
+        let Some(id) = credentials::user_of_identity(pool, issuer, subject).await? else { return Ok(None) };
         // A moment ago, maybe by another server.
         platform.feed.wait_for(projections::log::head(pool).await?, PATIENCE).await;
+        user = projections::users::find(pool, id).await?;
+        if user.is_none() {
+            return Ok(Some(id));
+        }
     }
-    Ok(made)
+    match user {
+        Some(user) if user.disabled => {
+            let detail = "Your account at the sign-in provider is gone, and this one with it.";
+            Err(ApiError::new(StatusCode::FORBIDDEN, "account_disabled", detail))
+        }
+        user => Ok(user.map(|user| user.id)),
+    }
 }
 
 /// The command that makes a user, and the keyed hash of his address; empty when he has none.
-async fn registration(
+pub(crate) async fn registration(
     platform: &Platform,
     id: UserId,
     identity: &Identity,

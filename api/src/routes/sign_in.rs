@@ -1,8 +1,8 @@
 //! How one signs in, and where one is signed in.
 
 use super::{PAGE, Route, delete, get, post};
-use crate::auth;
 use crate::gate::Needs::{Public, SignedIn};
+use crate::{auth, webhooks};
 
 pub(super) fn sign_in_routes() -> Vec<Route> {
     vec![
@@ -36,6 +36,12 @@ pub(super) fn sign_in_routes() -> Vec<Route> {
         )
         .query(&["code", "state", "iss", "error"])
         .status(302),
+        post(
+            "/api/webhooks/{provider}",
+            Public,
+            "A sign-in provider tells of its people and organizations",
+            webhooks::handler,
+        ),
         post("/api/v1/auth/logout", SignedIn, "Ends the session that asks", auth::logout::handler),
         post("/api/v1/auth/password", SignedIn, "Sets another password", auth::change_password::handler)
             .body::<auth::change_password::ChangePassword>(),

@@ -1,8 +1,10 @@
 //! Who somebody is, as a sign-in provider vouches for it.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use thiserror::Error;
 
+use crate::ports::news::{Delivery, News, NewsError};
 use crate::values::Email;
 
 /// A sign-in provider. An identity is its issuer and the subject there, never an e-mail address.
@@ -28,6 +30,11 @@ pub trait Auth: Send + Sync {
 
     /// Who came back from there, with what the provider gave him to bring.
     async fn finish(&self, flow: &Flow, brought: &Brought) -> Result<Identity, AuthError>;
+
+    /// What a delivery says that was signed by the provider's webhooks; [`NewsError::Closed`] of one that has none.
+    fn open_news(&self, _delivery: &Delivery<'_>, _now: DateTime<Utc>) -> Result<News, NewsError> {
+        Err(NewsError::Closed)
+    }
 
     /// Whom an access token of this provider is for; `None` when it is not for this provider to say.
     async fn validate_token(&self, token: &str) -> Result<Option<Identity>, AuthError>;

@@ -7,5 +7,6 @@ pub mod email;
 pub mod encryption;
 pub mod git;
 pub mod logs;
+pub mod news;
 pub mod runner;
 pub mod traffic;

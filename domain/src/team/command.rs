@@ -28,6 +28,14 @@ pub enum TeamCommand {
     },
     /// Closes the team.
     DeleteTeam,
+    /// Takes somebody in whom a sign-in provider counts among its members. Whoever is a member already gets the role,
+    /// unless he is an owner.
+    AddMember {
+        /// Who.
+        user_id: UserId,
+        /// As what; not as an owner.
+        role: MemberRole,
+    },
     /// Gives a member another role.
     ChangeMemberRole {
         /// Who.
@@ -120,6 +128,7 @@ impl TeamCommand {
             Self::CreateTeam { .. } => "CreateTeam",
             Self::RenameTeam { .. } => "RenameTeam",
             Self::DeleteTeam => "DeleteTeam",
+            Self::AddMember { .. } => "AddMember",
             Self::ChangeMemberRole { .. } => "ChangeMemberRole",
             Self::RemoveMember { .. } => "RemoveMember",
             Self::InviteMember { .. } => "InviteMember",

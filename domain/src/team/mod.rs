@@ -102,6 +102,7 @@ impl Team {
                 events.push(TeamDeleted { slug });
                 Ok(events)
             }
+            AddMember { user_id, role } => self.add(user_id, role),
             ChangeMemberRole { user_id, role, by } => self.change_role(user_id, role, by),
             RemoveMember { user_id, by } => self.remove(user_id, by),
             invite @ (InviteMember { .. }
@@ -126,6 +127,17 @@ impl Team {
             }
             RemoveInstallation { .. } => Err(TeamError::UnknownInstallation),
         }
+    }
+
+    fn add(&self, user_id: UserId, role: MemberRole) -> Result<Vec<TeamEvent>, TeamError> {
+        if role == MemberRole::Owner {
+            return Err(TeamError::OwnersOnly);
+        }
+        Ok(match self.members.get(&user_id).copied() {
+            None => vec![TeamEvent::TeamMemberAdded { user_id, role }],
+            Some(old_role) if old_role == role || old_role == MemberRole::Owner => vec![],
+            Some(old_role) => vec![TeamEvent::TeamMemberRoleChanged { user_id, role, old_role }],
+        })
     }
 
     fn change_role(

@@ -84,6 +84,8 @@ pub enum UserCommand {
         /// Its id.
         token_id: TokenId,
     },
+    /// Ends whatever the user may do here, for good: the sign-in provider has the account no more.
+    DisableUser,
     /// Ends the user for good; whoever sends it destroys the key afterwards.
     EraseUser,
 }
@@ -104,6 +106,7 @@ impl UserCommand {
             Self::SignOut { .. } => "SignOut",
             Self::CreateUserToken { .. } => "CreateUserToken",
             Self::RevokeUserToken { .. } => "RevokeUserToken",
+            Self::DisableUser => "DisableUser",
             Self::EraseUser => "EraseUser",
         }
     }

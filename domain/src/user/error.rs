@@ -11,6 +11,9 @@ pub enum UserError {
     /// The id belongs to somebody with another identity.
     #[error("this user is registered with another identity")]
     OtherIdentity,
+    /// The sign-in provider has the account no more.
+    #[error("this account is disabled")]
+    Disabled,
     /// No such session, or it has ended.
     #[error("this session does not exist")]
     UnknownSession,

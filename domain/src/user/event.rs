@@ -103,6 +103,13 @@ pub enum UserEvent {
         /// The token.
         token_id: TokenId,
     },
+    /// The sign-in provider has the account no more: sessions and tokens have ended, and nobody signs in as this user
+    /// again. The identity stays taken, so that what comes late from the provider makes nobody of it.
+    #[serde(rename = "user.disabled")]
+    UserDisabled {
+        /// Keyed hash of the address, which is free again; empty when there was none.
+        email_hash: String,
+    },
     /// The user is no more: sessions and tokens have ended, and the key of all that was personal is destroyed.
     #[serde(rename = "user.erased")]
     UserErased {
@@ -130,6 +137,7 @@ impl DomainEvent for UserEvent {
             Self::UserSignedOut { .. } => "user.signed_out",
             Self::UserTokenCreated { .. } => "user.token_created",
             Self::UserTokenRevoked { .. } => "user.token_revoked",
+            Self::UserDisabled { .. } => "user.disabled",
             Self::UserErased { .. } => "user.erased",
         }
         .to_owned()

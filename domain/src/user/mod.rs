@@ -1,6 +1,6 @@
 //! A person who can sign in.
 //!
-//! Invariant: who was erased does nothing any more, and nobody is made of what is left.
+//! Invariant: who was erased or disabled does nothing any more, and nobody is made of what is left.
 //! Invariant: an identity (provider and subject) and an e-mail address belong to one user at most.
 
 mod command;
@@ -41,9 +41,16 @@ pub struct User {
     erased: bool,
     #[serde(default)]
     has_second_factor: bool,
+    #[serde(default)]
+    disabled: bool,
 }
 
 impl User {
+    /// Whether the sign-in provider has the account no more.
+    pub fn is_disabled(&self) -> bool {
+        self.disabled
+    }
+
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
         use UserCommand::*;
         use UserEvent::*;
@@ -61,6 +68,9 @@ impl User {
             EraseUser if self.erased => vec![],
             _ if self.erased => return Err(UserError::Unknown),
             EraseUser => vec![UserErased { provider, subject, email_hash: self.email_hash.clone() }],
+            DisableUser if self.disabled => vec![],
+            DisableUser => vec![UserDisabled { email_hash: self.email_hash.clone() }],
+            _ if self.disabled => return Err(UserError::Disabled),
             RegisterUser { .. } => unreachable!("answered above"),
             ChangeUserProfile { first_name, last_name, photo_url } => {
                 let first_name = changed(&self.first_name, first_name);
@@ -159,6 +169,12 @@ impl Aggregate for User {
                 self.tokens.remove(&token_id);
                 self.revoked_tokens.insert(token_id);
             }
+            UserDisabled { .. } => {
+                self.disabled = true;
+                self.email_hash.clear();
+                self.sessions.clear();
+                self.revoked_tokens.append(&mut self.tokens);
+            }
             UserErased { .. } => {
                 *self = Self { identity: self.identity.take(), erased: true, ..Self::default() };
             }
@@ -176,10 +192,14 @@ pub fn identity_key(provider: &str, subject: &str) -> String {
 impl Stored for User {
     type Id = UserId;
 
-    /// 2: it knows the tokens that were revoked. 3: it knows of a second factor.
-    const STATE_VERSION: i32 = 3;
+    /// 2: it knows the tokens that were revoked. 3: it knows of a second factor. 4: it may be disabled.
+    const STATE_VERSION: i32 = 4;
 
     fn claims(_: UserId, event: &UserEvent) -> Vec<Claim> {
+        if let UserEvent::UserDisabled { email_hash } = event {
+            let free = Claim::free(ClaimScope::UserEmail, email_hash.clone());
+            return if email_hash.is_empty() { vec![] } else { vec![free] };
+        }
         let (act, provider, subject, email_hash): (fn(ClaimScope, String) -> Claim, _, _, _) = match event {
             UserEvent::UserRegistered { provider, subject, email_hash, .. } => {
                 (Claim::take, provider, subject, email_hash)

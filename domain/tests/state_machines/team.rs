@@ -108,6 +108,7 @@ impl Model for Rules {
         prop_oneof![
             8 => rename.prop_map(|(name, slug)| RenameTeam { name, slug }),
             1 => Just(DeleteTeam),
+            6 => (self.some_member(), roles()).prop_map(|(user_id, role)| AddMember { user_id, role }),
             15 => (self.some_member(), roles(), askers())
                 .prop_map(|(user_id, role, by)| ChangeMemberRole { user_id, role, by }),
             10 => (self.some_member(), askers()).prop_map(|(user_id, by)| RemoveMember { user_id, by }),
@@ -156,6 +157,18 @@ impl Model for Rules {
                 events.push(TeamDeleted { slug });
                 Ok(events)
             }
+            AddMember { role: MemberRole::Owner, .. } => Err(TeamError::OwnersOnly),
+            AddMember { user_id, role } => Ok(match self.members.get(&user_id).copied() {
+                Some(MemberRole::Owner) => vec![],
+                old_role => {
+                    self.members.insert(user_id, role);
+                    match old_role {
+                        None => vec![TeamMemberAdded { user_id, role }],
+                        Some(old_role) if old_role == role => vec![],
+                        Some(old_role) => vec![TeamMemberRoleChanged { user_id, role, old_role }],
+                    }
+                }
+            }),
             ChangeMemberRole { user_id, role, by } => {
                 let Some(&old_role) = self.members.get(&user_id) else {
                     return Err(TeamError::UnknownMember);

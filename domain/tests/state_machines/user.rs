@@ -37,6 +37,7 @@ pub(crate) struct Account {
     project: Option<ProjectId>,
     sessions: BTreeSet<SessionId>,
     has_second_factor: bool,
+    is_disabled: bool,
     /// Whether each still opens something.
     tokens: BTreeMap<TokenId, bool>,
 }
@@ -80,6 +81,7 @@ impl Model for Rules {
                 CreateUserToken { token_id, name, hash, prefix: "ma_x".to_owned(), expires_at: None }
             }),
             9 => ids(3).prop_map(|token_id| RevokeUserToken { token_id }),
+            1 => Just(DisableUser),
             1 => Just(EraseUser),
         ]
         .boxed()
@@ -100,6 +102,7 @@ impl Model for Rules {
                     project: None,
                     sessions: BTreeSet::new(),
                     has_second_factor: false,
+                    is_disabled: false,
                     tokens: BTreeMap::new(),
                 });
                 Ok(vec![UserRegistered { provider, subject, email, email_hash, first_name, last_name }])
@@ -120,6 +123,12 @@ impl Model for Rules {
                 *self = Self::Erased { identity: identity.clone() };
                 Ok(vec![UserErased { provider: identity.0, subject: identity.1, email_hash }])
             }
+            (Self::Somebody(account), DisableUser) if account.is_disabled => Ok(vec![]),
+            (Self::Somebody(account), DisableUser) => {
+                account.is_disabled = true;
+                Ok(vec![UserDisabled { email_hash: std::mem::take(&mut account.email_hash) }])
+            }
+            (Self::Somebody(Account { is_disabled: true, .. }), _) => Err(UserError::Disabled),
             (Self::Somebody(account), command) => account.obey(command),
             (Self::Erased { .. }, EraseUser) => Ok(vec![]),
             (Self::Erased { .. }, _) => Err(UserError::Unknown),
@@ -131,7 +140,8 @@ impl Model for Rules {
             return BTreeSet::new();
         };
         let identity = name(ClaimScope::UserIdentity, &format!("{provider}/{subject}"));
-        [name(ClaimScope::UserEmail, email_hash), identity].into()
+        let address = Some(email_hash).filter(|hash| !hash.is_empty());
+        address.map(|hash| name(ClaimScope::UserEmail, hash)).into_iter().chain([identity]).collect()
     }
 
     fn check(&self, _: &User, history: &[UserEvent]) {
@@ -211,7 +221,7 @@ impl Account {
                 *valid = false;
                 Ok(vec![UserTokenRevoked { token_id }])
             }
-            RegisterUser { .. } | EraseUser => unreachable!("answered before"),
+            RegisterUser { .. } | DisableUser | EraseUser => unreachable!("answered before"),
         }
     }
 }

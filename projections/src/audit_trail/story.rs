@@ -49,6 +49,7 @@ pub(super) fn part(fact: &Fact) -> Option<(String, Change)> {
             UserEvent::UserActiveProjectSwitched { .. } => ("active_project".to_owned(), Set),
             UserEvent::UserErased { .. } => ("profile".to_owned(), End),
             UserEvent::UserPasswordChanged {}
+            | UserEvent::UserDisabled { .. }
             | UserEvent::UserSecondFactorEnabled {}
             | UserEvent::UserSecondFactorDisabled {}
             | UserEvent::UserRecoveryCodeUsed { .. } => return None,

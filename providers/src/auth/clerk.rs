@@ -1,5 +1,5 @@
 //! Clerk: OpenID Connect of one instance for sign-in; its session tokens as bearer. Those have no audience: the
-//! origin for which they were made stands in `azp`.
+//! origin for which they were made stands in `azp`. Its webhooks are in `clerk_webhooks`.
 
 use super::oidc::Shape;
 

@@ -4,6 +4,7 @@
 
 mod auth0;
 mod clerk;
+mod clerk_webhooks;
 mod fresh;
 mod github;
 mod google;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use domain::ports::auth::{Auth, AuthError};
 
+use self::clerk_webhooks::Webhooks;
 use self::github::GitHub;
 use self::oidc::{Oidc, Shape, refused};
 use self::options::{Defaults, Options};
@@ -59,8 +61,13 @@ pub fn open(
 }
 
 fn one(id: &str, kind: &str, settings: &mut BTreeMap<String, String>) -> Result<Arc<dyn Auth>, AuthError> {
-    let mut oidc = |shape: Shape, defaults: Defaults| -> Result<Arc<dyn Auth>, AuthError> {
-        Ok(Arc::new(Oidc::new(Options::take(id, defaults, settings)?, shape)?))
+    let webhooks = match kind {
+        "clerk" => options::take(id, "WEBHOOK_SECRET", settings),
+        _ => None,
+    };
+    let webhooks = webhooks.map(|text| Webhooks::read(&text)).transpose()?;
+    let oidc = |shape: Shape, defaults: Defaults| -> Result<Arc<dyn Auth>, AuthError> {
+        Ok(Arc::new(Oidc::new(Options::take(id, defaults, settings)?, shape, webhooks)?))
     };
     match kind {
         "oidc" => oidc(OIDC, OWN),

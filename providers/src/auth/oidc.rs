@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use domain::ports::auth::{Admission, Auth, AuthError, Brought, Flow, Identity};
+use domain::ports::news::{Delivery, News, NewsError};
 use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreProviderMetadata};
 use openidconnect::{
     AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken, Nonce, OAuth2TokenResponse,
@@ -13,6 +15,7 @@ use openidconnect::{
 };
 use serde_json::Value;
 
+use super::clerk_webhooks::Webhooks;
 use super::fresh::Fresh;
 use super::options::Options;
 use super::outside::Outside;
@@ -45,6 +48,8 @@ pub(super) struct Oidc {
     outside: Outside,
     metadata: Fresh<Metadata>,
     keys: Fresh<Keys>,
+    /// How its webhooks are signed, when it has some.
+    webhooks: Option<Webhooks>,
 }
 
 #[derive(Debug)]
@@ -70,7 +75,7 @@ macro_rules! client {
 
 impl Oidc {
     /// A provider of this shape. Nobody is asked yet.
-    pub(super) fn new(options: Options, shape: Shape) -> Result<Self, AuthError> {
+    pub(super) fn new(options: Options, shape: Shape, webhooks: Option<Webhooks>) -> Result<Self, AuthError> {
         let outside = Outside::open(options.allow_private)?;
         if !outside.allows(&options.issuer) {
             let issuer = &options.issuer;
@@ -78,7 +83,8 @@ impl Oidc {
                 "{issuer} must be https and public, or private addresses be allowed"
             )));
         }
-        Ok(Self { options, shape, outside, metadata: Fresh::new(METADATA_AGE), keys: Fresh::new(KEYS_AGE) })
+        let (metadata, keys) = (Fresh::new(METADATA_AGE), Fresh::new(KEYS_AGE));
+        Ok(Self { options, shape, outside, metadata, keys, webhooks })
     }
 
     async fn metadata(&self) -> Result<std::sync::Arc<Metadata>, AuthError> {
@@ -224,6 +230,11 @@ impl Auth for Oidc {
         let access_token = answer.access_token().secret();
         let claims = self.claims(flow, &metadata, &id_token, access_token).await?;
         Ok(person::of_claims(&self.options.issuer, &claims))
+    }
+
+    fn open_news(&self, delivery: &Delivery<'_>, now: DateTime<Utc>) -> Result<News, NewsError> {
+        let webhooks = self.webhooks.as_ref().ok_or(NewsError::Closed)?;
+        webhooks.open(&self.options.issuer, delivery, now)
     }
 
     async fn validate_token(&self, token: &str) -> Result<Option<Identity>, AuthError> {

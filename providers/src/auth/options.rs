@@ -50,9 +50,8 @@ impl Options {
         defaults: Defaults,
         settings: &mut BTreeMap<String, String>,
     ) -> Result<Self, AuthError> {
-        let prefix = format!("MASTRA_ADMIN_AUTH_{}", id.to_uppercase().replace('-', "_"));
-        let mut take =
-            |name: &str| settings.remove(&format!("{prefix}_{name}")).filter(|text| !text.is_empty());
+        let prefix = prefix(id);
+        let mut take = |name: &str| take(id, name, settings);
         let missing = |name: &str| refused(format!("{prefix}_{name} is missing"));
         let issuer = take("ISSUER").or(defaults.issuer.map(str::to_owned));
         let issuer = issuer.ok_or_else(|| missing("ISSUER"))?;
@@ -88,6 +87,15 @@ impl Options {
             admission: Admission { domains },
         })
     }
+}
+
+/// Takes one setting of a provider; none when it is empty.
+pub(super) fn take(id: &str, name: &str, settings: &mut BTreeMap<String, String>) -> Option<String> {
+    settings.remove(&format!("{}_{name}", prefix(id))).filter(|text| !text.is_empty())
+}
+
+fn prefix(id: &str) -> String {
+    format!("MASTRA_ADMIN_AUTH_{}", id.to_uppercase().replace('-', "_"))
 }
 
 /// Words between commas or blanks.

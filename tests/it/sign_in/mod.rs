@@ -4,3 +4,4 @@ mod flow;
 mod second_factor;
 mod sessions;
 mod tokens;
+mod webhooks;

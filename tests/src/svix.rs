@@ -1,0 +1,97 @@
+//! Svix's own library (PyPI `svix`) as the one who signs webhooks, in a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::OnceCell;
+
+use crate::app::program;
+use crate::client::{Answer, Client};
+
+/// A secret as Clerk shows it.
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+static INSTALLED: OnceCell<PathBuf> = OnceCell::const_new();
+
+/// Who signs. Dropping it kills it.
+pub struct Signer {
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+    count: u32,
+    _child: Child,
+}
+
+impl Signer {
+    /// Starts it; the first time, pip brings what it needs.
+    pub async fn start() -> Self {
+        let python = INSTALLED.get_or_init(install).await;
+        let mut child = Command::new(python)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/svix/sign.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("python3 is installed");
+        let stdin = child.stdin.take().expect("it was asked for");
+        let lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+        Self { stdin, lines, count: 0, _child: child }
+    }
+
+    /// The headers of a delivery that is signed now, or so many seconds later.
+    pub async fn sign(&mut self, secret: &str, body: &str, later: i64) -> [(&'static str, String); 3] {
+        self.count += 1;
+        let (id, timestamp) = (format!("msg_{}", self.count), chrono::Utc::now().timestamp() + later);
+        let line = json!({ "secret": secret, "id": id, "timestamp": timestamp, "body": body });
+        self.stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it reads");
+        let signature = self.lines.next_line().await.expect("it writes").expect("it signs");
+        [("svix-id", id), ("svix-timestamp", timestamp.to_string()), ("svix-signature", signature)]
+    }
+
+    /// Delivers an event, signed.
+    pub async fn deliver(&mut self, client: &Client, path: &str, event: &Value) -> Answer {
+        let body = event.to_string();
+        let headers = self.sign(SECRET, &body, 0).await;
+        deliver(client, path, &headers, body).await
+    }
+
+    /// The same, which has to be taken: what became of it.
+    pub async fn told(&mut self, client: &Client, path: &str, event: &Value) -> String {
+        let answer = self.deliver(client, path, event).await.expect(200);
+        let text = |field: &str| answer[field].as_str().map(str::to_owned);
+        text("reason").or(text("outcome")).unwrap_or_else(|| panic!("{answer}"))
+    }
+}
+
+/// Delivers a body with these headers.
+pub async fn deliver(
+    client: &Client,
+    path: &str,
+    headers: &[(&'static str, String)],
+    body: String,
+) -> Answer {
+    let mut request = client.request(reqwest::Method::POST, path).header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    Client::send(request.body(body)).await
+}
+
+async fn install() -> PathBuf {
+    let folder = program("test-peers").join("svix");
+    let python = folder.join("bin/python");
+    if !folder.join("installed").exists() {
+        let run = async |program: &Path, arguments: &[&str]| {
+            let done = Command::new(program).args(arguments).status().await.expect("python3 is installed");
+            assert!(done.success(), "{program:?} {arguments:?} failed");
+        };
+        let whole = folder.to_str().expect("it is UTF-8");
+        run(Path::new("python3"), &["-m", "venv", "--clear", whole]).await;
+        let wanted = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/svix/requirements.txt");
+        run(&python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted]).await;
+        std::fs::write(folder.join("installed"), []).expect("it can be written");
+    }
+    python
+}
