@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use commands::{CommandError, Context};
 use domain::access::SignInFailure;
-use domain::ports::auth::{AuthError, Brought};
+use domain::ids::UserId;
+use domain::ports::auth::{AuthError, Brought, Identity};
 use domain::sealed::KeyOwner;
+use domain::team::{Team, TeamCommand, TeamError};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
@@ -70,6 +73,7 @@ pub(crate) async fn handler(
         }
     };
     let user = get_or_create(&platform, &caller, &*provider, &identity).await?;
+    join_teams(&platform, &caller, user, &identity).await?;
     let begun = login::session(&platform, &caller, user, provider.id()).await?;
     platform.caught_up(&begun.receipt).await;
     let over = cookie(&platform, Started::cookie_name(platform.is_https()), "");
@@ -82,6 +86,32 @@ pub(crate) async fn handler(
     let over = format!("{over}; Max-Age=0").parse().map_err(|_| ApiError::not_found())?;
     response.headers_mut().append(header::SET_COOKIE, over);
     Ok(response)
+}
+
+/// Takes somebody into the teams that the provider counts him among. Whoever is a member already keeps his role, and
+/// whoever the provider counts no more is removed by the team's own people.
+async fn join_teams(
+    platform: &Platform,
+    caller: &Caller,
+    user_id: UserId,
+    identity: &Identity,
+) -> Result<(), ApiError> {
+    for (slug, role) in &identity.teams {
+        let Some(team) = projections::teams::find_by_slug(&platform.pool, slug.as_str()).await? else {
+            continue;
+        };
+        let now = platform.commands.load::<Team>(team.id).await?.aggregate;
+        if now.role(user_id).is_some() {
+            continue;
+        }
+        let context = Context { team_id: Some(team.id), ..caller.context_as(user_id) };
+        let command = TeamCommand::AddMember { user_id, role: *role };
+        match platform.commands.team(team.id, command, &context).await {
+            Ok(_) | Err(CommandError::Refused(TeamError::Unknown)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The sign-in that this browser has begun, when it is the one that comes back.

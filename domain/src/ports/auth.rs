@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 use crate::ports::news::{Delivery, News, NewsError};
-use crate::values::Email;
+use crate::team::MemberRole;
+use crate::values::{Email, Slug};
 
 /// A sign-in provider. An identity is its issuer and the subject there, never an e-mail address.
 #[async_trait]
@@ -75,6 +76,8 @@ pub struct Identity {
     pub first_name: String,
     /// Last name.
     pub last_name: String,
+    /// The teams that the provider counts him among: slug, and as what; never as an owner.
+    pub teams: Vec<(Slug, MemberRole)>,
 }
 
 /// Who may come in through a provider.
@@ -116,6 +119,7 @@ mod tests {
             email: email.map(|email| email.parse().unwrap()),
             first_name: String::new(),
             last_name: String::new(),
+            teams: vec![],
         }
     }
 

@@ -185,6 +185,7 @@ impl User {
             email: primary.and_then(|address| address.email_address.parse().ok()),
             first_name: person::name(self.first_name.as_deref().unwrap_or_default()),
             last_name: person::name(self.last_name.as_deref().unwrap_or_default()),
+            teams: vec![],
         }
     }
 }

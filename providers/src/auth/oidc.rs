@@ -229,7 +229,7 @@ impl Auth for Oidc {
         let id_token = answer.id_token().ok_or_else(|| refused("it gives no ID token"))?.to_string();
         let access_token = answer.access_token().secret();
         let claims = self.claims(flow, &metadata, &id_token, access_token).await?;
-        Ok(person::of_claims(&self.options.issuer, &claims))
+        Ok(person::of_claims(&self.options.issuer, &claims, self.options.teams.as_ref()))
     }
 
     fn open_news(&self, delivery: &Delivery<'_>, now: DateTime<Utc>) -> Result<News, NewsError> {
@@ -265,7 +265,7 @@ impl Auth for Oidc {
         if subject == client || text("gty") == Some("client-credentials") {
             return Err(refused("it is a machine's, not a person's"));
         }
-        Ok(Some(person::of_claims(&self.options.issuer, &claims)))
+        Ok(Some(person::of_claims(&self.options.issuer, &claims, self.options.teams.as_ref())))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::ports::auth::{Admission, AuthError};
 use domain::secret::Secret;
+use domain::team::MemberRole;
 
 use super::oidc::refused;
 
@@ -30,6 +31,17 @@ pub(super) struct Options {
     pub(super) allow_private: bool,
     /// Who may come in.
     pub(super) admission: Admission,
+    /// Which claim names his teams.
+    pub(super) teams: Option<TeamClaim>,
+}
+
+/// The claim that names somebody's teams.
+#[derive(Clone, Debug)]
+pub(super) struct TeamClaim {
+    /// Its name.
+    pub(super) name: String,
+    /// As what somebody joins where the claim does not say.
+    pub(super) role: MemberRole,
 }
 
 /// What a kind of provider has of itself.
@@ -74,6 +86,12 @@ impl Options {
             Some("true") => true,
             Some(_) => return Err(refused(format!("{prefix}_ALLOW_PRIVATE must be true or false"))),
         };
+        let role = match take("TEAM_ROLE").as_deref() {
+            None => MemberRole::Developer,
+            Some(text) => team_role(text)
+                .ok_or_else(|| refused(format!("{prefix}_TEAM_ROLE must be viewer, developer or admin")))?,
+        };
+        let teams = take("TEAM_CLAIM").map(|name| TeamClaim { name, role });
         Ok(Self {
             id: id.to_owned(),
             name: take("NAME"),
@@ -85,8 +103,15 @@ impl Options {
             parties: words(&take("AUTHORIZED_PARTIES").unwrap_or_default()),
             allow_private,
             admission: Admission { domains },
+            teams,
         })
     }
+}
+
+/// A role that a provider may give: it makes no owners.
+pub(super) fn team_role(text: &str) -> Option<MemberRole> {
+    let role = serde_json::from_value(text.into()).ok();
+    role.filter(|role| *role != MemberRole::Owner)
 }
 
 /// Takes one setting of a provider; none when it is empty.

@@ -1,11 +1,21 @@
 //! Who somebody is by his claims.
 
 use domain::ports::auth::Identity;
-use domain::values::{Email, PersonName};
+use domain::team::MemberRole;
+use domain::values::{Email, PersonName, Slug};
 use serde_json::{Map, Value};
 
+use super::options::{TeamClaim, team_role};
+
+/// Teams of one claim that are looked at.
+const MOST_TEAMS: usize = 100;
+
 /// The person of these claims. What is no name of ours is none.
-pub(super) fn of_claims(issuer: &str, claims: &Map<String, Value>) -> Identity {
+pub(super) fn of_claims(
+    issuer: &str,
+    claims: &Map<String, Value>,
+    team_claim: Option<&TeamClaim>,
+) -> Identity {
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let verified = claims.get("email_verified") == Some(&Value::Bool(true));
     let (first, last) = match (text("given_name"), text("family_name")) {
@@ -18,7 +28,27 @@ pub(super) fn of_claims(issuer: &str, claims: &Map<String, Value>) -> Identity {
         email: text("email").filter(|_| verified).and_then(|email| email.parse::<Email>().ok()),
         first_name: name(first),
         last_name: name(last),
+        teams: team_claim.map(|claim| teams(claims.get(&claim.name), claim.role)).unwrap_or_default(),
     }
+}
+
+/// Teams by their slugs, `acme`, or with a role, `acme:viewer`. What names none is passed by: a claim names groups that
+/// mean something elsewhere.
+fn teams(claim: Option<&Value>, role: MemberRole) -> Vec<(Slug, MemberRole)> {
+    let named: &[Value] = match claim {
+        Some(Value::Array(all)) => all,
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    let team = |text: &str| {
+        // Keycloak's groups are paths.
+        let (slug, given) = match text.trim_start_matches('/').split_once(':') {
+            Some((slug, role)) => (slug, team_role(role)?),
+            None => (text.trim_start_matches('/'), role),
+        };
+        Some((slug.parse().ok()?, given))
+    };
+    named.iter().take(MOST_TEAMS).filter_map(Value::as_str).filter_map(team).collect()
 }
 
 /// A name as we keep it, or none.
@@ -38,7 +68,7 @@ mod tests {
     use super::*;
 
     fn of(claims: Value) -> Identity {
-        of_claims("https://id.example.org", claims.as_object().unwrap())
+        of_claims("https://id.example.org", claims.as_object().unwrap(), None)
     }
 
     #[test]
@@ -51,6 +81,22 @@ mod tests {
             assert_eq!(with(not.clone()), None, "{not}");
         }
         assert_eq!(of(json!({ "sub": "1", "email": "ann@example.org" })).email, None);
+    }
+
+    #[test]
+    fn a_claim_names_teams_and_makes_no_owner() {
+        let claim = TeamClaim { name: "groups".to_owned(), role: MemberRole::Developer };
+        let of = |groups: Value| {
+            let claims = json!({ "sub": "1", "groups": groups });
+            let teams = of_claims("https://id.example.org", claims.as_object().unwrap(), Some(&claim)).teams;
+            teams.iter().map(|(slug, role)| format!("{} {role:?}", slug.as_str())).collect::<Vec<_>>()
+        };
+        assert_eq!(of(json!("acme")), ["acme Developer"]);
+        let several = json!(["/acme", "bolt:admin", "bolt:owner", "bolt:", "No Slug", 7, null, "a/b"]);
+        assert_eq!(of(several), ["acme Developer", "bolt Admin"]);
+        assert!(of(Value::Null).is_empty() && of(json!({ "acme": true })).is_empty());
+        let many: Vec<_> = (0..1000).map(|n| format!("team-{n}")).collect();
+        assert_eq!(of(json!(many)).len(), MOST_TEAMS);
     }
 
     #[test]

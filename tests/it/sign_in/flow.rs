@@ -184,3 +184,38 @@ async fn a_provider_that_is_away_is_said_to_be_and_others_serve() {
     assert!(peer.fetched("/oidc/.well-known/openid-configuration").await <= 2, "it is not asked for ever");
     app.owner().await;
 }
+
+#[tokio::test]
+async fn a_claim_takes_people_into_the_teams_that_it_names() {
+    let peer = Peer::start().await;
+    let app = peer.app(&[OIDC], &[("MASTRA_ADMIN_AUTH_OIDC_TEAM_CLAIM", "groups")]).await;
+    let owner = app.owner().await;
+    for slug in ["acme", "bolt", "other"] {
+        owner.post("/teams", json!({ "name": slug, "slug": slug })).await.expect(201);
+    }
+    let mut ann = person("ann", "ann@example.test", true);
+    ann["groups"] = json!(["/acme", "bolt:viewer", "nowhere", "other:owner"]);
+    peer.tell("users", ann.clone()).await;
+    let browser = Browser::new(&app);
+    browser.sign_in("oidc", "ann").await;
+    let token = browser.cookie("__Host-mastra_session").unwrap();
+    let ann_here = app.nobody().with_token(&token);
+    let id = ann_here.get("/me").await.expect(200)["id"].clone();
+    let role = async |team: &str| {
+        let members = owner.get(&format!("/teams/{team}/members")).await.expect(200);
+        let all = members["items"].as_array().unwrap().clone();
+        all.into_iter().find(|it| it["userId"] == id).map(|it| it["role"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(role("acme").await.as_deref(), Some("developer"));
+    assert_eq!(role("bolt").await.as_deref(), Some("viewer"));
+    assert_eq!(role("other").await, None, "it makes no owners");
+    // What the team's own people have changed stays so.
+    let member = format!("/teams/bolt/members/{}", id.as_str().unwrap());
+    owner.patch(&member, json!({ "role": "admin" })).await.expect(200);
+    ann["groups"] = json!("bolt:viewer");
+    peer.tell("users", ann).await;
+    Browser::new(&app).sign_in("oidc", "ann").await;
+    assert_eq!((role("bolt").await.as_deref(), role("acme").await.is_some()), (Some("admin"), true));
+    let actor = owner.get("/teams/acme/audit").await.expect(200)["items"][0]["actor"].clone();
+    assert_eq!(actor, format!("user:{}", id.as_str().unwrap()));
+}

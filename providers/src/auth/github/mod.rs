@@ -135,6 +135,7 @@ impl Auth for GitHub {
             email: self.email(token).await?,
             first_name: person::name(first),
             last_name: person::name(last),
+            teams: vec![],
         })
     }
 
