@@ -9,7 +9,7 @@ use domain::access::SignInFailure;
 use domain::ids::UserId;
 use domain::ports::auth::{AuthError, Brought, Identity};
 use domain::sealed::KeyOwner;
-use domain::team::{Team, TeamCommand, TeamError};
+use domain::team::{TeamCommand, TeamError};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
@@ -100,11 +100,7 @@ async fn join_teams(
         let Some(team) = projections::teams::find_by_slug(&platform.pool, slug.as_str()).await? else {
             continue;
         };
-        let now = platform.commands.load::<Team>(team.id).await?.aggregate;
-        if now.role(user_id).is_some() {
-            continue;
-        }
-        let context = Context { team_id: Some(team.id), ..caller.context_as(user_id) };
+        let context = Context { key: None, team_id: Some(team.id), ..caller.context_as(user_id) };
         let command = TeamCommand::AddMember { user_id, role: *role };
         match platform.commands.team(team.id, command, &context).await {
             Ok(_) | Err(CommandError::Refused(TeamError::Unknown)) => {}

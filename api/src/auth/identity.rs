@@ -1,12 +1,13 @@
 //! The user of an identity that a sign-in provider vouches for; made at its first sign-in.
 
+use commands::told::is_gone;
 use commands::{CommandError, Context, Expected, Mode, credentials};
 use domain::access::SignInFailure;
 use domain::claim::ClaimScope;
 use domain::ids::{SecretId, UserId};
 use domain::ports::auth::{Auth, Identity};
 use domain::sealed::{KeyOwner, purpose};
-use domain::user::UserCommand;
+use domain::user::{User, UserCommand};
 use domain::values::Email;
 use http::StatusCode;
 
@@ -30,20 +31,36 @@ pub(crate) async fn get_or_create(
         let detail = "Only people with a verified address of certain domains may come in this way.";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "not_admitted", detail));
     }
-    if let Some(user) = known(platform, identity).await? {
-        return Ok(user);
+    match known(platform, identity).await? {
+        Some(Known { user, disabled: false }) => return Ok(user),
+        Some(Known { user, .. }) => return Err(gone(platform, caller, provider, Account::Of(user)).await),
+        None => {}
+    }
+    let object = format!("user/{}", identity.subject);
+    let is_gone =
+        async || is_gone(&platform.pool, provider.issuer(), &object).await.map(|gone| gone == Some(true));
+    if is_gone().await? {
+        return Err(gone(platform, caller, provider, Account::None).await);
     }
     let id: UserId = platform.new_id();
     let context = Context { key: None, mode: Mode::Append, expected: Expected::New, ..caller.context_as(id) };
     let (command, email_hash) = registration(platform, id, identity, &context).await?;
     match platform.commands.user(id, command, &context).await {
+        // The provider may have told meanwhile, and nobody was there to be disabled.
+        Ok(_) if is_gone().await? => {
+            platform
+                .commands
+                .user(id, UserCommand::DisableUser, &Context { key: None, ..caller.context_as(id) })
+                .await?;
+            Err(gone(platform, caller, provider, Account::Of(id)).await)
+        }
         Ok(receipt) => {
             platform.caught_up(&receipt).await;
             Ok(id)
         }
         Err(CommandError::NameTaken { scope: ClaimScope::UserIdentity | ClaimScope::UserEmail, .. }) => {
             // Somebody was faster with the same identity; else it is the address that is taken.
-            if let Some(user) = known(platform, identity).await? {
+            if let Some(Known { user, disabled: false }) = known(platform, identity).await? {
                 return Ok(user);
             }
             let whose = Account::Unknown(email_hash);
@@ -56,26 +73,36 @@ pub(crate) async fn get_or_create(
     }
 }
 
-/// The user who has this identity already.
-pub(crate) async fn known(platform: &Platform, identity: &Identity) -> Result<Option<UserId>, ApiError> {
-    let (pool, issuer, subject) = (&platform.pool, &identity.issuer, &identity.subject);
-    let mut user = projections::users::find_by_identity(pool, issuer, subject).await?;
-    if user.is_none() {
-        let Some(id) = credentials::user_of_identity(pool, issuer, subject).await? else { return Ok(None) };
-        // A moment ago, maybe by another server.
-        platform.feed.wait_for(projections::log::head(pool).await?, PATIENCE).await;
-        user = projections::users::find(pool, id).await?;
-        if user.is_none() {
-            return Ok(Some(id));
-        }
-    }
-    match user {
-        Some(user) if user.disabled => {
+/// Refuses who is gone at the provider.
+async fn gone(platform: &Platform, caller: &Caller, provider: &dyn Auth, whose: Account) -> ApiError {
+    match failure::record_of(platform, caller, whose, provider.id(), SignInFailure::Disabled).await {
+        Ok(()) => {
             let detail = "Your account at the sign-in provider is gone, and this one with it.";
-            Err(ApiError::new(StatusCode::FORBIDDEN, "account_disabled", detail))
+            ApiError::new(StatusCode::FORBIDDEN, "account_disabled", detail)
         }
-        user => Ok(user.map(|user| user.id)),
+        Err(unrecorded) => unrecorded,
     }
+}
+
+/// A user who has an identity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) user: UserId,
+    /// Whether the account at the provider is gone.
+    pub(crate) disabled: bool,
+}
+
+/// The user who has this identity already.
+pub(crate) async fn known(platform: &Platform, identity: &Identity) -> Result<Option<Known>, ApiError> {
+    let (pool, issuer, subject) = (&platform.pool, &identity.issuer, &identity.subject);
+    if let Some(row) = projections::users::find_by_identity(pool, issuer, subject).await? {
+        return Ok(Some(Known { user: row.id, disabled: row.disabled }));
+    }
+    let Some(user) = credentials::user_of_identity(pool, issuer, subject).await? else { return Ok(None) };
+    // Made a moment ago, maybe by another server.
+    platform.feed.wait_for(projections::log::head(pool).await?, PATIENCE).await;
+    let disabled = platform.commands.load::<User>(user).await?.aggregate.is_disabled();
+    Ok(Some(Known { user, disabled }))
 }
 
 /// The command that makes a user, and the keyed hash of his address; empty when he has none.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use commands::Receipt;
 use commands::sessions::NewSession;
+use commands::{CommandError, Receipt};
 use domain::access::SignInFailure;
 use domain::ids::{SessionId, UserId};
 use domain::sealed::{KeyOwner, purpose};
-use domain::user::UserCommand;
+use domain::user::{User, UserCommand, UserError};
 use domain::values::Email;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -150,6 +150,11 @@ pub(crate) async fn session(
         user_agent: seal("user_agent", context.user_agent.as_deref()).await?,
     };
     let expires_at = platform.sessions.begin(&new, caller.at()).await?;
+    // Who was disabled after he signed in: his sessions may have been ended before this one was there.
+    if platform.commands.load::<User>(user).await?.aggregate.is_disabled() {
+        platform.sessions.end(user, id).await?;
+        return Err(CommandError::Refused(UserError::Disabled).into());
+    }
     Ok(Begun { token: token.plain, csrf_token, expires_at, receipt })
 }
 

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use super::{Principal, caller, header as text, is_unsafe};
 use crate::auth::authorize::away;
-use crate::auth::identity::{get_or_create, known};
+use crate::auth::identity::{Known, get_or_create, known};
 use crate::auth::token;
 use crate::error::ApiError;
 use crate::platform::Platform;
@@ -87,8 +87,8 @@ async fn by_provider(
         };
         // Access tokens seldom tell the address: who has come in once is not asked for it again.
         let user = match known(platform, &identity).await? {
-            Some(user) => user,
-            None => {
+            Some(Known { user, disabled: false }) => user,
+            _ => {
                 let caller = caller(platform, parts, Principal::Nobody, request_id)?;
                 get_or_create(platform, &caller, &**provider, &identity).await?
             }

@@ -20,12 +20,16 @@ use domain::ports::auth::Auth;
 use domain::ports::news::{Change, Delivery, NewsError};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::auth::providers::find;
 use crate::body::Params;
 use crate::error::ApiError;
 use crate::gate::Caller;
-use crate::platform::Platform;
+use crate::platform::{PATIENCE, Platform};
+
+/// Deliveries that are worked on at once: each has a connection of its own.
+static SLOTS: Semaphore = Semaphore::const_new(4);
 
 /// What became of a delivery.
 enum Done {
@@ -81,13 +85,17 @@ pub(crate) async fn handler(
         tracing::debug!(provider = provider.id(), kind, "a delivery that matters to nobody");
         return Ok(answer(delivery.id, &Done::Nothing("not_of_interest")));
     }
-    let told = Told::of(&platform.pool, provider.id(), &news.object).await?;
-    if !told.is_news(news.at) {
+    let is_gone = matches!(news.change, Change::PersonGone(_) | Change::OrganizationGone(_));
+    let _slot = SLOTS.acquire().await;
+    let told = Told::of(&platform.pool, provider.issuer(), &news.object).await?;
+    if !told.is_news(news.at, is_gone) {
         return Ok(answer(delivery.id, &Done::Nothing("known")));
     }
-    let is_gone = matches!(news.change, Change::PersonGone(_) | Change::OrganizationGone(_));
     let done = desk.take_in(news.change).await?;
     told.note(news.at, is_gone).await?;
+    if let Done::Changed = done {
+        platform.feed.wait_for(projections::log::head(&platform.pool).await?, PATIENCE).await;
+    }
     Ok(answer(delivery.id, &done))
 }
 

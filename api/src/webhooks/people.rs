@@ -11,6 +11,9 @@ use super::{Desk, Done};
 use crate::auth::identity::registration;
 use crate::error::ApiError;
 
+/// Teams that somebody belongs to, at most.
+const TEAMS: i64 = 10_000;
+
 impl Desk<'_> {
     /// The user of a subject of this provider. Asks the names that the log's own transactions take: it is never late.
     pub(super) async fn user_of(&self, subject: &str) -> Result<Option<UserId>, ApiError> {
@@ -76,11 +79,12 @@ impl Desk<'_> {
     pub(super) async fn person_gone(&self, subject: &str) -> Result<Done, ApiError> {
         let Some(user) = self.user_of(subject).await? else { return Ok(Done::Nothing("unknown")) };
         match self.platform.commands.user(user, UserCommand::DisableUser, &self.context(None)).await {
-            Ok(receipt) => {
-                self.platform.caught_up(&receipt).await;
-            }
+            Ok(_) => {}
             Err(CommandError::Refused(UserError::Unknown)) => return Ok(Done::Nothing("gone")),
             Err(error) => return Err(error.into()),
+        }
+        for team in projections::teams::of_user(&self.platform.pool, user, None, TEAMS).await? {
+            self.remove(team.id, user).await?;
         }
         // The log has ended them; so that nobody finds one of them any more.
         for session in self.platform.sessions.of_user(user, self.caller.at()).await? {

@@ -28,8 +28,8 @@ impl Desk<'_> {
         }
         let Some(subject) = &it.created_by else { return Ok(Done::Nothing("waits_for_its_first_admin")) };
         match self.user_of(subject).await? {
-            Some(owner) => self.make(id, it, owner).await,
-            None => Ok(Done::Nothing("waits_for_its_first_admin")),
+            Some(owner) if !self.is_disabled(owner).await? => self.make(id, it, owner).await,
+            _ => Ok(Done::Nothing("waits_for_its_first_admin")),
         }
     }
 
@@ -85,38 +85,63 @@ impl Desk<'_> {
         organization: &Organization,
         role: MemberRole,
     ) -> Result<Done, ApiError> {
-        let (pool, provider) = (&self.platform.pool, self.provider.id());
+        let (pool, issuer) = (&self.platform.pool, self.provider.issuer());
         let Some(user) = self.user_of(subject).await? else {
-            return match is_gone(pool, provider, &format!("user/{subject}")).await? {
+            return match is_gone(pool, issuer, &format!("user/{subject}")).await? {
                 Some(_) => Ok(Done::Nothing("not_admitted")),
                 None => Err(not_yet("person")),
             };
         };
-        if self.platform.commands.load::<User>(user).await?.aggregate.is_disabled() {
+        if self.is_disabled(user).await? {
             return Ok(Done::Nothing("gone"));
         }
         let id = self.team_of(&organization.id);
         if !self.exists(id).await? {
-            if is_gone(pool, provider, &format!("organization/{}", organization.id)).await? == Some(true) {
+            if is_gone(pool, issuer, &format!("organization/{}", organization.id)).await? == Some(true) {
                 return Ok(Done::Nothing("gone"));
             }
-            return match role {
-                // Somebody has to own it.
-                MemberRole::Admin => self.make(id, organization, user).await,
-                _ => Err(not_yet("organization")),
-            };
+            if role != MemberRole::Admin {
+                return Err(not_yet("organization"));
+            }
+            // Somebody has to own it: he, unless another delivery is faster.
+            if let Done::Changed = self.make(id, organization, user).await? {
+                return Ok(Done::Changed);
+            }
         }
-        let command = TeamCommand::AddMember { user_id: user, role };
-        match self.platform.commands.team(id, command, &self.context(Some(id))).await {
-            Ok(_) => Ok(Done::Changed),
-            Err(CommandError::Refused(TeamError::Unknown)) => Ok(Done::Nothing("gone")),
+        let context = self.context(Some(id));
+        let before = self.platform.commands.load::<Team>(id).await?.version;
+        let add = TeamCommand::AddMember { user_id: user, role };
+        let mut done = self.platform.commands.team(id, add, &context).await;
+        if done.as_ref().is_ok_and(|receipt| receipt.version == before) {
+            // As an admin would: owners are no business of the provider's.
+            let change = TeamCommand::ChangeMemberRole { user_id: user, role, by: MemberRole::Admin };
+            done = self.platform.commands.team(id, change, &context).await;
+        }
+        match done {
+            Ok(receipt) if receipt.version > before => Ok(Done::Changed),
+            Ok(_) => Ok(Done::Nothing("known")),
+            Err(CommandError::Refused(TeamError::OwnersOnly)) => Ok(Done::Nothing("owner")),
+            Err(CommandError::Refused(TeamError::Unknown | TeamError::UnknownMember)) => {
+                Ok(Done::Nothing("gone"))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
+    async fn is_disabled(&self, user: UserId) -> Result<bool, ApiError> {
+        Ok(self.platform.commands.load::<User>(user).await?.aggregate.is_disabled())
+    }
+
     pub(super) async fn member_gone(&self, subject: &str, organization: &str) -> Result<Done, ApiError> {
         let id = self.team_of(organization);
-        let Some(user_id) = self.user_of(subject).await? else { return Ok(Done::Nothing("unknown")) };
+        match self.user_of(subject).await? {
+            Some(user) => self.remove(id, user).await,
+            None => Ok(Done::Nothing("unknown")),
+        }
+    }
+
+    /// Ends a membership, unless nobody would own the team then.
+    pub(super) async fn remove(&self, id: TeamId, user_id: UserId) -> Result<Done, ApiError> {
         let command = TeamCommand::RemoveMember { user_id, by: MemberRole::Owner };
         match self.platform.commands.team(id, command, &self.context(Some(id))).await {
             Ok(_) => Ok(Done::Changed),

@@ -134,6 +134,8 @@ pub enum SignInFailure {
     NotAdmitted,
     /// Another account has his address.
     AddressTaken,
+    /// The provider has told that his account is gone.
+    Disabled,
 }
 
 impl DomainEvent for AccessEvent {

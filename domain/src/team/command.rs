@@ -28,8 +28,7 @@ pub enum TeamCommand {
     },
     /// Closes the team.
     DeleteTeam,
-    /// Takes somebody in whom a sign-in provider counts among its members. Whoever is a member already gets the role,
-    /// unless he is an owner.
+    /// Takes somebody in whom a sign-in provider counts among its members. Whoever is a member already stays as he is.
     AddMember {
         /// Who.
         user_id: UserId,

@@ -133,11 +133,8 @@ impl Team {
         if role == MemberRole::Owner {
             return Err(TeamError::OwnersOnly);
         }
-        Ok(match self.members.get(&user_id).copied() {
-            None => vec![TeamEvent::TeamMemberAdded { user_id, role }],
-            Some(old_role) if old_role == role || old_role == MemberRole::Owner => vec![],
-            Some(old_role) => vec![TeamEvent::TeamMemberRoleChanged { user_id, role, old_role }],
-        })
+        let is_member = self.members.contains_key(&user_id);
+        Ok(if is_member { vec![] } else { vec![TeamEvent::TeamMemberAdded { user_id, role }] })
     }
 
     fn change_role(

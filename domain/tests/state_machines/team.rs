@@ -158,17 +158,11 @@ impl Model for Rules {
                 Ok(events)
             }
             AddMember { role: MemberRole::Owner, .. } => Err(TeamError::OwnersOnly),
-            AddMember { user_id, role } => Ok(match self.members.get(&user_id).copied() {
-                Some(MemberRole::Owner) => vec![],
-                old_role => {
-                    self.members.insert(user_id, role);
-                    match old_role {
-                        None => vec![TeamMemberAdded { user_id, role }],
-                        Some(old_role) if old_role == role => vec![],
-                        Some(old_role) => vec![TeamMemberRoleChanged { user_id, role, old_role }],
-                    }
-                }
-            }),
+            AddMember { user_id, .. } if self.members.contains_key(&user_id) => Ok(vec![]),
+            AddMember { user_id, role } => {
+                self.members.insert(user_id, role);
+                Ok(vec![TeamMemberAdded { user_id, role }])
+            }
             ChangeMemberRole { user_id, role, by } => {
                 let Some(&old_role) = self.members.get(&user_id) else {
                     return Err(TeamError::UnknownMember);

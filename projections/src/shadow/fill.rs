@@ -19,7 +19,9 @@ pub(crate) const MEMORY: usize = 96 << 20;
 /// Events of the first piece.
 const FIRST_PIECE: i64 = 5_000;
 /// Each piece has so many times the events of the one before: the rows that change in each are stored in each.
-const GROWTH: i64 = 4;
+const GROWTH: i64 = 20;
+/// Events of the longest piece: who is interrupted does so many again.
+const LONGEST_PIECE: i64 = 2_000_000;
 
 /// Rows are fetched and changed by their keys, also in tables without statistics.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off;
@@ -86,7 +88,7 @@ impl Shadow {
             note(&mut tx, &self.schema, position, events).await?;
             tx.commit().await?;
             (self.position, self.events) = (position, events);
-            piece *= GROWTH;
+            piece = (piece * GROWTH).min(LONGEST_PIECE);
         }
         Ok(indexes.put_back(&self.pool, &mut self.db).await?)
     }

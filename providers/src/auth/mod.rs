@@ -80,7 +80,11 @@ fn one(id: &str, kind: &str, settings: &mut BTreeMap<String, String>) -> Result<
         "github" => {
             let scopes = "read:user user:email";
             let defaults = Defaults { issuer: Some(github::ISSUER), scopes, knows_everybody: true };
-            Ok(Arc::new(GitHub::new(Options::take(id, defaults, settings)?)?))
+            let options = Options::take(id, defaults, settings)?;
+            if options.teams.is_some() {
+                return Err(refused(format!("{id} is GitHub, which has no claims: leave out …_TEAM_CLAIM")));
+            }
+            Ok(Arc::new(GitHub::new(options)?))
         }
         _ => {
             let known = "oidc, keycloak, auth0, clerk, google, github";

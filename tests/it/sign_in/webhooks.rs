@@ -83,7 +83,7 @@ async fn people_organizations_and_members_become_users_teams_and_members() {
         (user("user.created", 1, "user_1", "Ada"), "changed"),
         (user("user.created", 1, "user_2", "Bob"), "changed"),
         (event("organization.created", 2, organization("org_1", "Acme", "user_1")), "changed"),
-        (membership("organizationMembership.created", 3, "user_1", "org:admin"), "changed"),
+        (membership("organizationMembership.created", 3, "user_1", "org:admin"), "owner"),
         (membership("organizationMembership.created", 3, "user_2", "org:member"), "changed"),
         (event("session.created", 4, json!({ "id": "sess_1" })), "not_of_interest"),
     ] {
@@ -96,7 +96,7 @@ async fn people_organizations_and_members_become_users_teams_and_members() {
     // Who made it stays its owner, whatever the provider calls him.
     for (it, outcome) in [
         (membership("organizationMembership.updated", 5, "user_2", "org:admin"), "changed"),
-        (membership("organizationMembership.updated", 5, "user_1", "org:member"), "changed"),
+        (membership("organizationMembership.updated", 5, "user_1", "org:member"), "owner"),
         (user("user.updated", 5, "user_2", "Rob"), "changed"),
         (event("organization.updated", 5, organization("org_1", "Acme & Co", "user_1")), "changed"),
         (membership("organizationMembership.deleted", 6, "user_1", "org:member"), "last_owner"),
@@ -128,11 +128,21 @@ async fn who_is_gone_there_is_signed_out_here_and_stays_so() {
     let token = session.post("/me/tokens", json!({ "name": "ci" })).await.expect(201);
     let program = nobody.with_token(token["plainToken"].as_str().unwrap());
     program.get("/me").await.expect(200);
+    let owner = app.owner().await;
+    owner.post("/teams", json!({ "name": "Bolt", "slug": "bolt" })).await.expect(201);
+    session.post("/teams", json!({ "name": "Own", "slug": "own" })).await.expect(201);
     let gone = event("user.deleted", 2, json!({ "id": "user_1", "deleted": true }));
     assert_eq!(clerk.told(&nobody, path, &gone).await, "changed");
     for client in [&session, &program] {
         client.get("/me").await.expect(401);
     }
+    // The last owner of a team of her own stays in its list, and can do nothing.
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM read.team_members WHERE user_id = $1::uuid")
+        .bind(me["id"].as_str())
+        .fetch_one(app.db.pool())
+        .await
+        .unwrap();
+    assert_eq!(left, 1);
     // Late and repeated news bring nobody back; the address is free for the next account.
     for it in [gone, user("user.updated", 3, "user_1", "Ada"), user("user.created", 1, "user_1", "Ada")] {
         assert_eq!(clerk.told(&nobody, path, &it).await, "known", "{it}");
@@ -147,6 +157,52 @@ async fn who_is_gone_there_is_signed_out_here_and_stays_so() {
     let new = new.me().await.expect(200);
     assert_eq!((new["email"].as_str(), new["id"] == me["id"]), (Some("user_1@example.test"), false));
     assert_eq!(count(&app, "user.disabled").await, 1);
+}
+
+#[tokio::test]
+async fn who_is_gone_before_he_came_does_not_come_and_who_was_erased_comes_only_himself() {
+    let peer = Peer::start().await;
+    let (app, mut clerk) = start(&peer).await;
+    let nobody = app.nobody();
+    let gone = |id: &str| event("user.deleted", 5, json!({ "id": id, "deleted": true }));
+    assert_eq!(clerk.told(&nobody, PATH, &gone("user_7")).await, "unknown");
+    let token = signed_in(&app, &peer, "user_7").await;
+    assert_eq!(token.get("/me").await.expect(403)["code"], "account_disabled");
+    assert_eq!(clerk.told(&nobody, PATH, &user("user.created", 1, "user_7", "Eve")).await, "known");
+
+    clerk.told(&nobody, PATH, &user("user.created", 1, "user_8", "Ann")).await;
+    let id = signed_in(&app, &peer, "user_8").await.get("/me").await.expect(200)["id"].clone();
+    let shred = format!("SELECT erase_person('{}')", id.as_str().unwrap());
+    sqlx::raw_sql(&shred).execute(app.db.pool()).await.unwrap();
+    let known = user("user.updated", 9, "user_8", "Ann");
+    assert_eq!(clerk.told(&nobody, PATH, &known).await, "known", "nothing that is told makes her anew");
+    assert_eq!(clerk.told(&nobody, PATH, &gone("user_8")).await, "changed");
+}
+
+#[tokio::test]
+async fn an_organization_and_its_members_that_come_at_once_are_all_there() {
+    let peer = Peer::start().await;
+    let (app, mut clerk) = start(&peer).await;
+    let other = app.another().await;
+    let clients = [app.nobody(), Client::new(&other.url)];
+    for id in 1..=6 {
+        clerk.told(&clients[0], PATH, &user("user.created", 1, &format!("user_{id}"), "Ann")).await;
+    }
+    let mut signed = Vec::new();
+    for id in 1..=6 {
+        let it = membership("organizationMembership.created", 3, &format!("user_{id}"), "org:admin");
+        signed.push((clerk.sign(SECRET, &it.to_string(), 0).await, it.to_string()));
+    }
+    let made = event("organization.created", 2, organization("org_1", "Acme", "user_1")).to_string();
+    signed.push((clerk.sign(SECRET, &made, 0).await, made));
+    let sent =
+        signed.iter().enumerate().map(|(n, (head, body))| deliver(&clients[n % 2], PATH, head, body.clone()));
+    for answer in futures_util::future::join_all(sent).await {
+        answer.expect(200);
+    }
+    let listed = members(&signed_in(&app, &peer, "user_1").await).await;
+    let owners = listed.iter().filter(|(_, role)| role == "owner").count();
+    assert_eq!((listed.len(), owners), (6, 1), "{listed:?}");
 }
 
 #[tokio::test]
