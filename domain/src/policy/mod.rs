@@ -125,7 +125,8 @@ pub fn allows(grants: &[Grant], resource: Resource, action: Action, context: &Co
 }
 
 impl Scope {
-    pub(crate) fn covers(&self, context: &Context) -> bool {
+    /// Whether what holds here holds there.
+    pub fn covers(&self, context: &Context) -> bool {
         match self {
             Self::Global => true,
             Self::Team { team_id } => context.team_id == Some(*team_id),
