@@ -96,12 +96,12 @@ impl Search<'_> {
                 let team = find_team(self.platform, self.params.text("team")).await?;
                 let project = parameter_once(parts, "projectId")?.map(|id| id.parse::<ProjectId>());
                 let project = project.transpose().map_err(|_| ApiError::not_found())?;
-                let living = match project {
-                    Some(id) => projections::projects::find(&self.platform.pool, id).await?,
-                    None => None,
-                };
-                if living.as_ref().is_some_and(|living| living.team_id != team.id) {
-                    return Err(ApiError::not_found());
+                let mut living = None;
+                if let Some(id) = project {
+                    // One of another team is as unknown as none.
+                    let origin = Origin::find(&self.platform.pool, Thing::Project(id)).await?;
+                    origin.filter(|origin| origin.team_id == team.id).ok_or_else(ApiError::not_found)?;
+                    living = projections::projects::find(&self.platform.pool, id).await?;
                 }
                 // Of a project that was deleted only the team's own may still read.
                 let place = living.map(|living| living.id);

@@ -180,7 +180,7 @@ async fn two_changes_that_only_together_make_a_circle_are_never_both_taken() {
         assert_eq!(statuses, [200, 200, 200, 422], "{answers:?}");
     }
     let twice: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM (SELECT payload -> 'revision' FROM events WHERE aggregate_type = 'role'
+        "SELECT count(*) FROM (SELECT (payload -> 'revision')::text FROM events WHERE aggregate_type = 'role'
           GROUP BY 1 HAVING count(*) > 1) r",
     )
     .fetch_one(app.db.pool())
