@@ -88,7 +88,7 @@ pub(crate) async fn assign(
     .await
 }
 
-/// Everybody may give up what was given to himself.
+/// Of what was given to himself everybody who may do this at all may give up all.
 pub(crate) async fn unassign(
     State(platform): State<Arc<Platform>>,
     given: GivenRole,

@@ -75,12 +75,11 @@ pub(crate) async fn handler(
     let mut items = people(&platform, &team, &which).await?;
     items.extend(tokens(view, &team, &which).await?);
     if which.format == Format::Json {
-        let as_of = view.then().map(|then| json!({ "position": then.position, "at": then.at }));
-        let view = json!({
+        let review = json!({
             "teamId": team.it.id, "projectId": which.project_id, "resource": which.resource, "action": which.action,
-            "asOf": as_of, "items": items,
+            "items": items,
         });
-        return Ok(Json(view).into_response());
+        return Ok(Json(review).into_response());
     }
     let mut out = String::new();
     csv::row(COLUMNS.map(str::to_owned), &mut out);
