@@ -112,23 +112,7 @@ impl Search<'_> {
                 let it: RoleRow = it.ok_or_else(ApiError::not_found)?;
                 self.ask.scoped(parts, ("role", it.id.0), it.team_id, None, it, view)
             }
-            Needs::Assignment(..) => {
-                let id = self.params.id("assignment")?;
-                let it = projections::roles::find_assignment(&self.platform.pool, id).await?;
-                let it: AssignmentRow = it.ok_or_else(ApiError::not_found)?;
-                let sees = match it.team_id {
-                    Some(team) => {
-                        let context = self.ask.caller.context_of(team, it.project_id);
-                        self.ask.about(("role_assignment", it.id.0), &context)?
-                    }
-                    // What holds everywhere concerns those alone whose rights hold everywhere.
-                    None => {
-                        self.ask.permits_everywhere().map(|()| true).map_err(|_| ApiError::not_found())?
-                    }
-                };
-                parts.extensions.insert(GivenRole::new(it));
-                Ok(sees)
-            }
+            Needs::Assignment(..) => self.in_what_was_given(parts).await,
             Needs::Cause(..) => {
                 let it =
                     projections::audit_trail::find(&self.platform.pool, self.params.id("event")?).await?;
@@ -147,6 +131,23 @@ impl Search<'_> {
             }
             _ => Err(ApiError::not_found()),
         }
+    }
+
+    /// A role that was given, where it holds.
+    async fn in_what_was_given(self, parts: &mut Parts) -> Result<bool, ApiError> {
+        let id = self.params.id("assignment")?;
+        let it = projections::roles::find_assignment(&self.platform.pool, id).await?;
+        let it: AssignmentRow = it.ok_or_else(ApiError::not_found)?;
+        let sees = match it.team_id {
+            Some(team) => {
+                let context = self.ask.caller.context_of(team, it.project_id);
+                self.ask.about(("role_assignment", it.id.0), &context)?
+            }
+            // What holds everywhere concerns those alone whose rights hold everywhere.
+            None => self.ask.permits_everywhere().map(|()| true).map_err(|_| ApiError::not_found())?,
+        };
+        parts.extensions.insert(GivenRole::new(it));
+        Ok(sees)
     }
 
     /// What the request itself says.
