@@ -4,11 +4,11 @@ use domain::policy::Action::{Create, Delete, Execute, Read, Update};
 use domain::policy::Resource as On;
 
 use super::audit::audit_routes;
+use super::roles::role_routes;
 use super::sign_in::sign_in_routes;
 use super::{PAGE, Route, delete, get, patch, post, put};
 use crate::gate::Needs::{
-    AnyProject, Assignment, Build, Deployment, Environment, Event, Given, Project, Public, Role, SignedIn,
-    Team, TeamOrSelf,
+    AnyProject, Build, Deployment, Environment, Event, Project, Public, SignedIn, Team, TeamOrSelf,
 };
 use crate::{
     audit, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system, teams,
@@ -146,64 +146,6 @@ fn team_routes() -> Vec<Route> {
         )
         .query(PAGE)
         .knows_past(&["role"]),
-    ]
-}
-
-fn role_routes() -> Vec<Route> {
-    use roles::{assignments, write};
-    vec![
-        post(
-            "/api/v1/teams/{team}/roles",
-            Team(On::TeamMembers, Create),
-            "Makes a custom role",
-            write::create,
-        )
-        .body::<write::CreateRole>()
-        .status(201),
-        patch("/api/v1/roles/{role}", Role(On::TeamMembers, Update), "Changes a custom role", write::update)
-            .body::<write::ChangeRole>(),
-        delete(
-            "/api/v1/roles/{role}",
-            Role(On::TeamMembers, Delete),
-            "Ends a custom role, for all who have it",
-            write::delete,
-        ),
-        get(
-            "/api/v1/role-assignments",
-            Given(On::TeamMembers, Read),
-            "Who was given which role",
-            assignments::list,
-        )
-        .query(&["teamId", "projectId", "limit", "cursor"]),
-        post(
-            "/api/v1/role-assignments",
-            Given(On::TeamMembers, Create),
-            "Gives a role to somebody",
-            assignments::assign,
-        )
-        .body::<assignments::AssignRole>()
-        .status(201),
-        delete(
-            "/api/v1/role-assignments/{assignment}",
-            Assignment(On::TeamMembers, Delete),
-            "Takes a role back",
-            assignments::unassign,
-        ),
-        get(
-            "/api/v1/users/{user}/permissions",
-            Given(On::TeamMembers, Read),
-            "What somebody may do",
-            assignments::of_user,
-        )
-        .query(&["teamId", "projectId"]),
-        get(
-            "/api/v1/teams/{team}/access-review",
-            Team(On::Audit, Read),
-            "Who could do something, and why",
-            roles::review::handler,
-        )
-        .query(&["resource", "action", "projectId", "environment", "branch", "format"])
-        .knows_past(&["user", "role", "role_assignment", "project"]),
     ]
 }
 
