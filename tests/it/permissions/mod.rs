@@ -188,6 +188,7 @@ async fn calls(app: &TestApp, owner: &Client, project: &Project) -> Vec<Call> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one walk, told from its beginning to its end")]
 async fn every_route_is_held_to_the_table() {
     let app = TestApp::start().await;
     let owner = app.owner().await;

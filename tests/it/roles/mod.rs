@@ -190,6 +190,7 @@ async fn two_changes_that_only_together_make_a_circle_are_never_both_taken() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of ways to get more, one after the other")]
 async fn nobody_gives_away_more_than_he_holds() {
     let app = TestApp::start().await;
     let owner = app.owner().await;
