@@ -286,6 +286,7 @@ fn name_taken(scope: ClaimScope) -> ApiError {
         ClaimScope::TeamSlug => ("slug_taken", "slug", "Another team has this slug."),
         ClaimScope::ProjectSlug => ("slug_taken", "slug", "Another project of the team has this slug."),
         ClaimScope::TeamInvite => ("already_invited", "email", "This address has an open invite already."),
+        ClaimScope::RoleRevision => ("conflict", "", "The roles of the team kept changing: read them again."),
         ClaimScope::UserEmail | ClaimScope::UserIdentity => {
             ("email_taken", "email", "There is an account already.")
         }
@@ -392,6 +393,12 @@ impl Refusal for RoleError {
         match self {
             Self::Unknown => (NOT_FOUND, "not_found", ""),
             Self::Exists => (CONFLICT, "exists", ""),
+            Self::UnknownParent(_) => (UNPROCESSABLE, "unknown_role", "inherits"),
+            Self::Cycle => (UNPROCESSABLE, "cycle", "inherits"),
+            Self::TooDeep => (UNPROCESSABLE, "too_deep", "inherits"),
+            Self::TooMany(_) => (UNPROCESSABLE, "too_many", "permissions"),
+            Self::BadCondition(_) => (UNPROCESSABLE, "invalid", "permissions"),
+            Self::Inherited => (CONFLICT, "role_inherited", ""),
         }
     }
 }

@@ -6,6 +6,7 @@ mod audit;
 pub mod auth;
 mod body;
 mod builds;
+mod csv;
 mod deployments;
 mod dry_run;
 mod env_vars;

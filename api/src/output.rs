@@ -8,13 +8,14 @@ use axum::body::Body;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use domain::ids::EventId;
-use domain::ports::logs::{LogLine, LogSource};
+use domain::ports::logs::{LogError, LogLine, LogSource};
 use futures_util::stream::{self, Stream, StreamExt};
 use http::{HeaderMap, header};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::error::ApiError;
+use crate::gate::{Standing, while_standing};
 use crate::platform::Platform;
 
 /// Lines read at a time.
@@ -28,13 +29,14 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(crate) async fn whole(
     platform: &Arc<Platform>,
     source: LogSource,
+    standing: Standing,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let as_json = accept.contains("application/x-ndjson");
     let cause = Cause::of(platform, source).await?;
     let first = platform.logs.read(source, 0, BATCH).await?;
-    let platform = platform.clone();
+    let (watched, platform) = (platform.clone(), platform.clone());
     let batches = stream::unfold(Some(first), move |batch| {
         let (platform, cause) = (platform.clone(), cause.clone());
         async move {
@@ -48,6 +50,9 @@ pub(crate) async fn whole(
                 Err(error) => Some((Err(error), None)),
             }
         }
+    });
+    let batches = while_standing(standing.lost(watched), batches, || {
+        Some(Err(LogError("the right to read it was lost".into())))
     });
     let kind = if as_json { "application/x-ndjson" } else { "text/plain; charset=utf-8" };
     Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(batches)).into_response())
@@ -95,6 +100,7 @@ impl Cause {
 pub(crate) async fn live(
     platform: Arc<Platform>,
     source: LogSource,
+    standing: Standing,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     let after = match headers.get("last-event-id").and_then(|id| id.to_str().ok()) {
@@ -107,10 +113,11 @@ pub(crate) async fn live(
         }
     };
     let cause = Cause::of(&platform, source).await?;
+    let watched = platform.clone();
     let moved = platform.logs.follow(source);
     let tail = Tail { moved, platform, source, cause, after, status: None, ended: false };
     let hello = stream::once(async { Ok(Event::default().retry(RETRY).comment("lines follow")) });
-    let events = hello.chain(tail.events());
+    let events = while_standing(standing.lost(watched), hello.chain(tail.events()), || None);
     Ok(Sse::new(events)
         .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping"))
         .into_response())

@@ -8,6 +8,7 @@ pub mod answers;
 mod context;
 pub mod credentials;
 mod outcome;
+mod roles;
 mod schema;
 pub mod second_factors;
 pub mod sessions;
@@ -34,6 +35,7 @@ use sqlx::PgPool;
 
 pub use context::{Context, Expected, IdempotencyKey, Mode};
 pub use outcome::{CommandError, MOST_SINCE, Preview, Receipt, Since, StoreError};
+pub use roles::RoleChange;
 pub use schema::{SchemaError, migrate};
 use store::Change;
 pub use store::{Appender, Loaded, Store};

@@ -111,6 +111,18 @@ impl Sessions {
         Ok(Some(session))
     }
 
+    /// Whether a session goes on.
+    pub async fn is_open(&self, id: SessionId, now: DateTime<Utc>) -> sqlx::Result<bool> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM sessions WHERE id = $1 AND expires_at > $2 AND last_seen_at > $3)",
+        )
+        .bind(id.0)
+        .bind(now)
+        .bind(now - Duration::days(IDLE_DAYS))
+        .fetch_one(&self.pool)
+        .await
+    }
+
     /// The sessions of a user, newest first.
     pub async fn of_user(&self, user: UserId, now: DateTime<Utc>) -> sqlx::Result<Vec<Session>> {
         let query = format!(

@@ -34,12 +34,21 @@ pub enum ClaimScope {
     ProjectSlug,
     /// An open invite of an address into a team: `team/hash`.
     TeamInvite,
+    /// The how-manieth change to the roles of a team: `team/number`. Never freed: of two changes that were decided with
+    /// the same roles in mind the log takes one.
+    RoleRevision,
 }
 
 impl ClaimScope {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::UserEmail, Self::UserIdentity, Self::TeamSlug, Self::ProjectSlug, Self::TeamInvite];
+    pub const ALL: [Self; 6] = [
+        Self::UserEmail,
+        Self::UserIdentity,
+        Self::TeamSlug,
+        Self::ProjectSlug,
+        Self::TeamInvite,
+        Self::RoleRevision,
+    ];
 
     /// The stored text.
     pub fn as_str(self) -> &'static str {
@@ -49,6 +58,7 @@ impl ClaimScope {
             Self::TeamSlug => "team.slug",
             Self::ProjectSlug => "project.slug",
             Self::TeamInvite => "team.invite",
+            Self::RoleRevision => "role.revision",
         }
     }
 

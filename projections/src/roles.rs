@@ -3,24 +3,23 @@
 //! Who leaves a team loses what was given to him there: those assignments lapse, until they are taken back and given
 //! again. What was given on something that is deleted goes with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use domain::fact::{Fact, Recorded, kind};
 use domain::ids::{AssignmentId, ProjectId, RoleId, TeamId, UserId};
-use domain::policy::{BuiltinRole, Grant, Permission, Scope};
+use domain::policy::{BuiltinRole, Grant, Holding, Scope, Source};
 use domain::project::ProjectEvent;
-use domain::role::{RoleDefinition, RoleEvent};
+use domain::role::{self, RoleDefinition, RoleEvent};
 use domain::role_assignment::RoleAssignmentEvent;
 use domain::team::TeamEvent;
 use sqlx::{PgConnection, PgExecutor, PgPool};
+use uuid::Uuid;
 
 use crate::model::ReadModel;
 use crate::row::Columns;
 use crate::rows::{Row, Rows, Store, Table, row};
-
-/// Inheritance is followed so far; what is deeper grants nothing.
-const MAX_DEPTH: usize = 8;
+use crate::teams::MemberRow;
 
 row! {
     /// One custom role.
@@ -85,62 +84,81 @@ pub async fn of_project(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Re
 
 /// Everything a user holds: by memberships and by roles that were given.
 pub async fn grants_of(pool: &PgPool, user: UserId) -> sqlx::Result<Vec<Grant>> {
-    let rows = sqlx::query("SELECT team_id, role FROM team_members WHERE user_id = $1")
-        .bind(user.0)
-        .fetch_all(pool)
-        .await?;
-    let mut grants = Vec::with_capacity(rows.len());
-    for row in rows {
-        let role = BuiltinRole::from(row.text::<domain::team::MemberRole>("role")?);
-        let scope = Scope::Team { team_id: row.id("team_id")? };
-        grants.push(Grant { scope, permissions: role.permissions() });
-    }
-    let mut assignments = of_user(pool, user).await?;
-    assignments.retain(|assignment| !assignment.lapsed);
-    if assignments.is_empty() {
-        return Ok(grants);
-    }
-    let custom = definitions(pool, user).await?;
-    for assignment in assignments {
-        let permissions = permissions(&assignment.role, &custom);
-        grants.push(Grant { scope: assignment.scope, permissions });
-    }
-    Ok(grants)
+    let holdings = holdings_of(pool, &[user]).await?;
+    Ok(holdings.iter().map(|(_, holding)| holding.grant()).collect())
 }
 
-/// The custom roles of every team in which a role was given to the user, by id.
-async fn definitions(pool: &PgPool, user: UserId) -> sqlx::Result<BTreeMap<String, RoleDefinition>> {
+/// Everything that these users hold, each with how they came by it: memberships first, then the roles that were given,
+/// newest first.
+pub async fn holdings_of(
+    db: impl PgExecutor<'_> + Copy,
+    users: &[UserId],
+) -> sqlx::Result<Vec<(UserId, Holding)>> {
+    let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+    let query = MemberRow::select("WHERE user_id = ANY($1) ORDER BY team_id, user_id");
+    let members: Vec<MemberRow> = sqlx::query_as(&query).bind(&ids).fetch_all(db).await?;
+    let query = AssignmentRow::select("WHERE user_id = ANY($1) AND NOT lapsed ORDER BY position DESC");
+    let assignments: Vec<AssignmentRow> = sqlx::query_as(&query).bind(&ids).fetch_all(db).await?;
+    let custom = if assignments.is_empty() { BTreeMap::new() } else { definitions(db, &ids).await? };
+    let by_membership = members.into_iter().map(|member| {
+        let (team_id, role) = (member.team_id, BuiltinRole::from(member.role).as_str().to_owned());
+        let (source, scope) = (Source::Membership(team_id), Scope::Team { team_id });
+        let permissions = role::effective(&role, |name| custom.get(name));
+        (member.user_id, Holding { source, role, scope, since: member.created_at, permissions })
+    });
+    let by_assignment = assignments.into_iter().map(|given| {
+        let AssignmentRow { id, user_id, role, scope, created_at: since, .. } = given;
+        let permissions = role::effective(&role, |name| custom.get(name));
+        (user_id, Holding { source: Source::Assignment(id), role, scope, since, permissions })
+    });
+    Ok(by_membership.chain(by_assignment).collect())
+}
+
+/// Everybody who was given a role somewhere in a team, or everywhere.
+pub async fn assignees(db: impl PgExecutor<'_>, team: TeamId) -> sqlx::Result<Vec<UserId>> {
+    let query = "SELECT DISTINCT user_id FROM role_assignments
+                  WHERE NOT lapsed AND (team_id = $1 OR scope ->> 'type' = 'global') ORDER BY user_id";
+    sqlx::query(query).bind(team.0).fetch_all(db).await?.iter().map(|row| row.id("user_id")).collect()
+}
+
+/// The roles given in a team and its projects, newest first.
+pub async fn given_in(db: impl PgExecutor<'_>, team: TeamId) -> sqlx::Result<Vec<AssignmentRow>> {
+    let query = AssignmentRow::select("WHERE team_id = $1 AND NOT lapsed ORDER BY id DESC");
+    sqlx::query_as(&query).bind(team.0).fetch_all(db).await
+}
+
+/// The roles given everywhere, newest first.
+pub async fn given_everywhere(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<AssignmentRow>> {
+    let query = AssignmentRow::select("WHERE scope ->> 'type' = 'global' ORDER BY id DESC");
+    sqlx::query_as(&query).fetch_all(db).await
+}
+
+/// One role that was given, also when it holds no more because the user has left.
+pub async fn find_assignment(
+    db: impl PgExecutor<'_>,
+    id: AssignmentId,
+) -> sqlx::Result<Option<AssignmentRow>> {
+    sqlx::query_as(&AssignmentRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
+}
+
+/// One custom role.
+pub async fn find(db: impl PgExecutor<'_>, id: RoleId) -> sqlx::Result<Option<RoleRow>> {
+    sqlx::query_as(&RoleRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
+}
+
+/// The custom roles of every team in which a role was given to one of the users, by id.
+async fn definitions(
+    db: impl PgExecutor<'_>,
+    users: &[Uuid],
+) -> sqlx::Result<BTreeMap<String, RoleDefinition>> {
     let rows = sqlx::query(
         "SELECT id, definition FROM roles WHERE team_id IN (
-            SELECT r.team_id FROM roles r JOIN role_assignments a ON a.role = r.id::text WHERE a.user_id = $1)",
+            SELECT r.team_id FROM roles r JOIN role_assignments a ON a.role = r.id::text WHERE a.user_id = ANY($1))",
     )
-    .bind(user.0)
-    .fetch_all(pool)
+    .bind(users)
+    .fetch_all(db)
     .await?;
     rows.into_iter().map(|row| Ok((row.id::<RoleId>("id")?.to_string(), row.json("definition")?))).collect()
-}
-
-/// What a role allows, with all that it inherits. Each role is looked at once, however often it is inherited.
-fn permissions(role: &str, custom: &BTreeMap<String, RoleDefinition>) -> Vec<Permission> {
-    let mut all = vec![];
-    let mut seen = BTreeSet::new();
-    let mut level = vec![role];
-    for _ in 0..MAX_DEPTH {
-        let mut next = vec![];
-        for role in level {
-            if !seen.insert(role) {
-                continue;
-            }
-            if let Some(builtin) = BuiltinRole::from_stored(role) {
-                all.extend(builtin.permissions());
-            } else if let Some(definition) = custom.get(role) {
-                all.extend(definition.permissions.iter().cloned());
-                next.extend(definition.inherits.iter().map(String::as_str));
-            }
-        }
-        level = next;
-    }
-    all
 }
 
 row! {
@@ -239,7 +257,7 @@ async fn role(
     recorded: &Recorded,
 ) -> sqlx::Result<()> {
     match event {
-        RoleEvent::RoleCreated { team_id, definition } => rows.roles.insert(RoleRow {
+        RoleEvent::RoleCreated { team_id, definition, .. } => rows.roles.insert(RoleRow {
             id,
             team_id: *team_id,
             definition: definition.clone(),
@@ -315,44 +333,5 @@ async fn surroundings(rows: &mut RoleRows, db: &mut PgConnection, fact: &Fact) -
             roles.remove_by(db, "team_id", team).await
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use domain::policy::{Action, Resource};
-
-    use super::*;
-
-    fn definition(inherits: &[&str]) -> RoleDefinition {
-        RoleDefinition {
-            name: "x".parse().unwrap(),
-            description: None,
-            permissions: vec![Permission::new(Resource::Audit, Action::Read)],
-            inherits: inherits.iter().map(|parent| (*parent).to_owned()).collect(),
-        }
-    }
-
-    #[test]
-    fn a_role_has_what_it_inherits_and_a_circle_ends() {
-        let custom = BTreeMap::from([
-            ("a".to_owned(), definition(&["b", "project:viewer"])),
-            ("b".to_owned(), definition(&["a"])),
-        ]);
-        let all = permissions("a", &custom);
-        assert!(all.contains(&Permission::new(Resource::Audit, Action::Read)));
-        assert!(all.contains(&Permission::new(Resource::Build, Action::Read)));
-        assert_eq!(permissions("unknown", &custom), vec![]);
-    }
-
-    #[test]
-    fn a_role_that_is_inherited_a_thousand_times_is_looked_at_once() {
-        let thousand: Vec<&str> = std::iter::repeat_n("b", 1000).collect();
-        let custom = BTreeMap::from([
-            ("a".to_owned(), definition(&thousand)),
-            ("b".to_owned(), definition(&std::iter::repeat_n("c", 1000).collect::<Vec<_>>())),
-            ("c".to_owned(), definition(&thousand)),
-        ]);
-        assert_eq!(permissions("a", &custom).len(), 3);
     }
 }

@@ -39,6 +39,11 @@ pub async fn find_by_hash(db: impl PgExecutor<'_>, hash: &str) -> sqlx::Result<O
     sqlx::query_as(&TokenRow::select("WHERE hash = $1")).bind(hash).fetch_optional(db).await
 }
 
+/// The token with this id.
+pub async fn find(db: impl PgExecutor<'_>, id: TokenId) -> sqlx::Result<Option<TokenRow>> {
+    sqlx::query_as(&TokenRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
+}
+
 /// The tokens of a person, newest first.
 pub async fn of_user(db: impl PgExecutor<'_>, user: UserId) -> sqlx::Result<Vec<TokenRow>> {
     sqlx::query_as(&TokenRow::select("WHERE user_id = $1 ORDER BY id DESC")).bind(user.0).fetch_all(db).await

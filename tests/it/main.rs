@@ -36,6 +36,7 @@ mod rebuilds;
 mod replay_tool;
 mod replay_tool_writes;
 mod rights;
+mod roles;
 mod sign_in;
 mod snapshots;
 mod stock_postgres_es;

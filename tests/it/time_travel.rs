@@ -30,6 +30,7 @@ fn supported(project: &Project, build: &str, deployment: &str) -> Vec<String> {
         "/teams/acme/members".to_owned(),
         "/teams/acme/invites".to_owned(),
         "/teams/acme/roles".to_owned(),
+        "/teams/acme/access-review?resource=team&action=read".to_owned(),
         "/teams/acme/projects".to_owned(),
         format!("/projects/{id}"),
         format!("/projects/{id}/environments"),

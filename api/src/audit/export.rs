@@ -22,7 +22,7 @@ use super::format::Format;
 use super::{Which, show};
 use crate::body::Query;
 use crate::error::ApiError;
-use crate::gate::{Scoped, TeamPart};
+use crate::gate::{Scoped, TeamPart, while_standing};
 use crate::platform::Platform;
 use crate::reply::X_PROJECTION_LAG;
 
@@ -56,6 +56,7 @@ pub(crate) async fn handler(
     let recorded = recorded.map_err(|error| ApiError::unrecorded(&error))?;
     let receipt = recorded.ok_or_else(ApiError::unavailable)?;
     let lags = !platform.caught_up(&receipt).await;
+    let (watched, standing) = (platform.clone(), part.standing());
     let rows =
         Rows { platform, format, team: part.team_id, filter, before: receipt.position, next: Next::Head };
     let file = format!(
@@ -64,7 +65,11 @@ pub(crate) async fn handler(
         part.caller().at().format("%Y%m%dT%H%M%SZ"),
         format.extension()
     );
-    let body = Body::from_stream(stream::try_unfold(rows, Rows::page).map_err(cut_short));
+    let body = Body::from_stream(while_standing(
+        standing.lost(watched),
+        stream::try_unfold(rows, Rows::page).map_err(cut_short),
+        || Some(Err(std::io::Error::other("the right to export was lost"))),
+    ));
     let headers =
         [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, file)];
     let mut response = (headers, body).into_response();

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::build::BuildCommand;
 use domain::ids::{BuildId, EnvironmentId};
+use domain::policy::{Action, Context};
 use domain::ports::logs::LogSource;
 use domain::project::EnvironmentType;
 use domain::values::{BranchName, CommitSha};
@@ -45,6 +46,16 @@ pub(crate) async fn request(
     let environment = environment(&platform, &project.it, body.environment).await?;
     let settings = &project.it.settings;
     let branch = body.branch.or(environment.environment.branch).unwrap_or_else(|| settings.branch.clone());
+    let here = |context: Context| Context {
+        environment: Some(environment.environment.id),
+        branch: Some(branch.to_string()),
+        ..context
+    };
+    project.must(&platform, Action::Create, here).await?;
+    let deploy = body.deploy.unwrap_or(true);
+    if deploy {
+        project.must(&platform, Action::Execute, here).await?;
+    }
     let id: BuildId = platform.new_id();
     let command = BuildCommand::RequestBuild {
         team_id: project.it.team_id,
@@ -52,7 +63,7 @@ pub(crate) async fn request(
         environment_id: environment.environment.id,
         branch,
         commit: body.commit_sha,
-        deploy: body.deploy.unwrap_or(true),
+        deploy,
     };
     let receipt = platform.commands.build(id, command, &project.context().of_new()).await?;
     // With a repeated key it is the build of the first time.
@@ -103,7 +114,7 @@ pub(crate) async fn logs(
     build: Scoped<BuildRow>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    output::whole(&platform, LogSource::Build(build.it.id), &headers).await
+    output::whole(&platform, LogSource::Build(build.it.id), build.standing(), &headers).await
 }
 
 pub(crate) async fn stream(
@@ -111,7 +122,7 @@ pub(crate) async fn stream(
     build: Scoped<BuildRow>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    output::live(platform, LogSource::Build(build.it.id), &headers).await
+    output::live(platform, LogSource::Build(build.it.id), build.standing(), &headers).await
 }
 
 async fn find(platform: &Platform, id: BuildId) -> Result<Value, ApiError> {

@@ -11,6 +11,7 @@ use axum::response::Response;
 use commands::Context;
 use domain::deployment::{DeploymentCommand, DeploymentKind};
 use domain::ids::{BuildId, DeploymentId};
+use domain::policy::{self, Action};
 use domain::ports::logs::LogSource;
 use domain::ports::runner::Health;
 use domain::project::{EnvVar, Project};
@@ -73,6 +74,9 @@ pub(crate) async fn deploy(
         || ApiError::field("buildId", "unknown_build", "must be a build of the project that is ready");
     let build = projections::builds::find(&platform.pool, build_id).await?;
     let build = build.filter(|build| build.project_id == environment.it.project_id).ok_or_else(unknown)?;
+    let here =
+        |context| policy::Context { build_id: Some(build_id), branch: Some(build.branch.clone()), ..context };
+    environment.must(&platform, Action::Execute, here).await?;
     let (Some(artifact), Some(node_version)) = (build.artifact, build.node_version) else {
         return Err(unknown());
     };
@@ -128,7 +132,7 @@ pub(crate) async fn logs(
     deployment: Scoped<DeploymentRow>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    output::whole(&platform, LogSource::Deployment(deployment.it.id), &headers).await
+    output::whole(&platform, LogSource::Deployment(deployment.it.id), deployment.standing(), &headers).await
 }
 
 pub(crate) async fn stream(
@@ -136,7 +140,7 @@ pub(crate) async fn stream(
     deployment: Scoped<DeploymentRow>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    output::live(platform, LogSource::Deployment(deployment.it.id), &headers).await
+    output::live(platform, LogSource::Deployment(deployment.it.id), deployment.standing(), &headers).await
 }
 
 /// A command that runs what an earlier deployment ran.

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use domain::deployment::DeploymentKind;
 use domain::fact::StoredEvent;
 use domain::ids::{DeploymentId, EnvironmentId};
+use domain::policy;
 use domain::project::{EnvVar, Project};
 use http::StatusCode;
 use projections::deployments::DeploymentRow;
@@ -37,6 +38,10 @@ pub(crate) async fn roll_back(
 ) -> Result<Done, ApiError> {
     let id = environment.it.environment.id;
     let target = target(&platform, id, body.deployment_id).await?;
+    let build = projections::builds::find(&platform.pool, target.build_id).await?;
+    let branch = build.map(|build| build.branch);
+    let here = |context| policy::Context { build_id: Some(target.build_id), branch, ..context };
+    environment.must(&platform, policy::Action::Execute, here).await?;
     let project = project_at(&platform, &environment.it, body.with_env_vars_as_of).await?;
     let env_vars: Vec<EnvVar> = at_run_time(project.env_vars_in(id));
     request(&platform, again(&target, env_vars, DeploymentKind::Rollback), &environment.context()).await

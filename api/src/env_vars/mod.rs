@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use commands::CommandError;
 use domain::ids::{EnvironmentId, SecretId};
-use domain::policy::{Action, Resource};
+use domain::policy::{Action, Context, Resource};
 use domain::project::{Availability, ProjectCommand};
 use domain::sealed::{KeyOwner, purpose};
 use domain::values::EnvKey;
@@ -118,6 +118,7 @@ pub(crate) async fn set(
     Body(body): Body<SetEnvVar>,
 ) -> Result<Done, ApiError> {
     let key = key(&params)?;
+    must_reach(&platform, &project, Action::Update, body.environment).await?;
     if body.value.len() > MAX_VALUE {
         return Err(ApiError::field("value", "too_large", "must have at most 32 KiB"));
     }
@@ -157,6 +158,7 @@ pub(crate) async fn delete(
     Query(which): Query<Which>,
 ) -> Result<Done, ApiError> {
     let key = key(&params)?;
+    must_reach(&platform, &project, Action::Delete, which.environment).await?;
     let command = ProjectCommand::DeleteEnvVar { key: key.clone(), environment_id: which.environment };
     let receipt = platform.commands.project(project.it.id, command, &project.context()).await?;
     Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "key": key, "deleted": true }))).await
@@ -181,6 +183,26 @@ pub(crate) async fn history(
         })
     });
     Ok(items(views.collect(), next))
+}
+
+/// Refuses who may change variables, but not those of this environment; without one, not those of every environment.
+async fn must_reach(
+    platform: &Platform,
+    project: &Scoped<ProjectRow>,
+    action: Action,
+    environment: Option<EnvironmentId>,
+) -> Result<(), ApiError> {
+    let reached = match environment {
+        Some(id) => vec![id],
+        None => {
+            let all = projections::projects::environments(&platform.pool, project.it.id).await?;
+            all.into_iter().map(|row| row.environment.id).collect()
+        }
+    };
+    for id in reached {
+        project.must(platform, action, |context| Context { environment: Some(id), ..context }).await?;
+    }
+    Ok(())
 }
 
 fn key(params: &Params) -> Result<EnvKey, ApiError> {

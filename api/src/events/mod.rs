@@ -13,7 +13,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
 use http::HeaderMap;
-use projections::audit_trail::AuditRow;
+use projections::audit_trail::{AuditRow, Reach};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::audit::show;
 use crate::body::Query;
 use crate::error::ApiError;
-use crate::gate::Caller;
+use crate::gate::{Caller, EVERY, Standing, while_standing};
 use crate::platform::{PATIENCE, Platform};
 use crate::reply::items;
 
@@ -123,7 +123,8 @@ pub(crate) async fn stream(
         })?,
     };
     // Refused now rather than in the middle of an answer.
-    reach::of(&platform, &caller).await?;
+    let reach = reach::of(&platform, &caller).await?;
+    let lost = lost(platform.clone(), caller.clone(), reach);
     let tail = Tail {
         moved: platform.feed.moved("audit_trail"),
         types: which.types()?,
@@ -133,10 +134,25 @@ pub(crate) async fn stream(
         after,
     };
     let hello = stream::once(async { Ok(Event::default().retry(RETRY).comment("events follow")) });
-    let events = hello.chain(tail.events());
+    let events = while_standing(lost, hello.chain(tail.events()), || None);
     Ok(Sse::new(events)
         .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping"))
         .into_response())
+}
+
+/// Ends when the caller is signed out, or may no longer see all that he saw when he began: he comes back and is told
+/// what he may see now.
+async fn lost(platform: Arc<Platform>, caller: Caller, began: Reach) {
+    let standing = Standing::of(&caller);
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if matches!(standing.holds(&platform).await, Ok(false)) {
+            return;
+        }
+        if matches!(reach::of(&platform, &caller).await, Ok(reach) if !reach.covers(&began)) {
+            return;
+        }
+    }
 }
 
 /// Somebody who follows.

@@ -1,7 +1,7 @@
 //! What was denied is recorded before it is told.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
@@ -23,8 +23,14 @@ pub(super) struct Seen {
     request_id: String,
     ip: Option<IpAddr>,
     pub(super) caller: OnceLock<Caller>,
+    pub(super) about: Arc<About>,
+}
+
+/// What a request is about, when the gate or the handler has found out.
+#[derive(Debug, Default)]
+pub(super) struct About {
     pub(super) place: OnceLock<Place>,
-    /// Set when the handler was reached.
+    /// Set when the caller may see it and do this to it.
     pub(super) admitted: OnceLock<()>,
 }
 
@@ -47,15 +53,14 @@ impl Seen {
             request_id: request_id.to_owned(),
             ip: peer.map(|ConnectInfo(peer)| peer.ip()),
             caller: OnceLock::new(),
-            place: OnceLock::new(),
-            admitted: OnceLock::new(),
+            about: Arc::default(),
         }
     }
 
     /// Whether the answer denies a command: what the caller may not do, or may not even see. Dry runs append nothing.
     /// Sign-in, which is open to everybody, records by itself who fails.
     fn is_denial(&self, needs: Needs, status: StatusCode) -> bool {
-        let hidden = self.place.get().is_some() && self.admitted.get().is_none();
+        let hidden = self.about.place.get().is_some() && self.about.admitted.get().is_none();
         let denied = status == StatusCode::FORBIDDEN || (status == StatusCode::NOT_FOUND && hidden);
         denied
             && is_unsafe(&self.method)
@@ -64,7 +69,7 @@ impl Seen {
     }
 
     fn context(&self, platform: &Platform) -> Context {
-        let team_id = self.place.get().map(|place| place.team_id);
+        let team_id = self.about.place.get().map(|place| place.team_id);
         match self.caller.get() {
             Some(caller) => Context { key: None, ..caller.context(team_id) },
             // Refused before it was known who asks: from another site, say.
@@ -83,7 +88,7 @@ pub(super) async fn record(platform: &Platform, needs: Needs, seen: &Seen, respo
     }
     let problem = response.extensions().get::<ProblemBody>();
     let code = problem.and_then(|ProblemBody(body)| body["code"].as_str()).unwrap_or_default().to_owned();
-    let place = seen.place.get();
+    let place = seen.about.place.get();
     let event = AccessEvent::AccessCommandDenied {
         method: seen.method.to_string(),
         route: seen.route.clone(),

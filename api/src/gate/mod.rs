@@ -7,7 +7,10 @@ mod denied;
 mod identify;
 mod once;
 mod past;
+mod request_id;
 mod scope;
+mod search;
+mod standing;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,11 +32,13 @@ use crate::error::{ApiError, ProblemBody, SINCE, VERSION_MISMATCH};
 use crate::platform::{PATIENCE, Platform};
 use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 
-use denied::Seen;
+use denied::{About, Seen};
 pub(crate) use identify::{cookie as cookie_of, cookie_name};
 pub use once::UnderWay;
 pub(crate) use past::moment;
-pub(crate) use scope::{EventAt, Scoped, TeamPart};
+pub(crate) use request_id::{RequestId, request_id};
+pub(crate) use scope::{EventAt, Given, GivenRole, Scoped, TeamPart, must_hold};
+pub(crate) use standing::{EVERY, Standing, while_standing};
 
 /// What a route needs from who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,13 @@ pub enum Needs {
     TeamOrSelf(Resource, Action),
     /// A right in the team named by `{team}`, or only in that project of it which `?projectId=` names.
     TeamPart(Resource, Action),
+    /// A right in the team of the custom role named by `{role}`.
+    Role(Resource, Action),
+    /// A right where the role assignment named by `{assignment}` holds.
+    Assignment(Resource, Action),
+    /// A right in the `scope` of the command, or of a question that `?teamId=` or `?projectId=` gives; everywhere
+    /// without either. To see that scope is enough for who is named by `{user}`.
+    Given(Resource, Action),
     /// A right in the project, or else the team, of the event named by `{event}`.
     Cause(Resource, Action),
     /// A right in the project named by `{project}`.
@@ -72,6 +84,9 @@ impl Needs {
             Self::Team(resource, action)
             | Self::TeamOrSelf(resource, action)
             | Self::TeamPart(resource, action)
+            | Self::Role(resource, action)
+            | Self::Assignment(resource, action)
+            | Self::Given(resource, action)
             | Self::Cause(resource, action)
             | Self::Event(resource, action)
             | Self::Project(resource, action)
@@ -114,6 +129,7 @@ pub(crate) struct Caller {
     expected: Expected,
     mode: Mode,
     at: chrono::DateTime<chrono::Utc>,
+    about: Arc<About>,
 }
 
 impl Caller {
@@ -249,23 +265,27 @@ async fn pass(
     // Who signs in anew is not refused for an old session that a program still sends.
     let principal = match needs {
         Needs::Public => Principal::Nobody,
-        _ => identify::identify(platform, &parts, id).await?,
+        _ => match identify::identify(platform, &parts, id).await? {
+            Principal::Nobody => return Err(ApiError::unauthorized()),
+            somebody => somebody,
+        },
     };
-    if needs != Needs::Public && matches!(principal, Principal::Nobody) {
-        return Err(ApiError::unauthorized());
-    }
     let lags = !has_reached_position(platform, &parts).await?;
     let (body, hash) = once::hash_body(&parts, body).await?;
+    let given = body.clone();
     let mut caller = caller(platform, &parts, principal, id)?;
     caller.key = once::key(&caller.principal, &parts.headers, hash)?;
+    caller.about = seen.about.clone();
     let then = past::asked(platform, &parts, as_of.is_some()).await?;
     let _ = seen.caller.set(caller.clone());
-    let sees = scope::admit(platform, needs, then.zip(as_of), &caller, &mut parts, seen).await?;
-    let _ = seen.admitted.set(());
+    let sees = search::admit(platform, needs, then.zip(as_of), &caller, &mut parts, &given).await?;
+    if needs.right().is_some() {
+        let _ = seen.about.admitted.set(());
+    }
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
     let is_conditional = caller.expected != Expected::Any;
     parts.extensions.insert(caller);
-    let request = Request::from_parts(parts, body);
+    let request = Request::from_parts(parts, axum::body::Body::from(body));
     let mut response = match key {
         Some(key) => once::answer(platform, key, request, next).await?,
         None => next.run(request).await,
@@ -329,6 +349,7 @@ fn caller(platform: &Platform, parts: &Parts, principal: Principal, id: &str) ->
         expected,
         mode: if dry && unsafe_method { Mode::DryRun } else { Mode::Append },
         at: (platform.now)(),
+        about: Arc::default(),
     })
 }
 
@@ -367,19 +388,4 @@ fn version(tag: &str) -> Result<i64, ApiError> {
     digits
         .parse()
         .map_err(|_| ApiError::field("If-Match", "invalid", "must be the ETag of an earlier answer"))
-}
-
-/// The id of a request, for its answer, for logs and for the audit trail.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestId(pub(crate) String);
-
-/// The id that the outermost layer gave; else the caller's own, when it is harmless; else a new one.
-pub(crate) fn request_id(request: &Request) -> String {
-    if let Some(RequestId(id)) = request.extensions().get() {
-        return id.clone();
-    }
-    let given = header(request.headers(), "x-request-id").filter(|id| {
-        (1..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-    });
-    given.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
 }

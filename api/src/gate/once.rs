@@ -7,6 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use commands::IdempotencyKey;
 use commands::answers::{Answers, FirstAnswer};
 use futures_util::StreamExt;
@@ -26,9 +27,10 @@ const MAX_DISCARDED: usize = 16 * 1024 * 1024;
 const KEPT: [&str; 4] = ["content-type", "etag", "x-event-position", "location"];
 
 /// Reads the body of a command and hashes the request, so that another request under the same key is noticed.
-pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Body, String), ApiError> {
+pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Bytes, String), ApiError> {
     if !is_unsafe(&parts.method) {
-        return Ok((body, String::new()));
+        // A question has none, and what is sent with it is not read.
+        return Ok((Bytes::new(), String::new()));
     }
     let too_large =
         || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is larger than 1 MiB.");
@@ -39,7 +41,7 @@ pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Body, String
         hash.update([0]);
     }
     hash.update(&bytes);
-    Ok((Body::from(bytes), hex::encode(hash.finalize())))
+    Ok((bytes.into(), hex::encode(hash.finalize())))
 }
 
 /// The body, or nothing when it is larger than allowed. Somewhat more is read and thrown away: a client that is

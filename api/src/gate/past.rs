@@ -6,7 +6,8 @@ use projections::log;
 use projections::past::{Origin, PastError, Then, Thing, View};
 
 use super::parameters;
-use super::scope::{Question, find_team};
+use super::scope::Question;
+use super::search::find_team;
 use crate::body::Params;
 use crate::error::ApiError;
 use crate::gate::Needs;
@@ -71,7 +72,14 @@ pub(super) async fn open(
     all: &'static [&'static str],
 ) -> Result<(Origin, View), ApiError> {
     let thing = match needs {
-        Needs::Public | Needs::SignedIn | Needs::Event(..) | Needs::TeamPart(..) | Needs::Cause(..) => {
+        Needs::Public
+        | Needs::SignedIn
+        | Needs::Event(..)
+        | Needs::TeamPart(..)
+        | Needs::Cause(..)
+        | Needs::Role(..)
+        | Needs::Assignment(..)
+        | Needs::Given(..) => {
             return Err(ApiError::not_found());
         }
         Needs::Team(..) | Needs::TeamOrSelf(..) => match params.text("team").parse() {

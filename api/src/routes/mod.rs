@@ -1,6 +1,7 @@
 //! Every route of the API: who may call it, what it is for, and what answers it. The only place that makes one.
 
 mod audit;
+mod roles;
 mod sign_in;
 mod table;
 

@@ -4,6 +4,7 @@ use domain::policy::Action::{Create, Delete, Execute, Read, Update};
 use domain::policy::Resource as On;
 
 use super::audit::audit_routes;
+use super::roles::role_routes;
 use super::sign_in::sign_in_routes;
 use super::{PAGE, Route, delete, get, patch, post, put};
 use crate::gate::Needs::{
@@ -20,6 +21,7 @@ pub(crate) fn table() -> Vec<Route> {
         sign_in_routes(),
         people_routes(),
         team_routes(),
+        role_routes(),
         project_routes(),
         run_routes(),
         audit_routes(),
@@ -65,8 +67,13 @@ fn people_routes() -> Vec<Route> {
             .status(201),
         delete("/api/v1/me/tokens/{token}", SignedIn, "Revokes a personal API token", me::tokens::delete),
         get("/api/v1/roles", SignedIn, "The built-in roles", roles::builtin),
-        post("/api/v1/permissions/check", SignedIn, "Whether one may do something", roles::check)
-            .body::<roles::Check>(),
+        post(
+            "/api/v1/permissions/check",
+            SignedIn,
+            "Whether somebody may do something, and why",
+            roles::check::handler,
+        )
+        .body::<roles::check::Check>(),
         post(
             "/api/v1/invites/accept",
             SignedIn,

@@ -76,6 +76,11 @@ impl Store {
         Self { pool, appender, vault, cache: Cache::new(), hasher: RandomState::new() }
     }
 
+    /// The database of the log.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// The aggregate as the log has it now.
     pub async fn load<A: Stored>(&self, id: impl Display) -> Result<Loaded<A>, StoreError> {
         let id = id.to_string();

@@ -1,7 +1,9 @@
 //! Who may do what: one pure function over grants, resource, action and context.
 
 mod builtin;
+mod cover;
 mod names;
+mod verdict;
 
 use std::net::IpAddr;
 
@@ -10,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{BuildId, EnvironmentId, ProjectId, TeamId, UserId};
 
 pub use builtin::BuiltinRole;
+pub use cover::covers;
 pub use names::{Action, Resource};
+pub use verdict::{Bar, Finding, Holding, Source, Verdict, explain};
 
 /// One permission of a role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +125,8 @@ pub fn allows(grants: &[Grant], resource: Resource, action: Action, context: &Co
 }
 
 impl Scope {
-    fn covers(&self, context: &Context) -> bool {
+    /// Whether what holds here holds there.
+    pub fn covers(&self, context: &Context) -> bool {
         match self {
             Self::Global => true,
             Self::Team { team_id } => context.team_id == Some(*team_id),
@@ -144,8 +149,27 @@ impl Permission {
 }
 
 impl Condition {
+    /// The fields that a condition can be about.
+    pub const FIELDS: [&'static str; 7] =
+        ["teamId", "projectId", "environment", "branch", "buildId", "userId", "ip"];
+
+    /// Whether it can be decided: a field that there is, and a value that its operator compares with.
+    pub fn is_sound(&self) -> bool {
+        let fits = matches!(
+            (self.operator, &self.value),
+            (Operator::Eq | Operator::Neq, ConditionValue::Text(_))
+                | (Operator::In | Operator::Nin, ConditionValue::List(_))
+                | (Operator::Exists, ConditionValue::Flag(_))
+        );
+        fits && Self::FIELDS.contains(&self.field.as_str())
+    }
+
     fn holds(&self, context: &Context) -> bool {
-        let actual = context.field(&self.field);
+        self.holds_for(context.field(&self.field))
+    }
+
+    /// Whether it holds where its field has this value, or none.
+    fn holds_for(&self, actual: Option<String>) -> bool {
         match (self.operator, &self.value) {
             (Operator::Eq, ConditionValue::Text(text)) => actual.as_ref() == Some(text),
             (Operator::Neq, ConditionValue::Text(text)) => actual.as_ref() != Some(text),
@@ -175,5 +199,7 @@ impl Context {
     }
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

@@ -24,12 +24,12 @@ fn definition(name: &str) -> RoleDefinition {
 }
 
 fn created() -> RoleEvent {
-    RoleCreated { team_id: team_id(), definition: definition("Auditor") }
+    RoleCreated { team_id: team_id(), definition: definition("Auditor"), revision: None }
 }
 
 #[test]
 fn a_role_is_created_once() {
-    let create = |name| CreateRole { team_id: team_id(), definition: definition(name) };
+    let create = |name| CreateRole { team_id: team_id(), definition: definition(name), revision: None };
     given(vec![]).when(create("Auditor")).then_expect_events(vec![created()]);
     given(vec![created()]).when(create("Auditor")).then_expect_events(vec![]);
     given(vec![created()]).when(create("Other")).then_expect_error(RoleError::Exists);
@@ -37,10 +37,11 @@ fn a_role_is_created_once() {
 
 #[test]
 fn a_role_changes_with_what_it_was() {
-    let change = |name| ChangeRole { definition: definition(name) };
+    let change = |name| ChangeRole { definition: definition(name), revision: None };
     given(vec![created()]).when(change("Reader")).then_expect_events(vec![RoleChanged {
         definition: definition("Reader"),
         old: definition("Auditor"),
+        revision: None,
     }]);
     given(vec![created()]).when(change("Auditor")).then_expect_events(vec![]);
     given(vec![]).when(change("Reader")).then_expect_error(RoleError::Unknown);
@@ -48,11 +49,11 @@ fn a_role_changes_with_what_it_was() {
 
 #[test]
 fn a_role_is_deleted_once() {
-    let deleted = || RoleDeleted { old: definition("Auditor") };
-    given(vec![created()]).when(DeleteRole).then_expect_events(vec![deleted()]);
-    given(vec![created(), deleted()]).when(DeleteRole).then_expect_events(vec![]);
+    let deleted = || RoleDeleted { old: definition("Auditor"), revision: None };
+    given(vec![created()]).when(DeleteRole { revision: None }).then_expect_events(vec![deleted()]);
+    given(vec![created(), deleted()]).when(DeleteRole { revision: None }).then_expect_events(vec![]);
     given(vec![created(), deleted()])
-        .when(ChangeRole { definition: definition("x") })
+        .when(ChangeRole { definition: definition("x"), revision: None })
         .then_expect_error(RoleError::Unknown);
-    given(vec![]).when(DeleteRole).then_expect_error(RoleError::Unknown);
+    given(vec![]).when(DeleteRole { revision: None }).then_expect_error(RoleError::Unknown);
 }

@@ -33,12 +33,14 @@ impl Model for Rules {
     type Of = Role;
 
     fn births() -> BoxedStrategy<RoleCommand> {
-        (ids(2), definitions()).prop_map(|(team_id, definition)| CreateRole { team_id, definition }).boxed()
+        (ids(2), definitions())
+            .prop_map(|(team_id, definition)| CreateRole { team_id, definition, revision: None })
+            .boxed()
     }
 
     fn commands(&self) -> BoxedStrategy<RoleCommand> {
-        prop_oneof![15 => definitions().prop_map(|definition| ChangeRole { definition }), 1 => Just(DeleteRole)]
-            .boxed()
+        let change = definitions().prop_map(|definition| ChangeRole { definition, revision: None });
+        prop_oneof![15 => change, 1 => Just(DeleteRole { revision: None })].boxed()
     }
 
     fn is_born(&self) -> bool {
@@ -47,24 +49,28 @@ impl Model for Rules {
 
     fn obey(&mut self, command: RoleCommand) -> Answer<Self> {
         match (&mut *self, command) {
-            (Self::NotYet, CreateRole { team_id, definition }) => {
+            (Self::NotYet, CreateRole { team_id, definition, .. }) => {
                 *self = Self::Defined(team_id, definition.clone());
-                Ok(vec![RoleCreated { team_id, definition }])
+                Ok(vec![RoleCreated { team_id, definition, revision: None }])
             }
             (Self::NotYet, _) => Err(RoleError::Unknown),
-            (Self::Defined(team, known), CreateRole { team_id, definition }) => {
+            (Self::Defined(team, known), CreateRole { team_id, definition, .. }) => {
                 if *team == team_id && *known == definition { Ok(vec![]) } else { Err(RoleError::Exists) }
             }
-            (Self::Defined(_, known), ChangeRole { definition }) => {
+            (Self::Defined(_, known), ChangeRole { definition, .. }) => {
                 let old = std::mem::replace(known, definition.clone());
-                Ok(if old == definition { vec![] } else { vec![RoleChanged { definition, old }] })
+                Ok(if old == definition {
+                    vec![]
+                } else {
+                    vec![RoleChanged { definition, old, revision: None }]
+                })
             }
-            (Self::Defined(_, known), DeleteRole) => {
+            (Self::Defined(_, known), DeleteRole { .. }) => {
                 let old = known.clone();
                 *self = Self::Gone;
-                Ok(vec![RoleDeleted { old }])
+                Ok(vec![RoleDeleted { old, revision: None }])
             }
-            (Self::Gone, DeleteRole) => Ok(vec![]),
+            (Self::Gone, DeleteRole { .. }) => Ok(vec![]),
             (Self::Gone, _) => Err(RoleError::Unknown),
         }
     }
@@ -77,7 +83,7 @@ impl Model for Rules {
             RoleDeleted { .. } => None,
         };
         for pair in history.windows(2) {
-            let (RoleChanged { old, .. } | RoleDeleted { old }) = &pair[1] else {
+            let (RoleChanged { old, .. } | RoleDeleted { old, .. }) = &pair[1] else {
                 panic!("a role begins once")
             };
             assert_eq!(definition(&pair[0]).as_ref(), Some(old), "what it was is what it was made before");

@@ -77,6 +77,16 @@ pub struct Reach {
     pub projects: Vec<ProjectId>,
 }
 
+impl Reach {
+    /// Whether all that `other` reaches is reached by this too.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.everywhere
+            || (!other.everywhere
+                && other.teams.iter().all(|team| self.teams.contains(team))
+                && other.projects.iter().all(|project| self.projects.contains(project)))
+    }
+}
+
 /// Rows of a team, newest first, after a place in that order.
 ///
 /// Words are looked for among the newest rows first, and only then in the index of words: a common word is found at

@@ -4,7 +4,7 @@ mod stream;
 
 use chrono::{DateTime, Utc};
 use domain::fact::StoredEvent;
-use domain::ids::{EnvironmentId, EventId, ProjectId, TeamId};
+use domain::ids::{EnvironmentId, EventId, ProjectId, TeamId, UserId};
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row};
 use uuid::Uuid;
@@ -84,6 +84,31 @@ pub async fn project_of_environment(
     .await
 }
 
+/// The last event of a stream of one of these types, up to a position; with a user, of those about him.
+pub async fn last_of(
+    db: impl PgExecutor<'_>,
+    (aggregate_type, aggregate_id): (&str, &str),
+    types: &[&str],
+    user: Option<UserId>,
+    upto: i64,
+) -> sqlx::Result<Option<StoredEvent>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events
+          WHERE aggregate_type = $1 AND aggregate_id = $2 AND event_type = ANY($3) AND position <= $4
+            AND ($5::text IS NULL OR coalesce(payload ->> 'user_id', payload ->> 'owner') = $5)
+          ORDER BY sequence DESC LIMIT 1"
+    );
+    sqlx::query(&query)
+        .bind(aggregate_type)
+        .bind(aggregate_id)
+        .bind(types)
+        .bind(upto)
+        .bind(user.map(|user| user.to_string()))
+        .try_map(event)
+        .fetch_optional(db)
+        .await
+}
+
 /// The events at these positions, in order.
 pub async fn read_at(db: impl PgExecutor<'_>, positions: &[i64]) -> sqlx::Result<Vec<StoredEvent>> {
     let query = format!("SELECT {COLUMNS} FROM events WHERE position = ANY($1) ORDER BY position");
@@ -91,7 +116,8 @@ pub async fn read_at(db: impl PgExecutor<'_>, positions: &[i64]) -> sqlx::Result
 }
 
 /// Positions after `from` and up to `to`, in order: of the events of these streams, of all streams of these kinds
-/// that began in the team (and, but for roles, in the project, when one is given), and of the team's people when `user` is a kind.
+/// that began in the team (and, but for roles, in the project, when one is given), of the team's people when `user` is a
+/// kind, and of the roles given everywhere when `role_assignment` is one and no project is given.
 pub async fn positions_of(
     db: impl PgExecutor<'_>,
     team: TeamId,
@@ -115,6 +141,10 @@ pub async fn positions_of(
                  SELECT 'user', coalesce(m.payload ->> 'user_id', m.payload ->> 'owner') FROM events m
                   WHERE 'user' = ANY($5) AND m.aggregate_type = 'team' AND m.aggregate_id = $3::text
                     AND m.event_type IN ('team.created', 'team.member_added') AND m.position <= $7
+                  UNION
+                 SELECT 'role_assignment', g.aggregate_id FROM events g
+                  WHERE 'role_assignment' = ANY($5) AND $4::text IS NULL AND g.event_type = 'role.assigned'
+                    AND g.payload -> 'scope' ->> 'type' = 'global' AND g.position <= $7
                 ) s (type, id)
           CROSS JOIN LATERAL (SELECT o.position FROM events o
                                WHERE o.aggregate_type = s.type AND o.aggregate_id = s.id

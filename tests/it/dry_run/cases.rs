@@ -11,13 +11,13 @@ use tests::world::Project;
 const NOW: &str = "code of now: ";
 
 /// A command that would be carried out, and the types of the events that it would append.
-pub(super) struct Case {
-    pub(super) method: Method,
-    pub(super) route: &'static str,
-    pub(super) path: String,
-    pub(super) client: Client,
-    pub(super) body: Value,
-    pub(super) events: Vec<&'static str>,
+pub(crate) struct Case {
+    pub(crate) method: Method,
+    pub(crate) route: &'static str,
+    pub(crate) path: String,
+    pub(crate) client: Client,
+    pub(crate) body: Value,
+    pub(crate) events: Vec<&'static str>,
 }
 
 impl Case {
@@ -47,7 +47,7 @@ fn case(
 
 /// A case of every command, ready to be carried out.
 #[expect(clippy::too_many_lines, reason = "a table: one entry a command")]
-pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project, first: &Value) -> Vec<Case> {
+pub(crate) async fn cases(app: &TestApp, owner: &Client, project: &Project, first: &Value) -> Vec<Case> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let id = &project.id;
     // A project without a value has no key yet: a dry run makes none.
@@ -93,7 +93,6 @@ pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
     let of_project =
         [("project", id.clone()), ("key", "KNOWN".to_owned()), ("token", text(&token["token"]["id"]))];
     let of_bare = [("project", text(&bare["id"])), ("key", "FIRST".to_owned())];
-    let of_team = [("team", "acme".to_owned()), ("invite", open), ("user", guest_id)];
     let of_staging = [("environment", text(&staging["id"]))];
     let of_production = [("environment", project.production.clone())];
     let of_running = [("deployment", running)];
@@ -113,6 +112,13 @@ pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
     let new_password = json!({ "current": PASSWORD, "new": "another good battery staple" });
     let mut changed = vec!["user.password_changed"];
     changed.extend(std::iter::repeat_n("user.signed_out", others));
+    let role = owner.post("/teams/acme/roles", json!({ "name": "Known" })).await.expect(201);
+    let of_role = [("role", text(&role["id"]))];
+    let scope = json!({ "type": "project", "projectId": id });
+    let give = |role: &str| json!({ "userId": guest_id, "roleId": role, "scope": scope });
+    let given = owner.post("/role-assignments", give("project:viewer")).await.expect(201);
+    let assignment = [("assignment", text(&given["id"]))];
+    let of_team = [("team", "acme".to_owned()), ("invite", open), ("user", guest_id.clone())];
     let (post, put, patch, delete) = (Method::POST, Method::PUT, Method::PATCH, Method::DELETE);
     let none = json!({});
     vec![
@@ -245,6 +251,25 @@ pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
         case(
             owner,
             post.clone(),
+            "/teams/{team}/roles",
+            &of_team,
+            json!({ "name": "New", "permissions": [{ "resource": "build", "action": "read" }] }),
+            &["role.created"],
+        ),
+        case(owner, patch.clone(), "/roles/{role}", &of_role, json!({ "name": "Other" }), &["role.changed"]),
+        case(owner, delete.clone(), "/roles/{role}", &of_role, none.clone(), &["role.deleted"]),
+        case(owner, post.clone(), "/role-assignments", &[], give("project:deployer"), &["role.assigned"]),
+        case(
+            owner,
+            delete.clone(),
+            "/role-assignments/{assignment}",
+            &assignment,
+            none.clone(),
+            &["role.unassigned"],
+        ),
+        case(
+            owner,
+            post.clone(),
             "/teams/{team}/projects",
             &of_team,
             settings,
@@ -370,7 +395,8 @@ async fn queued_build(app: &TestApp, like: &Value) -> String {
     sqlx::query(
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                              team_id)
-         SELECT aggregate_type, $2, 1, event_type, event_version, payload, metadata, team_id
+         SELECT aggregate_type, $2, 1, event_type, event_version, payload,
+                (metadata::jsonb - 'source_ip' - 'user_agent')::json, team_id
            FROM events WHERE aggregate_id = $1 AND sequence = 1",
     )
     .bind(like["buildId"].as_str().unwrap())

@@ -1,6 +1,6 @@
 //! `?dryRun=true`: every command says what it would do, and does nothing.
 
-mod cases;
+pub(crate) mod cases;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
