@@ -24,6 +24,7 @@ pub mod router;
 mod routes;
 mod system;
 mod teams;
+mod tokens;
 
 use std::any::Any;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::answers::Answers;
 use commands::sessions::Sessions;
+use commands::token_uses::TokenUses;
 use commands::{CommandError, Commands, Context, Receipt};
 use domain::envelope::Actor;
 use domain::ports::auth::Auth;
@@ -54,6 +55,8 @@ pub struct Platform {
     pub auth: Vec<Arc<dyn Auth>>,
     /// Sign-ins.
     pub sessions: Sessions,
+    /// When API tokens were last used.
+    pub token_uses: TokenUses,
     /// Who was erased: outside the database, so that no backup brings anybody back.
     pub shred_list: ShredList,
     /// The public keys of the ledger.

@@ -13,6 +13,7 @@ pub mod second_factors;
 pub mod sessions;
 mod store;
 mod together;
+pub mod token_uses;
 mod vault;
 
 use std::sync::Arc;

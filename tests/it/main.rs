@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
 mod access;
+mod api_tokens;
 mod architecture;
 mod audit;
 mod auth;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
-use commands::Context;
+use commands::{Context, Mode};
 use domain::access::{AccessEvent, AccessTarget};
 use domain::envelope::Actor;
 use domain::ids::{ProjectId, TeamId};
@@ -26,6 +26,8 @@ pub(super) struct Seen {
     pub(super) place: OnceLock<Place>,
     /// Set when the handler was reached.
     pub(super) admitted: OnceLock<()>,
+    /// Set when the answer is to be recorded whatever was asked for.
+    pub(super) for_the_record: OnceLock<()>,
 }
 
 /// What a request is about.
@@ -49,12 +51,16 @@ impl Seen {
             caller: OnceLock::new(),
             place: OnceLock::new(),
             admitted: OnceLock::new(),
+            for_the_record: OnceLock::new(),
         }
     }
 
     /// Whether the answer denies a command: what the caller may not do, or may not even see. Dry runs append nothing.
     /// Sign-in, which is open to everybody, records by itself who fails.
     fn is_denial(&self, needs: Needs, status: StatusCode) -> bool {
+        if self.for_the_record.get().is_some() {
+            return true;
+        }
         let hidden = self.place.get().is_some() && self.admitted.get().is_none();
         let denied = status == StatusCode::FORBIDDEN || (status == StatusCode::NOT_FOUND && hidden);
         denied
@@ -66,7 +72,7 @@ impl Seen {
     fn context(&self, platform: &Platform) -> Context {
         let team_id = self.place.get().map(|place| place.team_id);
         match self.caller.get() {
-            Some(caller) => Context { key: None, ..caller.context(team_id) },
+            Some(caller) => Context { key: None, mode: Mode::Append, ..caller.context(team_id) },
             // Refused before it was known who asks: from another site, say.
             None => Context {
                 source_ip: self.ip.map(|ip| ip.to_string()),

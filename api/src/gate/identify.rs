@@ -6,6 +6,8 @@ use domain::ports::auth::AuthError;
 use http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
 
+use super::api_token::by_api_token;
+use super::denied::Seen;
 use super::{Principal, caller, header as text, is_unsafe};
 use crate::auth::authorize::away;
 use crate::auth::identity::{get_or_create, known};
@@ -22,6 +24,7 @@ pub(crate) fn cookie_name(https: bool) -> &'static str {
 pub(super) async fn identify(
     platform: &Platform,
     parts: &Parts,
+    seen: &Seen,
     request_id: &str,
 ) -> Result<Principal, ApiError> {
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
@@ -29,7 +32,7 @@ pub(super) async fn identify(
         let Some(bearer) = value.strip_prefix("Bearer ").or(value.strip_prefix("bearer ")) else {
             return Err(ApiError::unauthorized());
         };
-        return by_bearer(platform, parts, request_id, bearer.trim()).await;
+        return by_bearer(platform, parts, seen, request_id, bearer.trim()).await;
     }
     let Some(cookie) = cookie(&parts.headers, cookie_name(platform.is_https())) else {
         return Ok(Principal::Nobody);
@@ -45,20 +48,12 @@ pub(super) async fn identify(
 async fn by_bearer(
     platform: &Platform,
     parts: &Parts,
+    seen: &Seen,
     request_id: &str,
     bearer: &str,
 ) -> Result<Principal, ApiError> {
     if let Some(hash) = token::hash_of_api_token(bearer) {
-        let found = projections::tokens::find_by_hash(&platform.pool, &hash).await?;
-        let found = found.filter(|row| row.expires_at.is_none_or(|at| at > (platform.now)()));
-        let row = found.ok_or_else(ApiError::unauthorized)?;
-        return match (row.user_id, row.project_id) {
-            (Some(user), _) => Ok(Principal::PersonalToken { token: row.id, user }),
-            (None, Some(project)) => {
-                Ok(Principal::ProjectToken { token: row.id, project, scopes: row.scopes })
-            }
-            (None, None) => Err(ApiError::unauthorized()),
-        };
+        return by_api_token(platform, parts, seen, request_id, &hash).await;
     }
     // A token of ours has no dot; a signed one has two.
     if bearer.bytes().filter(|byte| *byte == b'.').count() == 2 {

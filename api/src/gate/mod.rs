@@ -3,6 +3,7 @@
 //! Invariant: a handler gets a `Scoped` team, project, environment, build or deployment only from here, from a
 //! caller who may see it and do this to it.
 
+mod api_token;
 mod denied;
 mod identify;
 mod once;
@@ -29,6 +30,7 @@ use crate::error::{ApiError, ProblemBody, SINCE, VERSION_MISMATCH};
 use crate::platform::{PATIENCE, Platform};
 use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 
+pub(crate) use api_token::holds;
 use denied::Seen;
 pub(crate) use identify::{cookie as cookie_of, cookie_name};
 pub use once::UnderWay;
@@ -94,8 +96,8 @@ pub(crate) enum Principal {
     Nobody,
     /// A person with a session.
     Session { user: UserId, session: domain::ids::SessionId, csrf_token: String },
-    /// A person's token.
-    PersonalToken { token: TokenId, user: UserId },
+    /// A person's token; without scopes it may do all that the person may.
+    PersonalToken { token: TokenId, user: UserId, scopes: Vec<TokenScope> },
     /// A person's access token of a sign-in provider.
     ProviderToken { user: UserId },
     /// A project's token.
@@ -135,7 +137,7 @@ impl Caller {
         let (actor, on_behalf_of) = match &self.principal {
             Principal::Nobody => (Actor::Anonymous, None),
             Principal::Session { user, .. } | Principal::ProviderToken { user } => (Actor::User(*user), None),
-            Principal::PersonalToken { token, user } => (Actor::Token(*token), Some(Actor::User(*user))),
+            Principal::PersonalToken { token, user, .. } => (Actor::Token(*token), Some(Actor::User(*user))),
             Principal::ProjectToken { token, .. } => (Actor::Token(*token), None),
         };
         Context {
@@ -249,11 +251,12 @@ async fn pass(
     // Who signs in anew is not refused for an old session that a program still sends.
     let principal = match needs {
         Needs::Public => Principal::Nobody,
-        _ => identify::identify(platform, &parts, id).await?,
+        _ => identify::identify(platform, &parts, seen, id).await?,
     };
     if needs != Needs::Public && matches!(principal, Principal::Nobody) {
         return Err(ApiError::unauthorized());
     }
+    in_scope(needs, &principal, &parts.method)?;
     let lags = !has_reached_position(platform, &parts).await?;
     let (body, hash) = once::hash_body(&parts, body).await?;
     let mut caller = caller(platform, &parts, principal, id)?;
@@ -283,6 +286,15 @@ async fn pass(
         response.headers_mut().insert(X_PROJECTION_LAG, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// Scopes are of projects: of what belongs to the person a token with scopes may only read.
+fn in_scope(needs: Needs, principal: &Principal, method: &Method) -> Result<(), ApiError> {
+    let is_narrow = matches!(principal, Principal::PersonalToken { scopes, .. } if !scopes.is_empty());
+    if needs == Needs::SignedIn && is_narrow && is_unsafe(method) {
+        return Err(ApiError::forbidden("The scopes of this token do not reach so far."));
+    }
+    Ok(())
 }
 
 /// A version that the caller did not ask for is a race that was lost: 409, not 412.

@@ -15,6 +15,7 @@ use projections::projects::{EnvironmentRow, ProjectRow};
 use projections::teams::TeamRow;
 use uuid::Uuid;
 
+use super::api_token::narrowed;
 use super::denied::{Place, Seen};
 use super::{Caller, Needs, Principal, parameters, past};
 use crate::body::Params;
@@ -105,7 +106,7 @@ impl<S: Send + Sync, T: Clone + Send + Sync + 'static> FromRequestParts<S> for S
 }
 
 /// What is held without a condition. The rest could be given away without it.
-fn unconditional(mut grants: Vec<Grant>) -> Vec<Grant> {
+pub(super) fn unconditional(mut grants: Vec<Grant>) -> Vec<Grant> {
     for grant in &mut grants {
         grant.permissions.retain(|permission| permission.conditions.is_empty());
     }
@@ -116,9 +117,10 @@ fn unconditional(mut grants: Vec<Grant>) -> Vec<Grant> {
 pub(super) async fn grants(platform: &Platform, principal: &Principal) -> Result<Vec<Grant>, ApiError> {
     match principal {
         Principal::Nobody => Ok(vec![]),
-        Principal::Session { user, .. }
-        | Principal::PersonalToken { user, .. }
-        | Principal::ProviderToken { user } => {
+        Principal::PersonalToken { user, scopes, .. } => {
+            Ok(narrowed(projections::roles::grants_of(&platform.pool, *user).await?, scopes))
+        }
+        Principal::Session { user, .. } | Principal::ProviderToken { user } => {
             Ok(projections::roles::grants_of(&platform.pool, *user).await?)
         }
         Principal::ProjectToken { project, scopes, .. } => {

@@ -12,6 +12,7 @@ use api::router::Router;
 use api::{Platform, Settings};
 use chrono::Utc;
 use commands::sessions::Sessions;
+use commands::token_uses::TokenUses;
 use commands::{Appender, Commands, Context, Vault};
 use domain::envelope::Actor;
 use domain::ports::auth::Auth;
@@ -92,6 +93,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         router: router.clone(),
         auth,
         sessions: Sessions::new(pool.clone()),
+        token_uses: TokenUses::new(pool.clone()),
         shred_list: ShredList::new(&config.data_dir),
         ledger_keys: KeyRing::new(&config.data_dir),
         throttle: Default::default(),
@@ -125,6 +127,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 
     // Every step is bounded: a server that was told to stop does.
     let _ = tokio::time::timeout(SHUTDOWN, platform.commands.summarise_access(None)).await;
+    let _ = tokio::time::timeout(SHUTDOWN, platform.token_uses.flush()).await;
     let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
     let _ = keeper.await;
     stop_servers(&platform, &*runner).await;
@@ -162,6 +165,17 @@ async fn count_access(platform: &Platform) -> Infallible {
     }
 }
 
+/// Writes down when tokens were last used.
+async fn note_uses(platform: &Platform) -> Infallible {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tick.tick().await;
+        if let Err(error) = platform.token_uses.flush().await {
+            tracing::warn!(%error, "uses of tokens were not written yet: {error}");
+        }
+    }
+}
+
 /// Ends every deployed server as it would want to be ended; the next start of the platform starts them again.
 async fn stop_servers(platform: &Platform, runner: &dyn Runner) {
     match projections::deployments::all_running(&platform.pool).await {
@@ -192,6 +206,7 @@ async fn listen(
         error = crashed => Err(error),
         never = keep_house(&platform) => match never {},
         never = count_access(&platform) => match never {},
+        never = note_uses(&platform) => match never {},
     };
     stop.cancel();
     // Streams that never end are cut.
