@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::auth::throttle::Throttle;
 use crate::error::ApiError;
 use crate::gate::UnderWay;
+use crate::limits::Limits;
 use crate::router::Router;
 
 /// How long a command or a read waits for the query tables.
@@ -63,6 +64,8 @@ pub struct Platform {
     pub ledger_keys: KeyRing,
     /// Slows down who guesses passwords.
     pub throttle: Throttle,
+    /// How often somebody may ask.
+    pub limits: Limits,
     /// Commands with an idempotency key that are under way.
     pub under_way: UnderWay,
     /// Renders `/metrics`.
@@ -82,6 +85,8 @@ pub struct Settings {
     pub environment: String,
     /// Roots below which `file://` repositories may be read.
     pub local_roots: Vec<std::path::PathBuf>,
+    /// Proxies that are believed about who asks.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
 }
 
 impl Platform {

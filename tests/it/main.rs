@@ -22,6 +22,7 @@ mod feed;
 mod generations;
 mod http_contract;
 mod ledger;
+mod limits;
 mod log;
 mod log_lines;
 mod logs;

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use axum::http::request::Parts;
 use domain::policy::{self, Action, Grant, Permission, Resource, Scope};
 use domain::project::TokenScope;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use projections::tokens::TokenRow;
 
 use super::denied::{Place, Seen};
 use super::scope::unconditional;
-use super::{Principal, caller};
+use super::{Needs, Principal, caller, is_unsafe};
 use crate::error::ApiError;
 use crate::platform::Platform;
 
@@ -61,6 +61,15 @@ async fn place(platform: &Platform, row: &TokenRow) -> Result<Option<Place>, Api
 
 fn is_allowed_from(row: &TokenRow, ip: IpAddr) -> bool {
     row.ip_allowlist.is_empty() || row.ip_allowlist.iter().any(|range| range.contains(&ip.to_canonical()))
+}
+
+/// Scopes are of projects: of what belongs to the person a token with scopes may only read.
+pub(super) fn in_scope(needs: Needs, principal: &Principal, method: &Method) -> Result<(), ApiError> {
+    let is_narrow = matches!(principal, Principal::PersonalToken { scopes, .. } if !scopes.is_empty());
+    if needs == Needs::SignedIn && is_narrow && is_unsafe(method) {
+        return Err(ApiError::forbidden("The scopes of this token do not reach so far."));
+    }
+    Ok(())
 }
 
 /// Whether who made a project's token still holds what it may do. Of those that no person made nothing is asked.

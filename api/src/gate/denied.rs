@@ -1,7 +1,7 @@
 //! What was denied is recorded before it is told.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
@@ -14,20 +14,23 @@ use uuid::Uuid;
 
 use super::{Caller, Needs, is_unsafe};
 use crate::error::{ApiError, ProblemBody};
+use crate::limits::Room;
 use crate::platform::Platform;
 
 /// What a request turned out to be, as far as it got.
 pub(super) struct Seen {
     method: Method,
-    route: String,
+    pub(super) route: String,
     request_id: String,
-    ip: Option<IpAddr>,
+    pub(super) ip: Option<IpAddr>,
     pub(super) caller: OnceLock<Caller>,
     pub(super) place: OnceLock<Place>,
     /// Set when the handler was reached.
     pub(super) admitted: OnceLock<()>,
     /// Set when the answer is to be recorded whatever was asked for.
     pub(super) for_the_record: OnceLock<()>,
+    /// What is left in the tightest of the buckets that it was counted in.
+    pub(super) room: Mutex<Option<Room>>,
 }
 
 /// What a request is about.
@@ -52,6 +55,7 @@ impl Seen {
             place: OnceLock::new(),
             admitted: OnceLock::new(),
             for_the_record: OnceLock::new(),
+            room: Mutex::default(),
         }
     }
 

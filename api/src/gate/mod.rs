@@ -6,6 +6,7 @@
 mod api_token;
 mod denied;
 mod identify;
+mod limited;
 mod once;
 mod past;
 mod scope;
@@ -208,7 +209,8 @@ pub(crate) async fn gate(
         Ok(response) => response,
         Err(error) => axum::response::IntoResponse::into_response(error),
     };
-    let response = denied::record(&platform, needs, &seen, response).await;
+    let mut response = denied::record(&platform, needs, &seen, response).await;
+    seen.tell_room(&mut response);
     let route = path.map_or_else(String::new, |path| path.as_str().to_owned());
     let labels = [("method", method), ("route", route), ("status", response.status().as_str().to_owned())];
     metrics::histogram!("mastra_admin_http_seconds", &labels).record(started.elapsed());
@@ -247,6 +249,7 @@ async fn pass(
     next: Next,
     seen: &Seen,
 ) -> Result<Response, ApiError> {
+    seen.count_address(platform)?;
     let (mut parts, body) = request.into_parts();
     // Who signs in anew is not refused for an old session that a program still sends.
     let principal = match needs {
@@ -256,7 +259,8 @@ async fn pass(
     if needs != Needs::Public && matches!(principal, Principal::Nobody) {
         return Err(ApiError::unauthorized());
     }
-    in_scope(needs, &principal, &parts.method)?;
+    seen.count_principal(platform, &principal)?;
+    api_token::in_scope(needs, &principal, &parts.method)?;
     let lags = !has_reached_position(platform, &parts).await?;
     let (body, hash) = once::hash_body(&parts, body).await?;
     let mut caller = caller(platform, &parts, principal, id)?;
@@ -264,6 +268,7 @@ async fn pass(
     let then = past::asked(platform, &parts, as_of.is_some()).await?;
     let _ = seen.caller.set(caller.clone());
     let sees = scope::admit(platform, needs, then.zip(as_of), &caller, &mut parts, seen).await?;
+    seen.count_team(platform)?;
     let _ = seen.admitted.set(());
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
     let is_conditional = caller.expected != Expected::Any;
@@ -286,15 +291,6 @@ async fn pass(
         response.headers_mut().insert(X_PROJECTION_LAG, HeaderValue::from_static("true"));
     }
     Ok(response)
-}
-
-/// Scopes are of projects: of what belongs to the person a token with scopes may only read.
-fn in_scope(needs: Needs, principal: &Principal, method: &Method) -> Result<(), ApiError> {
-    let is_narrow = matches!(principal, Principal::PersonalToken { scopes, .. } if !scopes.is_empty());
-    if needs == Needs::SignedIn && is_narrow && is_unsafe(method) {
-        return Err(ApiError::forbidden("The scopes of this token do not reach so far."));
-    }
-    Ok(())
 }
 
 /// A version that the caller did not ask for is a race that was lost: 409, not 412.

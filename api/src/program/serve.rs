@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use api::auth::setup;
+use api::limits::Limits;
 use api::router::Router;
 use api::{Platform, Settings};
 use chrono::Utc;
@@ -71,8 +72,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let vault = vault(&config, &pool).await?;
     let consumers = projections::read_models().into_iter().chain(processes::consumers()).collect();
     let feed = Feed::start(pool.clone(), consumers).await.context("the query tables cannot be made")?;
-    let wake = feed.clone();
-    let appender = Appender::start(pool.clone(), Arc::new(move |_| wake.wake()));
+    let appender = appender(&pool, &feed);
     let commands = Commands::new(pool.clone(), appender, Arc::new(vault));
     let (logs, git) = (PostgresLogs::start(pool.clone()), Arc::new(git(&config)?));
     let ledger = ledger(&config, &pool)?;
@@ -97,6 +97,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         shred_list: ShredList::new(&config.data_dir),
         ledger_keys: KeyRing::new(&config.data_dir),
         throttle: Default::default(),
+        limits: Limits::new(config.rates),
         under_way: Default::default(),
         metrics,
         now: Utc::now,
@@ -126,13 +127,24 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let ended = listen(listener, platform.clone(), database.crashed(), stop.clone()).await;
 
     // Every step is bounded: a server that was told to stop does.
-    let _ = tokio::time::timeout(SHUTDOWN, platform.commands.summarise_access(None)).await;
-    let _ = tokio::time::timeout(SHUTDOWN, platform.token_uses.flush()).await;
+    write_down(&platform).await;
     let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
     let _ = keeper.await;
     stop_servers(&platform, &*runner).await;
     close(&feed, &logs, &ledger, database).await;
     ended
+}
+
+/// Appends, and tells the query tables at once.
+fn appender(pool: &PgPool, feed: &Feed) -> Appender {
+    let wake = feed.clone();
+    Appender::start(pool.clone(), Arc::new(move |_| wake.wake()))
+}
+
+/// What was only counted or noted so far.
+async fn write_down(platform: &Platform) {
+    let _ = tokio::time::timeout(SHUTDOWN, platform.commands.summarise_access(None)).await;
+    let _ = tokio::time::timeout(SHUTDOWN, platform.token_uses.flush()).await;
 }
 
 /// Ends what writes to the database, the ledger last: its last checkpoint covers all that was appended.
@@ -165,11 +177,12 @@ async fn count_access(platform: &Platform) -> Infallible {
     }
 }
 
-/// Writes down when tokens were last used.
+/// Writes down when tokens were last used, and forgets who has not asked for a while.
 async fn note_uses(platform: &Platform) -> Infallible {
     let mut tick = tokio::time::interval(Duration::from_secs(5));
     loop {
         tick.tick().await;
+        platform.limits.forget_idle();
         if let Err(error) = platform.token_uses.flush().await {
             tracing::warn!(%error, "uses of tokens were not written yet: {error}");
         }
@@ -296,6 +309,7 @@ fn settings(config: &Config, public_url: &str) -> Settings {
         public_url: public_url.to_owned(),
         environment: config.environment.clone(),
         local_roots: config.allow_local_repos.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
     }
 }
 

@@ -109,6 +109,16 @@ impl Project {
                     Err(ProjectError::UnknownEnvVar)
                 }
             }
+            CreateProjectToken { .. } | RotateProjectToken { .. } | RevokeProjectToken { .. } => {
+                self.decide_token(command)
+            }
+        }
+    }
+
+    fn decide_token(&self, command: ProjectCommand) -> Result<Vec<ProjectEvent>, ProjectError> {
+        use ProjectCommand::*;
+        use ProjectEvent::*;
+        match command {
             CreateProjectToken { token_id, .. } if self.knows_token(token_id) => Ok(vec![]),
             CreateProjectToken {
                 token_id,
@@ -142,6 +152,7 @@ impl Project {
                 Ok(vec![ProjectTokenRevoked { token_id }])
             }
             RevokeProjectToken { .. } => Err(ProjectError::UnknownToken),
+            _ => unreachable!("called with a token only"),
         }
     }
 
