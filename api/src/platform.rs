@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::auth::throttle::Throttle;
 use crate::error::ApiError;
-use crate::gate::UnderWay;
+use crate::gate::{Fresh, UnderWay};
 use crate::limits::Limits;
 use crate::router::Router;
 
@@ -66,6 +66,8 @@ pub struct Platform {
     pub throttle: Throttle,
     /// How often somebody may ask.
     pub limits: Limits,
+    /// Credentials that were looked up a moment ago.
+    pub fresh: Fresh,
     /// Commands with an idempotency key that are under way.
     pub under_way: UnderWay,
     /// Renders `/metrics`.
@@ -98,6 +100,12 @@ impl Platform {
     /// Waits until the query tables know what a command did; `false` when they lag.
     pub async fn caught_up(&self, receipt: &Receipt) -> bool {
         self.feed.wait_for(receipt.position, PATIENCE).await
+    }
+
+    /// Forgets who has not asked for a moment. To be called every few seconds.
+    pub fn forget_idle(&self) {
+        self.limits.forget_idle();
+        self.fresh.forget();
     }
 
     /// Forgets sessions whose time is over and answers that nobody will ask for again. To be called now and then.

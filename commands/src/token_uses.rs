@@ -44,7 +44,8 @@ impl TokenUses {
         // In one order, so that two servers never wait for each other in a circle.
         let written = sqlx::query(
             "INSERT INTO token_uses (token_id, last_used_at)
-             SELECT * FROM unnest($1::uuid[], $2::timestamptz[]) AS noted (token_id, at) ORDER BY token_id
+             SELECT noted.token_id, noted.at FROM unnest($1::uuid[], $2::timestamptz[]) AS noted (token_id, at)
+              ORDER BY noted.token_id
              ON CONFLICT (token_id) DO UPDATE SET last_used_at = excluded.last_used_at
               WHERE token_uses.last_used_at < excluded.last_used_at",
         )

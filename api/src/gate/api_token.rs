@@ -3,6 +3,7 @@
 //! Invariant: a token never does what whoever made it may not do himself.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use axum::http::request::Parts;
 use domain::policy::{self, Action, Grant, Permission, Resource, Scope};
@@ -11,6 +12,7 @@ use http::{Method, StatusCode};
 use projections::tokens::TokenRow;
 
 use super::denied::{Place, Seen};
+use super::fresh::Known;
 use super::scope::unconditional;
 use super::{Needs, Principal, caller, is_unsafe};
 use crate::error::ApiError;
@@ -25,20 +27,19 @@ pub(super) async fn by_api_token(
     hash: &str,
 ) -> Result<Principal, ApiError> {
     let now = (platform.now)();
-    let row = projections::tokens::find_by_hash(&platform.pool, hash).await?;
-    let row = row.filter(|row| row.is_valid(hash, now)).ok_or_else(ApiError::unauthorized)?;
+    let (row, place) = match platform.fresh.get(hash.as_bytes()) {
+        Some(Known::Token(known)) => *known,
+        _ => look_up(platform, hash).await?,
+    };
+    if !row.is_valid(hash, now) {
+        return Err(ApiError::unauthorized());
+    }
     let (token, scopes) = (row.id, row.scopes.clone());
     let principal = match (row.user_id, row.project_id) {
         (Some(user), _) => Principal::PersonalToken { token, user, scopes },
         (None, Some(project)) => Principal::ProjectToken { token, project, scopes },
         (None, None) => return Err(ApiError::unauthorized()),
     };
-    let place = place(platform, &row).await?;
-    if let Some(place) = &place
-        && !maker_may(platform, &row, place).await?
-    {
-        return Err(ApiError::unauthorized());
-    }
     let caller = caller(platform, parts, principal.clone(), request_id)?;
     if !is_allowed_from(&row, caller.ip) {
         let _ = seen.caller.set(caller);
@@ -49,6 +50,21 @@ pub(super) async fn by_api_token(
     }
     platform.token_uses.note(token, now);
     Ok(principal)
+}
+
+/// A token whose maker still may what it may, with its project.
+async fn look_up(platform: &Platform, hash: &str) -> Result<(TokenRow, Option<Place>), ApiError> {
+    let read = Instant::now();
+    let row = projections::tokens::find_by_hash(&platform.pool, hash).await?;
+    let row = row.ok_or_else(ApiError::unauthorized)?;
+    let place = place(platform, &row).await?;
+    if let Some(place) = &place
+        && !maker_may(platform, &row, place).await?
+    {
+        return Err(ApiError::unauthorized());
+    }
+    platform.fresh.keep(hash.as_bytes(), read, Known::Token(Box::new((row.clone(), place.clone()))));
+    Ok((row, place))
 }
 
 /// The project of a project's token; one that is there no more lets nobody in.

@@ -1,5 +1,7 @@
 //! Who asks: a session (bearer or cookie), a personal token, a project token, a provider's access token, or nobody.
 
+use std::time::Instant;
+
 use axum::http::request::Parts;
 use commands::sessions::Session;
 use domain::ports::auth::AuthError;
@@ -8,6 +10,7 @@ use subtle::ConstantTimeEq;
 
 use super::api_token::by_api_token;
 use super::denied::Seen;
+use super::fresh::Known;
 use super::{Principal, caller, header as text, is_unsafe};
 use crate::auth::authorize::away;
 use crate::auth::identity::{get_or_create, known};
@@ -99,7 +102,17 @@ fn signed_in(session: Session) -> Principal {
 
 async fn session(platform: &Platform, secret: &str) -> Result<Option<Session>, ApiError> {
     let Some(hash) = token::hash_of_session(secret) else { return Ok(None) };
-    Ok(platform.sessions.find(&hash, (platform.now)()).await?)
+    let (now, read) = ((platform.now)(), Instant::now());
+    if let Some(Known::Session(session)) = platform.fresh.get(&hash)
+        && now < session.expires_at
+    {
+        return Ok(Some(session));
+    }
+    let found = platform.sessions.find(&hash, now).await?;
+    if let Some(session) = &found {
+        platform.fresh.keep(&hash, read, Known::Session(session.clone()));
+    }
+    Ok(found)
 }
 
 /// A browser sends cookies wherever a page of anybody tells it to: only our own pages know the CSRF token.

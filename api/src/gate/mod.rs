@@ -5,6 +5,7 @@
 
 mod api_token;
 mod denied;
+mod fresh;
 mod identify;
 mod limited;
 mod once;
@@ -33,6 +34,7 @@ use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 
 pub(crate) use api_token::holds;
 use denied::Seen;
+pub use fresh::Fresh;
 pub(crate) use identify::{cookie as cookie_of, cookie_name};
 pub use once::UnderWay;
 pub(crate) use past::moment;
@@ -271,6 +273,7 @@ async fn pass(
     seen.count_team(platform)?;
     let _ = seen.admitted.set(());
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
+    let takes = fresh::may_end_a_right(needs, &parts.method) && caller.mode == Mode::Append;
     let is_conditional = caller.expected != Expected::Any;
     parts.extensions.insert(caller);
     let request = Request::from_parts(parts, body);
@@ -278,6 +281,9 @@ async fn pass(
         Some(key) => once::answer(platform, key, request, next).await?,
         None => next.run(request).await,
     };
+    if takes {
+        tokio::time::sleep(fresh::FRESH).await;
+    }
     if !is_conditional {
         lost_race(&mut response);
     }

@@ -70,10 +70,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let pool = database.pool.clone();
 
     let vault = vault(&config, &pool).await?;
-    let consumers = projections::read_models().into_iter().chain(processes::consumers()).collect();
-    let feed = Feed::start(pool.clone(), consumers).await.context("the query tables cannot be made")?;
-    let appender = appender(&pool, &feed);
-    let commands = Commands::new(pool.clone(), appender, Arc::new(vault));
+    let feed = feed(&pool).await?;
+    let commands = Commands::new(pool.clone(), appender(&pool, &feed), Arc::new(vault));
     let (logs, git) = (PostgresLogs::start(pool.clone()), Arc::new(git(&config)?));
     let ledger = ledger(&config, &pool)?;
     let runner = Arc::new(runner(&config, git.clone()).await?);
@@ -98,6 +96,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         ledger_keys: KeyRing::new(&config.data_dir),
         throttle: Default::default(),
         limits: Limits::new(config.rates),
+        fresh: Default::default(),
         under_way: Default::default(),
         metrics,
         now: Utc::now,
@@ -133,6 +132,12 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     stop_servers(&platform, &*runner).await;
     close(&feed, &logs, &ledger, database).await;
     ended
+}
+
+/// Reads the log for every query table and process.
+async fn feed(pool: &PgPool) -> anyhow::Result<Feed> {
+    let consumers = projections::read_models().into_iter().chain(processes::consumers()).collect();
+    Feed::start(pool.clone(), consumers).await.context("the query tables cannot be made")
 }
 
 /// Appends, and tells the query tables at once.
@@ -182,7 +187,7 @@ async fn note_uses(platform: &Platform) -> Infallible {
     let mut tick = tokio::time::interval(Duration::from_secs(5));
     loop {
         tick.tick().await;
-        platform.limits.forget_idle();
+        platform.forget_idle();
         if let Err(error) = platform.token_uses.flush().await {
             tracing::warn!(%error, "uses of tokens were not written yet: {error}");
         }
