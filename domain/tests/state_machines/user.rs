@@ -212,6 +212,15 @@ impl Account {
                 let there = self.sessions.remove(&session_id);
                 there.then(|| vec![UserSignedOut { session_id }]).ok_or(UserError::UnknownSession)
             }
+            CreateUserToken { .. } | RotateUserToken { .. } | RevokeUserToken { .. } => {
+                self.obey_token(command)
+            }
+            RegisterUser { .. } | EraseUser => unreachable!("answered before"),
+        }
+    }
+
+    fn obey_token(&mut self, command: UserCommand) -> Answer<Rules> {
+        match command {
             CreateUserToken { token_id, name, hash, prefix, last_four, scopes, ip_allowlist, expires_at } => {
                 // Asked again it is the same token: one that was revoked never opens anything again.
                 if self.tokens.contains_key(&token_id) {
@@ -243,7 +252,7 @@ impl Account {
                 *valid = false;
                 Ok(vec![UserTokenRevoked { token_id }])
             }
-            RegisterUser { .. } | EraseUser => unreachable!("answered before"),
+            _ => unreachable!("called with a token only"),
         }
     }
 }
