@@ -14,6 +14,7 @@ mod environments;
 mod error;
 mod events;
 pub mod gate;
+pub mod limits;
 mod me;
 mod output;
 mod platform;
@@ -25,13 +26,15 @@ pub mod router;
 mod routes;
 mod system;
 mod teams;
+mod tokens;
 mod webhooks;
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::{HeaderValue, StatusCode, header};
@@ -55,7 +58,8 @@ pub fn app(platform: Arc<Platform>) -> axum::Router {
         .route("/p/{team}/{project}", any(deployed))
         .route("/p/{team}/{project}/", any(deployed))
         .route("/p/{team}/{project}/{*rest}", any(deployed));
-    api.with_state(platform).merge(docs()).layer(CatchPanicLayer::custom(panicked)).layer(from_fn(complete))
+    let complete = from_fn_with_state(platform.clone(), complete);
+    api.with_state(platform).merge(docs()).layer(CatchPanicLayer::custom(panicked)).layer(complete)
 }
 
 /// What a handler answers that panicked.
@@ -67,8 +71,13 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
 }
 
-/// Gives every request its id. Problems that did not come from behind the gate get it here.
-async fn complete(mut request: Request, next: Next) -> Response {
+/// Gives every request its id and the address of its client. Problems that did not come from behind the gate get the
+/// id here.
+async fn complete(State(platform): State<Arc<Platform>>, mut request: Request, next: Next) -> Response {
+    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() {
+        let ip = limits::client(peer.ip(), request.headers(), &platform.settings.trusted_proxies);
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(ip, peer.port())));
+    }
     let id = gate::request_id(&request);
     request.extensions_mut().insert(gate::RequestId(id.clone()));
     let span = tracing::info_span!("request", request.id = id);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::answers::Answers;
 use commands::sessions::Sessions;
+use commands::token_uses::TokenUses;
 use commands::{CommandError, Commands, Context, Receipt};
 use domain::envelope::Actor;
 use domain::ports::auth::Auth;
@@ -23,7 +24,8 @@ use uuid::Uuid;
 
 use crate::auth::throttle::Throttle;
 use crate::error::ApiError;
-use crate::gate::UnderWay;
+use crate::gate::{Fresh, UnderWay};
+use crate::limits::Limits;
 use crate::router::Router;
 
 /// How long a command or a read waits for the query tables.
@@ -54,12 +56,18 @@ pub struct Platform {
     pub auth: Vec<Arc<dyn Auth>>,
     /// Sign-ins.
     pub sessions: Sessions,
+    /// When API tokens were last used.
+    pub token_uses: TokenUses,
     /// Who was erased: outside the database, so that no backup brings anybody back.
     pub shred_list: ShredList,
     /// The public keys of the ledger.
     pub ledger_keys: KeyRing,
     /// Slows down who guesses passwords.
     pub throttle: Throttle,
+    /// How often somebody may ask.
+    pub limits: Limits,
+    /// Credentials that were looked up a moment ago.
+    pub fresh: Fresh,
     /// Commands with an idempotency key that are under way.
     pub under_way: UnderWay,
     /// Renders `/metrics`.
@@ -79,6 +87,8 @@ pub struct Settings {
     pub environment: String,
     /// Roots below which `file://` repositories may be read.
     pub local_roots: Vec<std::path::PathBuf>,
+    /// Proxies that are believed about who asks.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
 }
 
 impl Platform {
@@ -90,6 +100,12 @@ impl Platform {
     /// Waits until the query tables know what a command did; `false` when they lag.
     pub async fn caught_up(&self, receipt: &Receipt) -> bool {
         self.feed.wait_for(receipt.position, PATIENCE).await
+    }
+
+    /// Forgets who has not asked for a moment. To be called every few seconds.
+    pub fn forget_idle(&self) {
+        self.limits.forget_idle();
+        self.fresh.forget();
     }
 
     /// Forgets sessions whose time is over and answers that nobody will ask for again. To be called now and then.

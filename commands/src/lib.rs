@@ -14,6 +14,7 @@ pub mod second_factors;
 pub mod sessions;
 mod store;
 mod together;
+pub mod token_uses;
 pub mod told;
 mod vault;
 

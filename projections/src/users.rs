@@ -172,6 +172,7 @@ impl ReadModel for Users {
             | UserEvent::UserSignedIn { .. }
             | UserEvent::UserSignedOut { .. }
             | UserEvent::UserTokenCreated { .. }
+            | UserEvent::UserTokenRotated { .. }
             | UserEvent::UserTokenRevoked { .. } => return Ok(()),
         }
         user.updated_at = recorded.at;

@@ -6,6 +6,7 @@
 mod append;
 mod audit;
 mod measure;
+mod permissions;
 mod rebuild;
 
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use tests::repository;
 use tests::world::{Project, project, team, team_and_project};
 
 /// The groups of figures, by the name that selects one: `cargo bench … -- append`.
-const GROUPS: [&str; 4] = ["platform", "append", "audit", "rebuild"];
+const GROUPS: [&str; 5] = ["platform", "append", "audit", "permissions", "rebuild"];
 
 #[tokio::main]
 async fn main() {
@@ -34,6 +35,7 @@ async fn main() {
         figures.extend(match group {
             "append" => append::figures().await,
             "audit" => audit::figures().await,
+            "permissions" => permissions::figures().await,
             "rebuild" => rebuild::figures().await,
             _ => platform().await,
         });

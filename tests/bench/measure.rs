@@ -30,6 +30,18 @@ impl Figure {
         Self { name: name.to_owned(), value, unit, against, ratio: value / limit, goal: Goal::AtMost(1.0) }
     }
 
+    /// A figure that must be at most `goal` times what it is measured against.
+    pub(crate) fn at_most(
+        name: String,
+        value: f64,
+        unit: &'static str,
+        against: String,
+        ratio: f64,
+        goal: f64,
+    ) -> Self {
+        Self { name, value, unit, against, ratio, goal: Goal::AtMost(goal) }
+    }
+
     /// A figure that must be at least `goal` times what it is measured against.
     pub(crate) fn at_least(
         name: String,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
 mod access;
+mod api_tokens;
 mod architecture;
 mod audit;
 mod auth;
@@ -21,6 +22,7 @@ mod feed;
 mod generations;
 mod http_contract;
 mod ledger;
+mod limits;
 mod log;
 mod log_lines;
 mod logs;

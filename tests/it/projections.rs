@@ -61,7 +61,7 @@ fn rank(name: &str) -> u8 {
         "user.registered" | "team.created" | "project.created" | "role.created" => 0,
         "project.environment_created" | "build.requested" | "deployment.requested" | "role.assigned" => 1,
         // The golden tokens of user and project have one id: one ends before the other begins.
-        "user.token_created" => 1,
+        "user.token_created" | "user.token_rotated" => 1,
         "user.token_revoked" => 2,
         "project.token_created" => 3,
         "team.member_added" | "team.invite_accepted" => 3,
@@ -71,6 +71,7 @@ fn rank(name: &str) -> u8 {
         {
             5
         }
+        "project.token_rotated" => 4,
         _ if name.ends_with("failed") || name.ends_with("stopped") || name.ends_with("cancelled") => 4,
         _ => 2,
     }

@@ -13,6 +13,8 @@ const API: &str = "ma_";
 const CHECKSUM_DIGITS: usize = 6;
 /// Characters of an API token that lists show.
 const SHOWN: usize = 10;
+/// The same of its end: digits of the checksum, which tell nothing that could be guessed from.
+const SHOWN_AT_THE_END: usize = 4;
 
 /// A new secret with the hash that is stored.
 pub struct NewToken {
@@ -57,6 +59,11 @@ impl NewToken {
     /// The first characters, for lists.
     pub fn prefix(&self) -> String {
         self.plain.chars().take(SHOWN).collect()
+    }
+
+    /// The last characters, for lists.
+    pub fn last_four(&self) -> String {
+        self.plain[self.plain.len() - SHOWN_AT_THE_END..].to_owned()
     }
 
     fn of(plain: String) -> Self {

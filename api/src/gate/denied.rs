@@ -1,11 +1,11 @@
 //! What was denied is recorded before it is told.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
-use commands::Context;
+use commands::{Context, Mode};
 use domain::access::{AccessEvent, AccessTarget};
 use domain::envelope::Actor;
 use domain::ids::{ProjectId, TeamId};
@@ -14,16 +14,21 @@ use uuid::Uuid;
 
 use super::{Caller, Needs, is_unsafe};
 use crate::error::{ApiError, ProblemBody};
+use crate::limits::Room;
 use crate::platform::Platform;
 
 /// What a request turned out to be, as far as it got.
 pub(super) struct Seen {
     method: Method,
-    route: String,
+    pub(super) route: String,
     request_id: String,
-    ip: Option<IpAddr>,
+    pub(super) ip: Option<IpAddr>,
     pub(super) caller: OnceLock<Caller>,
     pub(super) about: Arc<About>,
+    /// Set when the answer is to be recorded whatever was asked for.
+    pub(super) for_the_record: OnceLock<()>,
+    /// What is left in the tightest of the buckets that it was counted in.
+    pub(super) room: Mutex<Option<Room>>,
 }
 
 /// What a request is about, when the gate or the handler has found out.
@@ -54,12 +59,17 @@ impl Seen {
             ip: peer.map(|ConnectInfo(peer)| peer.ip()),
             caller: OnceLock::new(),
             about: Arc::default(),
+            for_the_record: OnceLock::new(),
+            room: Mutex::default(),
         }
     }
 
     /// Whether the answer denies a command: what the caller may not do, or may not even see. Dry runs append nothing.
     /// Sign-in, which is open to everybody, records by itself who fails.
     fn is_denial(&self, needs: Needs, status: StatusCode) -> bool {
+        if self.for_the_record.get().is_some() {
+            return true;
+        }
         let hidden = self.about.place.get().is_some() && self.about.admitted.get().is_none();
         let denied = status == StatusCode::FORBIDDEN || (status == StatusCode::NOT_FOUND && hidden);
         denied
@@ -71,7 +81,7 @@ impl Seen {
     fn context(&self, platform: &Platform) -> Context {
         let team_id = self.about.place.get().map(|place| place.team_id);
         match self.caller.get() {
-            Some(caller) => Context { key: None, ..caller.context(team_id) },
+            Some(caller) => Context { key: None, mode: Mode::Append, ..caller.context(team_id) },
             // Refused before it was known who asks: from another site, say.
             None => Context {
                 source_ip: self.ip.map(|ip| ip.to_string()),

@@ -1,14 +1,19 @@
 //! Who asks: a session (bearer or cookie), a personal token, a project token, a provider's access token, or nobody.
 
+use std::time::Instant;
+
 use axum::http::request::Parts;
 use commands::sessions::Session;
 use domain::ports::auth::AuthError;
 use http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
 
+use super::api_token::by_api_token;
+use super::denied::Seen;
+use super::fresh::Known;
 use super::{Principal, caller, header as text, is_unsafe};
 use crate::auth::authorize::away;
-use crate::auth::identity::{Known, get_or_create, known};
+use crate::auth::identity::{self, get_or_create, known};
 use crate::auth::token;
 use crate::error::ApiError;
 use crate::platform::Platform;
@@ -22,6 +27,7 @@ pub(crate) fn cookie_name(https: bool) -> &'static str {
 pub(super) async fn identify(
     platform: &Platform,
     parts: &Parts,
+    seen: &Seen,
     request_id: &str,
 ) -> Result<Principal, ApiError> {
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
@@ -29,7 +35,7 @@ pub(super) async fn identify(
         let Some(bearer) = value.strip_prefix("Bearer ").or(value.strip_prefix("bearer ")) else {
             return Err(ApiError::unauthorized());
         };
-        return by_bearer(platform, parts, request_id, bearer.trim()).await;
+        return by_bearer(platform, parts, seen, request_id, bearer.trim()).await;
     }
     let Some(cookie) = cookie(&parts.headers, cookie_name(platform.is_https())) else {
         return Ok(Principal::Nobody);
@@ -45,20 +51,12 @@ pub(super) async fn identify(
 async fn by_bearer(
     platform: &Platform,
     parts: &Parts,
+    seen: &Seen,
     request_id: &str,
     bearer: &str,
 ) -> Result<Principal, ApiError> {
     if let Some(hash) = token::hash_of_api_token(bearer) {
-        let found = projections::tokens::find_by_hash(&platform.pool, &hash).await?;
-        let found = found.filter(|row| row.expires_at.is_none_or(|at| at > (platform.now)()));
-        let row = found.ok_or_else(ApiError::unauthorized)?;
-        return match (row.user_id, row.project_id) {
-            (Some(user), _) => Ok(Principal::PersonalToken { token: row.id, user }),
-            (None, Some(project)) => {
-                Ok(Principal::ProjectToken { token: row.id, project, scopes: row.scopes })
-            }
-            (None, None) => Err(ApiError::unauthorized()),
-        };
+        return by_api_token(platform, parts, seen, request_id, &hash).await;
     }
     // A token of ours has no dot; a signed one has two.
     if bearer.bytes().filter(|byte| *byte == b'.').count() == 2 {
@@ -87,7 +85,7 @@ async fn by_provider(
         };
         // Access tokens seldom tell the address: who has come in once is not asked for it again.
         let user = match known(platform, &identity).await? {
-            Some(Known { user, disabled: false }) => user,
+            Some(identity::Known { user, disabled: false }) => user,
             _ => {
                 let caller = caller(platform, parts, Principal::Nobody, request_id)?;
                 get_or_create(platform, &caller, &**provider, &identity).await?
@@ -104,7 +102,17 @@ fn signed_in(session: Session) -> Principal {
 
 async fn session(platform: &Platform, secret: &str) -> Result<Option<Session>, ApiError> {
     let Some(hash) = token::hash_of_session(secret) else { return Ok(None) };
-    Ok(platform.sessions.find(&hash, (platform.now)()).await?)
+    let (now, read) = ((platform.now)(), Instant::now());
+    if let Some(Known::Session(session)) = platform.fresh.get(&hash)
+        && now < session.expires_at
+    {
+        return Ok(Some(session));
+    }
+    let found = platform.sessions.find(&hash, now).await?;
+    if let Some(session) = &found {
+        platform.fresh.keep(&hash, read, Known::Session(session.clone()));
+    }
+    Ok(found)
 }
 
 /// A browser sends cookies wherever a page of anybody tells it to: only our own pages know the CSRF token.

@@ -3,8 +3,11 @@
 //! Invariant: a handler gets a `Scoped` team, project, environment, build or deployment only from here, from a
 //! caller who may see it and do this to it.
 
+mod api_token;
 mod denied;
+mod fresh;
 mod identify;
+mod limited;
 mod once;
 mod past;
 mod request_id;
@@ -32,7 +35,9 @@ use crate::error::{ApiError, ProblemBody, SINCE, VERSION_MISMATCH};
 use crate::platform::{PATIENCE, Platform};
 use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 
+pub(crate) use api_token::holds;
 use denied::{About, Seen};
+pub use fresh::Fresh;
 pub(crate) use identify::{cookie as cookie_of, cookie_name};
 pub use once::UnderWay;
 pub(crate) use past::moment;
@@ -109,8 +114,8 @@ pub(crate) enum Principal {
     Nobody,
     /// A person with a session.
     Session { user: UserId, session: domain::ids::SessionId, csrf_token: String },
-    /// A person's token.
-    PersonalToken { token: TokenId, user: UserId },
+    /// A person's token; without scopes it may do all that the person may.
+    PersonalToken { token: TokenId, user: UserId, scopes: Vec<TokenScope> },
     /// A person's access token of a sign-in provider.
     ProviderToken { user: UserId },
     /// A project's token.
@@ -151,7 +156,7 @@ impl Caller {
         let (actor, on_behalf_of) = match &self.principal {
             Principal::Nobody => (Actor::Anonymous, None),
             Principal::Session { user, .. } | Principal::ProviderToken { user } => (Actor::User(*user), None),
-            Principal::PersonalToken { token, user } => (Actor::Token(*token), Some(Actor::User(*user))),
+            Principal::PersonalToken { token, user, .. } => (Actor::Token(*token), Some(Actor::User(*user))),
             Principal::ProjectToken { token, .. } => (Actor::Token(*token), None),
         };
         Context {
@@ -222,7 +227,8 @@ pub(crate) async fn gate(
         Ok(response) => response,
         Err(error) => axum::response::IntoResponse::into_response(error),
     };
-    let response = denied::record(&platform, needs, &seen, response).await;
+    let mut response = denied::record(&platform, needs, &seen, response).await;
+    seen.tell_room(&mut response);
     let route = path.map_or_else(String::new, |path| path.as_str().to_owned());
     let labels = [("method", method), ("route", route), ("status", response.status().as_str().to_owned())];
     metrics::histogram!("mastra_admin_http_seconds", &labels).record(started.elapsed());
@@ -261,15 +267,18 @@ async fn pass(
     next: Next,
     seen: &Seen,
 ) -> Result<Response, ApiError> {
+    seen.count_address(platform)?;
     let (mut parts, body) = request.into_parts();
     // Who signs in anew is not refused for an old session that a program still sends.
     let principal = match needs {
         Needs::Public => Principal::Nobody,
-        _ => match identify::identify(platform, &parts, id).await? {
+        _ => match identify::identify(platform, &parts, seen, id).await? {
             Principal::Nobody => return Err(ApiError::unauthorized()),
             somebody => somebody,
         },
     };
+    seen.count_principal(platform, &principal)?;
+    api_token::in_scope(needs, &principal, &parts.method)?;
     let lags = !has_reached_position(platform, &parts).await?;
     let (body, hash) = once::hash_body(&parts, body).await?;
     let given = body.clone();
@@ -279,10 +288,12 @@ async fn pass(
     let then = past::asked(platform, &parts, as_of.is_some()).await?;
     let _ = seen.caller.set(caller.clone());
     let sees = search::admit(platform, needs, then.zip(as_of), &caller, &mut parts, &given).await?;
+    seen.count_team(platform)?;
     if needs.right().is_some() {
         let _ = seen.about.admitted.set(());
     }
     let key = caller.key.clone().filter(|_| caller.mode == Mode::Append);
+    let takes = fresh::may_end_a_right(needs, &parts.method) && caller.mode == Mode::Append;
     let is_conditional = caller.expected != Expected::Any;
     parts.extensions.insert(caller);
     let request = Request::from_parts(parts, axum::body::Body::from(body));
@@ -290,6 +301,9 @@ async fn pass(
         Some(key) => once::answer(platform, key, request, next).await?,
         None => next.run(request).await,
     };
+    if takes {
+        tokio::time::sleep(fresh::FRESH).await;
+    }
     if !is_conditional {
         lost_race(&mut response);
     }

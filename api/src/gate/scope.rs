@@ -10,6 +10,7 @@ use projections::past::View;
 use projections::roles::AssignmentRow;
 use uuid::Uuid;
 
+use super::api_token::narrowed;
 use super::denied::Place;
 use super::{Caller, Principal, Standing};
 use crate::error::ApiError;
@@ -181,9 +182,10 @@ impl<S: Send + Sync> FromRequestParts<S> for GivenRole {
 pub(super) async fn grants(platform: &Platform, principal: &Principal) -> Result<Vec<Grant>, ApiError> {
     match principal {
         Principal::Nobody => Ok(vec![]),
-        Principal::Session { user, .. }
-        | Principal::PersonalToken { user, .. }
-        | Principal::ProviderToken { user } => {
+        Principal::PersonalToken { user, scopes, .. } => {
+            Ok(narrowed(projections::roles::grants_of(&platform.pool, *user).await?, scopes))
+        }
+        Principal::Session { user, .. } | Principal::ProviderToken { user } => {
             Ok(projections::roles::grants_of(&platform.pool, *user).await?)
         }
         Principal::ProjectToken { project, scopes, .. } => {

@@ -7,7 +7,7 @@ use domain::policy::{self, Action, Resource};
 use futures_util::future::{self, Either};
 use futures_util::stream::{self, Stream, StreamExt};
 
-use super::{Caller, Principal};
+use super::{Caller, Principal, api_token};
 use crate::error::ApiError;
 use crate::platform::Platform;
 
@@ -38,8 +38,7 @@ impl Standing {
             Principal::Nobody => false,
             Principal::Session { session, .. } => platform.sessions.is_open(*session, now).await?,
             Principal::PersonalToken { token, .. } | Principal::ProjectToken { token, .. } => {
-                let token = projections::tokens::find(&platform.pool, *token).await?;
-                token.is_some_and(|token| token.expires_at.is_none_or(|at| at > now))
+                api_token::still_works(platform, *token).await?
             }
             Principal::ProviderToken { .. } => true,
         };

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use api::limits::Rates;
 use clap::Args;
 use domain::secret::Secret;
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// Names the sign-in providers; what else begins like this is a setting of one of them.
@@ -75,6 +77,27 @@ pub(crate) struct Settings {
     #[arg(long, env = PROVIDERS, value_delimiter = ',')]
     auth_providers: Option<Vec<String>>,
 
+    /// Proxies that are believed about the address of a client (`X-Forwarded-For`): ranges like 10.0.0.0/8 or
+    /// 192.0.2.7/32, separated by commas [default: none]
+    #[arg(long, env = "MASTRA_ADMIN_TRUSTED_PROXIES", value_delimiter = ',')]
+    trusted_proxies: Option<Vec<IpNet>>,
+
+    /// Requests to the API a minute from one address, or one /64 of IPv6; 0 for no limit [default: 60000]
+    #[arg(long, env = "MASTRA_ADMIN_RATE_ADDRESS")]
+    rate_address: Option<u32>,
+
+    /// The same of one person, with whatever sessions and tokens [default: 30000]
+    #[arg(long, env = "MASTRA_ADMIN_RATE_USER")]
+    rate_user: Option<u32>,
+
+    /// The same with one API token [default: 30000]
+    #[arg(long, env = "MASTRA_ADMIN_RATE_TOKEN")]
+    rate_token: Option<u32>,
+
+    /// The same about one team and what it has [default: 60000]
+    #[arg(long, env = "MASTRA_ADMIN_RATE_TEAM")]
+    rate_team: Option<u32>,
+
     /// `text` or `json` [default: text]
     #[arg(long, env = "MASTRA_ADMIN_LOG_FORMAT")]
     log_format: Option<LogFormat>,
@@ -112,6 +135,8 @@ pub(crate) struct Config {
     pub(crate) ledger_batch: std::time::Duration,
     pub(crate) ledger_anchor: std::time::Duration,
     pub(crate) auth_providers: Vec<String>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) rates: Rates,
     pub(crate) log_format: LogFormat,
     pub(crate) log: String,
     /// Secrets come from the environment alone.
@@ -157,6 +182,7 @@ impl Config {
         let toolchains_dir =
             std::path::absolute(toolchains_dir.unwrap_or_else(|| data_dir.join("toolchains")))
                 .context("the toolchains directory has no absolute path")?;
+        let rates = Rates::default();
         Ok(Self {
             listen: given.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir,
@@ -175,6 +201,13 @@ impl Config {
             ledger_batch: seconds(given.ledger_seconds, file.ledger_seconds, 5),
             ledger_anchor: seconds(given.ledger_anchor_seconds, file.ledger_anchor_seconds, 60),
             auth_providers: given.auth_providers.or(file.auth_providers).unwrap_or_default(),
+            trusted_proxies: given.trusted_proxies.or(file.trusted_proxies).unwrap_or_default(),
+            rates: Rates {
+                address: given.rate_address.or(file.rate_address).unwrap_or(rates.address),
+                user: given.rate_user.or(file.rate_user).unwrap_or(rates.user),
+                token: given.rate_token.or(file.rate_token).unwrap_or(rates.token),
+                team: given.rate_team.or(file.rate_team).unwrap_or(rates.team),
+            },
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             log: given.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             secrets: Secrets::from_environment()?,

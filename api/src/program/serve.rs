@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use api::auth::setup;
+use api::limits::Limits;
 use api::router::Router;
 use api::{Platform, Settings};
 use chrono::Utc;
 use commands::sessions::Sessions;
+use commands::token_uses::TokenUses;
 use commands::{Appender, Commands, Context, Vault};
 use domain::envelope::Actor;
 use domain::ports::auth::Auth;
@@ -68,11 +70,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let pool = database.pool.clone();
 
     let vault = vault(&config, &pool).await?;
-    let consumers = projections::read_models().into_iter().chain(processes::consumers()).collect();
-    let feed = Feed::start(pool.clone(), consumers).await.context("the query tables cannot be made")?;
-    let wake = feed.clone();
-    let appender = Appender::start(pool.clone(), Arc::new(move |_| wake.wake()));
-    let commands = Commands::new(pool.clone(), appender, Arc::new(vault));
+    let feed = feed(&pool).await?;
+    let commands = Commands::new(pool.clone(), appender(&pool, &feed), Arc::new(vault));
     let (logs, git) = (PostgresLogs::start(pool.clone()), Arc::new(git(&config)?));
     let ledger = ledger(&config, &pool)?;
     let runner = Arc::new(runner(&config, git.clone()).await?);
@@ -92,9 +91,12 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         router: router.clone(),
         auth,
         sessions: Sessions::new(pool.clone()),
+        token_uses: TokenUses::new(pool.clone()),
         shred_list: ShredList::new(&config.data_dir),
         ledger_keys: KeyRing::new(&config.data_dir),
         throttle: Default::default(),
+        limits: Limits::new(config.rates),
+        fresh: Default::default(),
         under_way: Default::default(),
         metrics,
         now: Utc::now,
@@ -124,12 +126,30 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let ended = listen(listener, platform.clone(), database.crashed(), stop.clone()).await;
 
     // Every step is bounded: a server that was told to stop does.
-    let _ = tokio::time::timeout(SHUTDOWN, platform.commands.summarise_access(None)).await;
+    write_down(&platform).await;
     let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
     let _ = keeper.await;
     stop_servers(&platform, &*runner).await;
     close(&feed, &logs, &ledger, database).await;
     ended
+}
+
+/// Reads the log for every query table and process.
+async fn feed(pool: &PgPool) -> anyhow::Result<Feed> {
+    let consumers = projections::read_models().into_iter().chain(processes::consumers()).collect();
+    Feed::start(pool.clone(), consumers).await.context("the query tables cannot be made")
+}
+
+/// Appends, and tells the query tables at once.
+fn appender(pool: &PgPool, feed: &Feed) -> Appender {
+    let wake = feed.clone();
+    Appender::start(pool.clone(), Arc::new(move |_| wake.wake()))
+}
+
+/// What was only counted or noted so far.
+async fn write_down(platform: &Platform) {
+    let _ = tokio::time::timeout(SHUTDOWN, platform.commands.summarise_access(None)).await;
+    let _ = tokio::time::timeout(SHUTDOWN, platform.token_uses.flush()).await;
 }
 
 /// Ends what writes to the database, the ledger last: its last checkpoint covers all that was appended.
@@ -158,6 +178,18 @@ async fn count_access(platform: &Platform) -> Infallible {
         tick.tick().await;
         if let Err(error) = platform.commands.summarise_access(Some(Utc::now())).await {
             tracing::warn!(%error, "counted access was not recorded yet: {error}");
+        }
+    }
+}
+
+/// Writes down when tokens were last used, and forgets who has not asked for a while.
+async fn note_uses(platform: &Platform) -> Infallible {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tick.tick().await;
+        platform.forget_idle();
+        if let Err(error) = platform.token_uses.flush().await {
+            tracing::warn!(%error, "uses of tokens were not written yet: {error}");
         }
     }
 }
@@ -192,6 +224,7 @@ async fn listen(
         error = crashed => Err(error),
         never = keep_house(&platform) => match never {},
         never = count_access(&platform) => match never {},
+        never = note_uses(&platform) => match never {},
     };
     stop.cancel();
     // Streams that never end are cut.
@@ -281,6 +314,7 @@ fn settings(config: &Config, public_url: &str) -> Settings {
         public_url: public_url.to_owned(),
         environment: config.environment.clone(),
         local_roots: config.allow_local_repos.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
     }
 }
 

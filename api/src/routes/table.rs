@@ -12,6 +12,7 @@ use crate::gate::Needs::{
 };
 use crate::{
     audit, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system, teams,
+    tokens,
 };
 
 /// Every route.
@@ -65,6 +66,13 @@ fn people_routes() -> Vec<Route> {
         post("/api/v1/me/tokens", SignedIn, "Makes a personal API token", me::tokens::create)
             .body::<me::tokens::CreateToken>()
             .status(201),
+        post(
+            "/api/v1/me/tokens/{token}/rotate",
+            SignedIn,
+            "Gives a personal API token another secret",
+            me::tokens::rotate,
+        )
+        .body::<tokens::RotateToken>(),
         delete("/api/v1/me/tokens/{token}", SignedIn, "Revokes a personal API token", me::tokens::delete),
         get("/api/v1/roles", SignedIn, "The built-in roles", roles::builtin),
         post(
@@ -272,6 +280,13 @@ fn project_routes() -> Vec<Route> {
         )
         .body::<project_tokens::CreateToken>()
         .status(201),
+        post(
+            "/api/v1/projects/{project}/tokens/{token}/rotate",
+            Project(On::ProjectTokens, Update),
+            "Gives an API token of a project another secret",
+            project_tokens::rotate,
+        )
+        .body::<tokens::RotateToken>(),
         delete(
             "/api/v1/projects/{project}/tokens/{token}",
             Project(On::ProjectTokens, Delete),

@@ -20,7 +20,7 @@ pub enum AccessEvent {
         method: String,
         /// The route as the API lists it: `/api/v1/projects/{project}`.
         route: String,
-        /// Status of the answer: 403, or 404 for what the caller may not even see.
+        /// Status of the answer: 403, 404 for what the caller may not even see, or 429.
         status: u16,
         /// Code of the answer: `forbidden`.
         code: String,

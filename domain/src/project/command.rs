@@ -1,6 +1,7 @@
 //! What can be asked of a project.
 
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 
 use super::{Availability, EnvironmentType, ProjectSettings, TokenScope};
 use crate::ids::{EnvironmentId, TeamId, TokenId};
@@ -86,9 +87,28 @@ pub enum ProjectCommand {
         hash: String,
         /// Its first characters.
         prefix: String,
+        /// Its last four characters.
+        last_four: String,
+        /// From where it is believed; from everywhere when empty.
+        ip_allowlist: Vec<IpNet>,
         /// What it may do.
         scopes: Vec<TokenScope>,
         /// When it ends.
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// Gives an API token another secret.
+    RotateProjectToken {
+        /// Its id.
+        token_id: TokenId,
+        /// SHA-256 of the new secret, hex.
+        hash: String,
+        /// Its first characters.
+        prefix: String,
+        /// Its last four characters.
+        last_four: String,
+        /// Until when the secret before works.
+        overlap_until: DateTime<Utc>,
+        /// When the token ends; as before when absent.
         expires_at: Option<DateTime<Utc>>,
     },
     /// Ends an API token.
@@ -112,6 +132,7 @@ impl ProjectCommand {
             Self::DeleteEnvVar { .. } => "DeleteEnvVar",
             Self::RevealEnvVars { .. } => "RevealEnvVars",
             Self::CreateProjectToken { .. } => "CreateProjectToken",
+            Self::RotateProjectToken { .. } => "RotateProjectToken",
             Self::RevokeProjectToken { .. } => "RevokeProjectToken",
         }
     }

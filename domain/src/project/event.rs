@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Availability, EnvVar, Environment, ProjectSettings, TokenScope};
@@ -102,9 +103,32 @@ pub enum ProjectEvent {
         hash: String,
         /// Its first characters, shown in lists.
         prefix: String,
+        /// Its last four characters, shown in lists; none of tokens that were made before these were kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_four: Option<String>,
+        /// From where it is believed; from everywhere when empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ip_allowlist: Vec<IpNet>,
         /// What it may do.
         scopes: Vec<TokenScope>,
         /// From when on it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// An API token has another secret. The one before works for a while longer, those before it no more.
+    #[serde(rename = "project.token_rotated")]
+    ProjectTokenRotated {
+        /// The token.
+        token_id: TokenId,
+        /// SHA-256 of the new secret, hex.
+        hash: String,
+        /// Its first characters.
+        prefix: String,
+        /// Its last four characters.
+        last_four: String,
+        /// From when on the secret before is refused.
+        overlap_until: DateTime<Utc>,
+        /// From when on the token is refused; as before when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at: Option<DateTime<Utc>>,
     },
@@ -129,6 +153,7 @@ impl DomainEvent for ProjectEvent {
             Self::ProjectEnvVarDeleted { .. } => "project.env_var_deleted",
             Self::ProjectEnvVarsRevealed { .. } => "project.env_vars_revealed",
             Self::ProjectTokenCreated { .. } => "project.token_created",
+            Self::ProjectTokenRotated { .. } => "project.token_rotated",
             Self::ProjectTokenRevoked { .. } => "project.token_revoked",
         }
         .to_owned()

@@ -109,14 +109,50 @@ impl Project {
                     Err(ProjectError::UnknownEnvVar)
                 }
             }
+            CreateProjectToken { .. } | RotateProjectToken { .. } | RevokeProjectToken { .. } => {
+                self.decide_token(command)
+            }
+        }
+    }
+
+    fn decide_token(&self, command: ProjectCommand) -> Result<Vec<ProjectEvent>, ProjectError> {
+        use ProjectCommand::*;
+        use ProjectEvent::*;
+        match command {
             CreateProjectToken { token_id, .. } if self.knows_token(token_id) => Ok(vec![]),
-            CreateProjectToken { token_id, name, hash, prefix, scopes, expires_at } => {
-                Ok(vec![ProjectTokenCreated { token_id, name, hash, prefix, scopes, expires_at }])
+            CreateProjectToken {
+                token_id,
+                name,
+                hash,
+                prefix,
+                last_four,
+                scopes,
+                ip_allowlist,
+                expires_at,
+            } => {
+                let last_four = Some(last_four);
+                Ok(vec![ProjectTokenCreated {
+                    token_id,
+                    name,
+                    hash,
+                    prefix,
+                    last_four,
+                    scopes,
+                    ip_allowlist,
+                    expires_at,
+                }])
+            }
+            RotateProjectToken { token_id, .. } if !self.tokens.contains(&token_id) => {
+                Err(ProjectError::UnknownToken)
+            }
+            RotateProjectToken { token_id, hash, prefix, last_four, overlap_until, expires_at } => {
+                Ok(vec![ProjectTokenRotated { token_id, hash, prefix, last_four, overlap_until, expires_at }])
             }
             RevokeProjectToken { token_id } if self.tokens.contains(&token_id) => {
                 Ok(vec![ProjectTokenRevoked { token_id }])
             }
             RevokeProjectToken { .. } => Err(ProjectError::UnknownToken),
+            _ => unreachable!("called with a token only"),
         }
     }
 
@@ -252,7 +288,7 @@ impl Aggregate for Project {
                 let (value_id, mark) = (value.id, value.mark);
                 self.env_vars.push(EnvVar { key, environment_id, value_id, mark, sensitive, availability });
             }
-            ProjectEnvVarsRevealed { .. } => {}
+            ProjectEnvVarsRevealed { .. } | ProjectTokenRotated { .. } => {}
             ProjectEnvVarDeleted { old } => self.forget_env_var(&old.key, old.environment_id),
             ProjectTokenCreated { token_id, .. } => {
                 self.tokens.insert(token_id);

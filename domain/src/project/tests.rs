@@ -256,7 +256,9 @@ fn tokens_are_created_and_revoked_once() {
         name: "ci".parse().unwrap(),
         hash: "ff".into(),
         prefix: "ma_1".into(),
+        last_four: "9f3a".into(),
         scopes: vec![TokenScope::Deploy],
+        ip_allowlist: vec![],
         expires_at: None,
     };
     let token_created = || ProjectTokenCreated {
@@ -264,7 +266,9 @@ fn tokens_are_created_and_revoked_once() {
         name: "ci".parse().unwrap(),
         hash: "ff".into(),
         prefix: "ma_1".into(),
+        last_four: Some("9f3a".into()),
         scopes: vec![TokenScope::Deploy],
+        ip_allowlist: vec![],
         expires_at: None,
     };
     given(created()).when(create()).then_expect_events(vec![token_created()]);
@@ -272,7 +276,28 @@ fn tokens_are_created_and_revoked_once() {
     given(with(vec![token_created()]))
         .when(RevokeProjectToken { token_id })
         .then_expect_events(vec![ProjectTokenRevoked { token_id }]);
+    let (hash, prefix, last_four) = ("ee".to_owned(), "ma_2".to_owned(), "0001".to_owned());
+    let overlap_until = chrono::DateTime::UNIX_EPOCH;
+    let rotate = || RotateProjectToken {
+        token_id,
+        hash: hash.clone(),
+        prefix: prefix.clone(),
+        last_four: last_four.clone(),
+        overlap_until,
+        expires_at: None,
+    };
     let revoked = || with(vec![token_created(), ProjectTokenRevoked { token_id }]);
+    for history in [created(), revoked()] {
+        given(history).when(rotate()).then_expect_error(ProjectError::UnknownToken);
+    }
+    given(with(vec![token_created()])).when(rotate()).then_expect_events(vec![ProjectTokenRotated {
+        token_id,
+        hash: hash.clone(),
+        prefix: prefix.clone(),
+        last_four: last_four.clone(),
+        overlap_until,
+        expires_at: None,
+    }]);
     given(revoked()).when(create()).then_expect_events(vec![]);
     for history in [created(), revoked()] {
         given(history).when(RevokeProjectToken { token_id }).then_expect_error(ProjectError::UnknownToken);

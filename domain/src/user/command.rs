@@ -1,8 +1,10 @@
 //! What can be asked of a user.
 
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 
 use crate::ids::{ProjectId, SessionId, TeamId, TokenId};
+use crate::project::TokenScope;
 use crate::sealed::Sealed;
 use crate::values::DisplayName;
 
@@ -76,7 +78,28 @@ pub enum UserCommand {
         hash: String,
         /// Its first characters.
         prefix: String,
+        /// Its last four characters.
+        last_four: String,
+        /// What it may do of what its owner may; all of it when empty.
+        scopes: Vec<TokenScope>,
+        /// From where it is believed; from everywhere when empty.
+        ip_allowlist: Vec<IpNet>,
         /// When it ends.
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// Gives a personal API token another secret.
+    RotateUserToken {
+        /// Its id.
+        token_id: TokenId,
+        /// SHA-256 of the new secret, hex.
+        hash: String,
+        /// Its first characters.
+        prefix: String,
+        /// Its last four characters.
+        last_four: String,
+        /// Until when the secret before works.
+        overlap_until: DateTime<Utc>,
+        /// When the token ends; as before when absent.
         expires_at: Option<DateTime<Utc>>,
     },
     /// Ends a personal token.
@@ -105,6 +128,7 @@ impl UserCommand {
             Self::SignIn { .. } => "SignIn",
             Self::SignOut { .. } => "SignOut",
             Self::CreateUserToken { .. } => "CreateUserToken",
+            Self::RotateUserToken { .. } => "RotateUserToken",
             Self::RevokeUserToken { .. } => "RevokeUserToken",
             Self::DisableUser => "DisableUser",
             Self::EraseUser => "EraseUser",

@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ProjectId, SessionId, TeamId, TokenId};
+use crate::project::TokenScope;
 use crate::sealed::Sealed;
 use crate::values::DisplayName;
 
@@ -93,7 +95,33 @@ pub enum UserEvent {
         hash: String,
         /// Its first characters, shown in lists.
         prefix: String,
+        /// Its last four characters, shown in lists; none of tokens that were made before these were kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_four: Option<String>,
+        /// What it may do of what its owner may; all of it when empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        scopes: Vec<TokenScope>,
+        /// From where it is believed; from everywhere when empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ip_allowlist: Vec<IpNet>,
         /// From when on it is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// A personal API token has another secret. The one before works for a while longer, those before it no more.
+    #[serde(rename = "user.token_rotated")]
+    UserTokenRotated {
+        /// The token.
+        token_id: TokenId,
+        /// SHA-256 of the new secret, hex.
+        hash: String,
+        /// Its first characters.
+        prefix: String,
+        /// Its last four characters.
+        last_four: String,
+        /// From when on the secret before is refused.
+        overlap_until: DateTime<Utc>,
+        /// From when on the token is refused; as before when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at: Option<DateTime<Utc>>,
     },
@@ -136,6 +164,7 @@ impl DomainEvent for UserEvent {
             Self::UserSignedIn { .. } => "user.signed_in",
             Self::UserSignedOut { .. } => "user.signed_out",
             Self::UserTokenCreated { .. } => "user.token_created",
+            Self::UserTokenRotated { .. } => "user.token_rotated",
             Self::UserTokenRevoked { .. } => "user.token_revoked",
             Self::UserDisabled { .. } => "user.disabled",
             Self::UserErased { .. } => "user.erased",

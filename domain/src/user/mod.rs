@@ -98,8 +98,24 @@ impl User {
             }
             SignOut { .. } => return Err(UserError::UnknownSession),
             CreateUserToken { token_id, .. } if self.knows_token(token_id) => vec![],
-            CreateUserToken { token_id, name, hash, prefix, expires_at } => {
-                vec![UserTokenCreated { token_id, name, hash, prefix, expires_at }]
+            CreateUserToken { token_id, name, hash, prefix, last_four, scopes, ip_allowlist, expires_at } => {
+                let last_four = Some(last_four);
+                vec![UserTokenCreated {
+                    token_id,
+                    name,
+                    hash,
+                    prefix,
+                    last_four,
+                    scopes,
+                    ip_allowlist,
+                    expires_at,
+                }]
+            }
+            RotateUserToken { token_id, .. } if !self.tokens.contains(&token_id) => {
+                return Err(UserError::UnknownToken);
+            }
+            RotateUserToken { token_id, hash, prefix, last_four, overlap_until, expires_at } => {
+                vec![UserTokenRotated { token_id, hash, prefix, last_four, overlap_until, expires_at }]
             }
             RevokeUserToken { token_id } if self.tokens.contains(&token_id) => {
                 vec![UserTokenRevoked { token_id }]
@@ -153,7 +169,7 @@ impl Aggregate for User {
             }
             UserActiveTeamSwitched { team_id } => self.active_team = team_id,
             UserActiveProjectSwitched { project_id } => self.active_project = project_id,
-            UserPasswordChanged {} | UserRecoveryCodeUsed { .. } => {}
+            UserPasswordChanged {} | UserRecoveryCodeUsed { .. } | UserTokenRotated { .. } => {}
             UserSecondFactorEnabled {} => self.has_second_factor = true,
             UserSecondFactorDisabled {} => self.has_second_factor = false,
             UserSignedIn { session_id, .. } => {

@@ -50,6 +50,9 @@ fn token_created(n: u128) -> UserEvent {
         name: "ci".parse().unwrap(),
         hash: "ff".into(),
         prefix: "ma_1".into(),
+        last_four: Some("9f3a".into()),
+        scopes: vec![],
+        ip_allowlist: vec![],
         expires_at: None,
     }
 }
@@ -132,6 +135,43 @@ fn a_session_begins_and_ends_once() {
         .then_expect_error(UserError::UnknownSession);
 }
 
+fn rotate(n: u128) -> UserCommand {
+    RotateUserToken {
+        token_id: token(n),
+        hash: "ee".into(),
+        prefix: "ma_2".into(),
+        last_four: "0001".into(),
+        overlap_until: chrono::DateTime::UNIX_EPOCH,
+        expires_at: None,
+    }
+}
+
+#[test]
+fn a_token_that_is_there_gets_another_secret() {
+    given(vec![registered(), token_created(1)]).when(rotate(1)).then_expect_events(vec![UserTokenRotated {
+        token_id: token(1),
+        hash: "ee".into(),
+        prefix: "ma_2".into(),
+        last_four: "0001".into(),
+        overlap_until: chrono::DateTime::UNIX_EPOCH,
+        expires_at: None,
+    }]);
+    let revoked = vec![registered(), token_created(1), UserTokenRevoked { token_id: token(1) }];
+    for history in [vec![registered()], revoked] {
+        given(history).when(rotate(1)).then_expect_error(UserError::UnknownToken);
+    }
+}
+
+#[test]
+fn a_token_keeps_its_scopes_and_addresses() {
+    let full = serde_json::json!({
+        "type": "user.token_created", "token_id": token(1), "name": "ci", "hash": "ff", "prefix": "ma_1",
+        "last_four": "9f3a", "scopes": ["read"], "ip_allowlist": ["192.0.2.0/24", "2001:db8::/32"],
+    });
+    let event: UserEvent = serde_json::from_value(full.clone()).unwrap();
+    assert_eq!(serde_json::to_value(event).unwrap(), full);
+}
+
 #[test]
 fn a_token_is_created_and_revoked_once() {
     let create = || CreateUserToken {
@@ -139,6 +179,9 @@ fn a_token_is_created_and_revoked_once() {
         name: "ci".parse().unwrap(),
         hash: "ff".into(),
         prefix: "ma_1".into(),
+        last_four: "9f3a".into(),
+        scopes: vec![],
+        ip_allowlist: vec![],
         expires_at: None,
     };
     given(vec![registered()]).when(create()).then_expect_events(vec![token_created(1)]);

@@ -103,7 +103,23 @@ fn tokens() -> impl Strategy<Value = ProjectCommand> {
     prop_oneof![
         (ids(3), texts(&["ci", "cd"]), texts(&["x", "y"])).prop_map(|(token_id, name, hash)| {
             let (prefix, scopes) = ("ma_x".to_owned(), vec![TokenScope::Deploy]);
-            CreateProjectToken { token_id, name, hash, prefix, scopes, expires_at: None }
+            let last_four = "9f3a".to_owned();
+            let ip_allowlist = vec![];
+            CreateProjectToken {
+                token_id,
+                name,
+                hash,
+                prefix,
+                last_four,
+                scopes,
+                ip_allowlist,
+                expires_at: None,
+            }
+        }),
+        (ids(3), texts(&["x", "y"])).prop_map(|(token_id, hash)| {
+            let (prefix, last_four) = ("ma_z".to_owned(), "0001".to_owned());
+            let overlap_until = chrono::DateTime::UNIX_EPOCH;
+            RotateProjectToken { token_id, hash, prefix, last_four, overlap_until, expires_at: None }
         }),
         ids(3).prop_map(|token_id| RevokeProjectToken { token_id }),
     ]
@@ -156,13 +172,38 @@ impl Model for Rules {
                 self.obey_environment(command)
             }
             SetEnvVar { .. } | DeleteEnvVar { .. } | RevealEnvVars { .. } => self.obey_variable(command),
-            CreateProjectToken { token_id, name, hash, prefix, scopes, expires_at } => {
+            CreateProjectToken {
+                token_id,
+                name,
+                hash,
+                prefix,
+                last_four,
+                scopes,
+                ip_allowlist,
+                expires_at,
+            } => {
                 // Asked again it is the same token: one that was revoked never opens anything again.
                 if self.tokens.contains_key(&token_id) {
                     return Ok(vec![]);
                 }
                 self.tokens.insert(token_id, true);
-                Ok(vec![ProjectTokenCreated { token_id, name, hash, prefix, scopes, expires_at }])
+                let last_four = Some(last_four);
+                Ok(vec![ProjectTokenCreated {
+                    token_id,
+                    name,
+                    hash,
+                    prefix,
+                    last_four,
+                    scopes,
+                    ip_allowlist,
+                    expires_at,
+                }])
+            }
+            RotateProjectToken { token_id, hash, prefix, last_four, overlap_until, expires_at } => {
+                let valid = self.tokens.get(&token_id).is_some_and(|valid| *valid);
+                let rotated =
+                    ProjectTokenRotated { token_id, hash, prefix, last_four, overlap_until, expires_at };
+                valid.then(|| vec![rotated]).ok_or(ProjectError::UnknownToken)
             }
             RevokeProjectToken { token_id } => {
                 let valid = self.tokens.get_mut(&token_id).ok_or(ProjectError::UnknownToken)?;

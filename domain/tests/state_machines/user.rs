@@ -78,7 +78,23 @@ impl Model for Rules {
                 .prop_map(|(session_id, provider)| SignIn { session_id, provider }),
             9 => ids(3).prop_map(|session_id| SignOut { session_id }),
             9 => (ids(3), texts(&["x", "y"]), texts(&["ci", "laptop"])).prop_map(|(token_id, hash, name)| {
-                CreateUserToken { token_id, name, hash, prefix: "ma_x".to_owned(), expires_at: None }
+                let (prefix, last_four) = ("ma_x".to_owned(), "9f3a".to_owned());
+                let (scopes, ip_allowlist) = (vec![], vec![]);
+                CreateUserToken {
+                    token_id,
+                    name,
+                    hash,
+                    prefix,
+                    last_four,
+                    scopes,
+                    ip_allowlist,
+                    expires_at: None,
+                }
+            }),
+            9 => (ids(3), texts(&["x", "y"])).prop_map(|(token_id, hash)| {
+                let (prefix, last_four) = ("ma_z".to_owned(), "0001".to_owned());
+                let overlap_until = chrono::DateTime::UNIX_EPOCH;
+                RotateUserToken { token_id, hash, prefix, last_four, overlap_until, expires_at: None }
             }),
             9 => ids(3).prop_map(|token_id| RevokeUserToken { token_id }),
             1 => Just(DisableUser),
@@ -206,13 +222,38 @@ impl Account {
                 let there = self.sessions.remove(&session_id);
                 there.then(|| vec![UserSignedOut { session_id }]).ok_or(UserError::UnknownSession)
             }
-            CreateUserToken { token_id, name, hash, prefix, expires_at } => {
+            CreateUserToken { .. } | RotateUserToken { .. } | RevokeUserToken { .. } => {
+                self.obey_token(command)
+            }
+            RegisterUser { .. } | DisableUser | EraseUser => unreachable!("answered before"),
+        }
+    }
+
+    fn obey_token(&mut self, command: UserCommand) -> Answer<Rules> {
+        match command {
+            CreateUserToken { token_id, name, hash, prefix, last_four, scopes, ip_allowlist, expires_at } => {
                 // Asked again it is the same token: one that was revoked never opens anything again.
                 if self.tokens.contains_key(&token_id) {
                     return Ok(vec![]);
                 }
                 self.tokens.insert(token_id, true);
-                Ok(vec![UserTokenCreated { token_id, name, hash, prefix, expires_at }])
+                let last_four = Some(last_four);
+                Ok(vec![UserTokenCreated {
+                    token_id,
+                    name,
+                    hash,
+                    prefix,
+                    last_four,
+                    scopes,
+                    ip_allowlist,
+                    expires_at,
+                }])
+            }
+            RotateUserToken { token_id, hash, prefix, last_four, overlap_until, expires_at } => {
+                let valid = self.tokens.get(&token_id).is_some_and(|valid| *valid);
+                let rotated =
+                    UserTokenRotated { token_id, hash, prefix, last_four, overlap_until, expires_at };
+                valid.then(|| vec![rotated]).ok_or(UserError::UnknownToken)
             }
             RevokeUserToken { token_id } => {
                 let Some(valid) = self.tokens.get_mut(&token_id).filter(|valid| **valid) else {
@@ -221,7 +262,7 @@ impl Account {
                 *valid = false;
                 Ok(vec![UserTokenRevoked { token_id }])
             }
-            RegisterUser { .. } | DisableUser | EraseUser => unreachable!("answered before"),
+            _ => unreachable!("called with a token only"),
         }
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn part(fact: &Fact) -> Option<(String, Change)> {
             UserEvent::UserSignedIn { session_id, .. } => (format!("session/{session_id}"), Set),
             UserEvent::UserSignedOut { session_id } => (format!("session/{session_id}"), Remove),
             UserEvent::UserTokenCreated { token_id, .. } => (format!("token/{token_id}"), Set),
+            UserEvent::UserTokenRotated { token_id, .. } => (format!("token/{token_id}"), Merge),
             UserEvent::UserTokenRevoked { token_id } => (format!("token/{token_id}"), Remove),
         },
         Fact::Team(_, event) => return part_of_team(event),
@@ -72,6 +73,7 @@ pub(super) fn part(fact: &Fact) -> Option<(String, Change)> {
                 (format!("environment/{environment_id}"), Remove)
             }
             ProjectEvent::ProjectTokenCreated { token_id, .. } => (format!("token/{token_id}"), Set),
+            ProjectEvent::ProjectTokenRotated { token_id, .. } => (format!("token/{token_id}"), Merge),
             ProjectEvent::ProjectTokenRevoked { token_id } => (format!("token/{token_id}"), Remove),
             ProjectEvent::ProjectEnvVarSet { .. }
             | ProjectEvent::ProjectEnvVarDeleted { .. }

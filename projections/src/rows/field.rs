@@ -15,6 +15,7 @@ use domain::role::RoleDefinition;
 use domain::sealed::Sealed;
 use domain::team::{InstallationStatus, MemberRole};
 use domain::values::EnvKey;
+use ipnet::IpNet;
 use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::postgres::{PgRow, PgTypeInfo};
@@ -192,7 +193,7 @@ macro_rules! jsons {
 
 jsons! {
     Artifact, BuildFailure, Environment, ProjectSettings, RoleDefinition, Scope, Sealed, Value, Vec<EnvVar>,
-    Vec<TokenScope>, crate::deployments::Failure,
+    Vec<IpNet>, Vec<TokenScope>, crate::deployments::Failure,
 }
 
 impl Field for Vec<String> {

@@ -185,6 +185,14 @@ pub(crate) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
         case(owner, post.clone(), "/me/tokens", &[], json!({ "name": "new" }), &["user.token_created"]),
         case(
             owner,
+            post.clone(),
+            "/me/tokens/{token}/rotate",
+            &[("token", text(&mine["token"]["id"]))],
+            none.clone(),
+            &["user.token_rotated"],
+        ),
+        case(
+            owner,
             delete.clone(),
             "/me/tokens/{token}",
             &[("token", text(&mine["token"]["id"]))],
@@ -331,6 +339,14 @@ pub(crate) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
             &of_project,
             json!({ "name": "new" }),
             &["project.token_created"],
+        ),
+        case(
+            owner,
+            post.clone(),
+            "/projects/{project}/tokens/{token}/rotate",
+            &of_project,
+            none.clone(),
+            &["project.token_rotated"],
         ),
         case(
             owner,

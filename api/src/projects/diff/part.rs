@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::Fields;
-use crate::{env_vars, environments, me, projects};
+use crate::{env_vars, environments, projects, tokens};
 
 /// A part of a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,15 +49,16 @@ impl Part {
             Fact::Team(_, TeamEvent::TeamDeleted { .. }) | Fact::Project(_, ProjectDeleted { .. }) => {
                 &Self::ALL
             }
-            Fact::Team(_, TeamEvent::TeamMemberRemoved { .. })
-            | Fact::RoleAssignment(..)
-            | Fact::Role(_, RoleEvent::RoleDeleted { .. }) => &[Self::Roles],
+            Fact::Team(_, TeamEvent::TeamMemberRemoved { .. }) => &[Self::Roles, Self::Tokens],
+            Fact::RoleAssignment(..) | Fact::Role(_, RoleEvent::RoleDeleted { .. }) => &[Self::Roles],
             Fact::Project(_, event) => match event {
                 ProjectCreated { .. } | ProjectSettingsChanged { .. } => &[Self::Settings],
                 ProjectEnvironmentDeleted { .. } => &[Self::Environments, Self::EnvVars],
                 ProjectEnvironmentCreated { .. } | ProjectEnvironmentChanged { .. } => &[Self::Environments],
                 ProjectEnvVarSet { .. } | ProjectEnvVarDeleted { .. } => &[Self::EnvVars],
-                ProjectTokenCreated { .. } | ProjectTokenRevoked { .. } => &[Self::Tokens],
+                ProjectTokenCreated { .. } | ProjectTokenRotated { .. } | ProjectTokenRevoked { .. } => {
+                    &[Self::Tokens]
+                }
                 _ => &[],
             },
             Fact::Deployment(..) => &[Self::Deployments],
@@ -87,7 +88,7 @@ impl Part {
             }
             Self::Tokens => {
                 for row in projections::tokens::of_project(db, id).await? {
-                    add(&mut fields, "token", row.id.to_string(), me::tokens::view(&row));
+                    add(&mut fields, "token", row.id.to_string(), tokens::view(&row));
                 }
             }
             Self::Roles => {
