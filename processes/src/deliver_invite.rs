@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use commands::VaultError;
 use domain::fact::{Fact, Recorded};
 use domain::ids::InviteId;
-use domain::ports::email::Mail;
 use domain::sealed::{Sealed, purpose};
 use domain::team::TeamEvent;
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World, chain};
+use crate::letter::{Letter, MAIL_TRIES};
+use crate::{Job, JobError, Process, Work, World};
 
 /// Sends invites.
 pub(crate) struct DeliverInvite;
@@ -60,20 +60,20 @@ impl Process for DeliverInvite {
             to => to?.expose_str().unwrap_or_default().to_owned(),
         };
         let token = vault.open_text(&token, purpose::INVITE_TOKEN).await?;
-        let mail = Mail {
-            message_id: format!("invite-{invite_id}@mastra-admin"),
-            to,
-            subject: format!("You are invited to the team {}", team.name),
-            text: format!(
-                "You are invited to the team {name} on {url}.\n\nYour invite: {token}\n\n\
-                 Signed in, accept it with POST {url}/api/v1/invites/accept and the body {{\"token\": \"…\"}};\n\
-                 without an account, make one with POST {url}/api/v1/auth/register.\n\
-                 If you did not expect this, do nothing: the invite expires by itself.\n",
-                name = team.name,
+        let letter = Letter::new(format!("You are invited to the team {}", team.name))
+            .say(format!("You are invited to the team {} on {}.", team.name, world.public_url))
+            .say(format!("Your invite: {token}"))
+            .say(format!(
+                "Signed in, accept it with POST {url}/api/v1/invites/accept and the body {{\"token\": \"…\"}};\n\
+                 without an account, make one with POST {url}/api/v1/auth/register.",
                 url = world.public_url,
-            ),
-        };
-        world.email.send(&mail).await.map_err(|error| JobError::Retry(chain(&error)))
+            ))
+            .say("If you did not expect this, do nothing: the invite expires by itself.");
+        Ok(world.email.send(&letter.to(to, work, &format!("invite-{invite_id}"))).await?)
+    }
+
+    fn tries(&self) -> i32 {
+        MAIL_TRIES
     }
 
     async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
