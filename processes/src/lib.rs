@@ -10,6 +10,7 @@ mod erase_person;
 mod keep_running;
 mod leave_nothing;
 mod letter;
+mod notify_person;
 mod retire_deployment;
 mod run_build;
 mod run_deployment;
@@ -100,6 +101,7 @@ pub fn all() -> Vec<Arc<dyn Process>> {
         Arc::new(retire_deployment::RetireDeployment),
         Arc::new(leave_nothing::LeaveNothing),
         Arc::new(deliver_invite::DeliverInvite),
+        Arc::new(notify_person::NotifyPerson),
         Arc::new(erase_person::ErasePerson),
     ]
 }

@@ -1,10 +1,13 @@
 //! Mail, handed to a real SMTP server: private, once, and tried again as long as that may help.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
-use tests::app::TestApp;
+use tests::app::{OWNER, PASSWORD, TestApp};
 use tests::client::Client;
+use tests::people::one_time_code;
 use tests::smtp::Sink;
 use tests::world::team;
 
@@ -119,4 +122,46 @@ async fn a_name_with_a_line_break_is_no_name() {
         let refused = owner.post("/teams/acme/invites", json!({ "email": email, "role": "viewer" })).await;
         assert_eq!(refused.status, 422, "{email:?}: {}", refused.text);
     }
+}
+
+#[tokio::test]
+async fn people_hear_of_what_happens_to_their_accounts() {
+    let sink = Sink::start().await;
+    let app = sink.app(&[]).await;
+    let owner = app.owner().await;
+    let login = async |agent: &str| {
+        let body = json!({ "email": OWNER, "password": PASSWORD });
+        let request = app.nobody().request(Method::POST, "/auth/login").header("user-agent", agent);
+        Client::send(request.json(&body)).await.expect(200);
+        app.settle().await;
+    };
+    login("Robot/1").await;
+    assert_eq!(sink.until(&app, OWNER, 1).await.len(), 1, "the first sign-in of all is no news");
+    login("Robot/1").await;
+    login("<b>Robot</b>/2").await;
+    let mails = sink.until(&app, OWNER, 2).await;
+    assert_eq!(mails.len(), 2, "a place is news once");
+    assert_eq!(mails[1].header("Subject"), "Somebody signed in to your account from a new place");
+    assert!(mails[1].text.contains("&lt;b&gt;Robot&lt;/b&gt;/2"), "{}", mails[1].text);
+    let ids: BTreeSet<_> = mails.iter().map(|mail| mail.header("Message-ID").to_owned()).collect();
+    assert_eq!(ids.len(), 2, "each is a mail of its own");
+
+    let other = "quite another battery staple";
+    owner.post("/auth/password", json!({ "current": PASSWORD, "new": other })).await.expect(200);
+    let mails = sink.until(&app, OWNER, 3).await;
+    assert_eq!(mails[2].header("Subject"), "Your password was changed");
+    let made = owner.post("/auth/totp", json!({})).await.expect(200);
+    let code = one_time_code(made["secret"].as_str().unwrap(), 0);
+    owner.post("/auth/totp/confirm", json!({ "code": code })).await.expect(200);
+    let mails = sink.until(&app, OWNER, 4).await;
+    assert_eq!(mails[3].header("Subject"), "A second factor is asked for when you sign in");
+    assert!(!mails.iter().any(|mail| mail.text.contains(other)));
+
+    let places = "SELECT count(*) FROM known_places";
+    let seen: i64 = sqlx::query_scalar(places).fetch_one(app.db.pool()).await.unwrap();
+    assert_eq!(seen, 3);
+    let erase = owner.request(Method::DELETE, "/me").json(&json!({ "password": other }));
+    Client::send(erase).await.expect(200);
+    let seen: i64 = sqlx::query_scalar(places).fetch_one(app.db.pool()).await.unwrap();
+    assert_eq!(seen, 0, "they go with the person");
 }
