@@ -1,4 +1,4 @@
-//! `team.member_invited` → a mail with the invite's secret.
+//! `team.member_invited` or `team.invite_resent` → a mail with the invite's secret.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use domain::fact::{Fact, Recorded};
 use domain::ids::InviteId;
 use domain::sealed::{Sealed, purpose};
 use domain::team::TeamEvent;
+use projections::teams::InviteRow;
 use serde::{Deserialize, Serialize};
 
 use crate::letter::{Letter, MAIL_TRIES};
@@ -20,7 +21,6 @@ pub(crate) struct DeliverInvite;
 struct Payload {
     invite_id: InviteId,
     team_id: domain::ids::TeamId,
-    email: Sealed,
     token: Sealed,
 }
 
@@ -34,14 +34,22 @@ impl Process for DeliverInvite {
         2
     }
 
-    fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
-        let Fact::Team(team_id, TeamEvent::TeamMemberInvited { invite_id, email, token, .. }) = fact else {
+    fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let Fact::Team(
+            team_id,
+            TeamEvent::TeamMemberInvited { invite_id, token, .. }
+            | TeamEvent::TeamInviteResent { invite_id, token, .. },
+        ) = fact
+        else {
             return None;
         };
-        let (email, token) = (email.clone(), token.clone());
-        let payload = Payload { invite_id: *invite_id, team_id: *team_id, email, token };
+        let key = match fact {
+            Fact::Team(_, TeamEvent::TeamMemberInvited { .. }) => invite_id.to_string(),
+            _ => format!("{invite_id}/{}", recorded.position),
+        };
+        let payload = Payload { invite_id: *invite_id, team_id: *team_id, token: token.clone() };
         Some(Job {
-            key: invite_id.to_string(),
+            key,
             lane: format!("deliver_invite:{invite_id}"),
             payload: serde_json::to_value(payload).expect("it serialises"),
             delay: Duration::ZERO,
@@ -49,13 +57,17 @@ impl Process for DeliverInvite {
     }
 
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
-        let Payload { invite_id, team_id, email, token } = work.payload()?;
+        let Payload { invite_id, team_id, token } = work.payload()?;
         world.caught_up(work).await?;
         let Some(team) = projections::teams::find(&world.pool, team_id).await? else {
             return Err(JobError::Lost("the team is gone".to_owned()));
         };
+        let open = |invite: &InviteRow| invite.status == "pending";
+        let Some(invite) = projections::teams::invite(&world.pool, invite_id).await?.filter(open) else {
+            return Err(JobError::Lost("the invite is over".to_owned()));
+        };
         let vault = world.commands.vault();
-        let to = match vault.open_sealed(&email, purpose::INVITE_EMAIL).await {
+        let to = match vault.open_sealed(&invite.email, purpose::INVITE_EMAIL).await {
             Err(VaultError::Erased) => return Ok(()), // there is nobody to write to any more
             to => to?.expose_str().unwrap_or_default().to_owned(),
         };

@@ -7,6 +7,7 @@
 mod build_deployment;
 mod deliver_invite;
 mod erase_person;
+mod expire_invite;
 mod keep_running;
 mod leave_nothing;
 mod letter;
@@ -101,6 +102,7 @@ pub fn all() -> Vec<Arc<dyn Process>> {
         Arc::new(retire_deployment::RetireDeployment),
         Arc::new(leave_nothing::LeaveNothing),
         Arc::new(deliver_invite::DeliverInvite),
+        Arc::new(expire_invite::ExpireInvite),
         Arc::new(notify_person::NotifyPerson),
         Arc::new(erase_person::ErasePerson),
     ]

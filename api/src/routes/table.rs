@@ -88,6 +88,13 @@ fn team_routes() -> Vec<Route> {
         patch("/api/v1/teams/{team}", Team(On::Team, Update), "Another name or slug", teams::update::handler)
             .body::<teams::update::ChangeTeam>(),
         delete("/api/v1/teams/{team}", Team(On::Team, Delete), "Closes a team", teams::delete::handler),
+        post(
+            "/api/v1/teams/{team}/transfer",
+            Team(On::Team, Delete),
+            "An owner gives the team to another member",
+            teams::transfer::handler,
+        )
+        .body::<teams::transfer::TransferTeam>(),
         get(
             "/api/v1/teams/{team}/members",
             Team(On::TeamMembers, Read),
@@ -125,6 +132,12 @@ fn team_routes() -> Vec<Route> {
         )
         .body::<invites::create::CreateInvite>()
         .status(201),
+        post(
+            "/api/v1/teams/{team}/invites/{invite}/resend",
+            Team(On::TeamInvites, Create),
+            "Sends an invite once more, with another secret",
+            invites::resend::handler,
+        ),
         delete(
             "/api/v1/teams/{team}/invites/{invite}",
             Team(On::TeamInvites, Delete),

@@ -93,7 +93,7 @@ pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
     let of_project =
         [("project", id.clone()), ("key", "KNOWN".to_owned()), ("token", text(&token["token"]["id"]))];
     let of_bare = [("project", text(&bare["id"])), ("key", "FIRST".to_owned())];
-    let of_team = [("team", "acme".to_owned()), ("invite", open), ("user", guest_id)];
+    let of_team = [("team", "acme".to_owned()), ("invite", open), ("user", guest_id.clone())];
     let of_staging = [("environment", text(&staging["id"]))];
     let of_production = [("environment", project.production.clone())];
     let of_running = [("deployment", running)];
@@ -233,6 +233,22 @@ pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
             &of_team,
             json!({ "email": "new@example.org", "role": "viewer" }),
             &["team.member_invited"],
+        ),
+        case(
+            owner,
+            post.clone(),
+            "/teams/{team}/transfer",
+            &of_team,
+            json!({ "userId": guest_id }),
+            &["team.member_role_changed", "team.member_role_changed"],
+        ),
+        case(
+            owner,
+            post.clone(),
+            "/teams/{team}/invites/{invite}/resend",
+            &of_team,
+            none.clone(),
+            &["team.invite_resent"],
         ),
         case(
             owner,

@@ -57,6 +57,7 @@ pub(crate) async fn join(
     email_hash: String,
     context: &Context,
 ) -> Result<Receipt, ApiError> {
-    let command = TeamCommand::AcceptInvite { invite_id: invite.id, user_id, email_hash, at: context.at };
+    let (invite_id, token_hash) = (invite.id, invite.token_hash.clone());
+    let command = TeamCommand::AcceptInvite { invite_id, user_id, email_hash, token_hash, at: context.at };
     Ok(platform.commands.team(invite.team_id, command, context).await?)
 }
