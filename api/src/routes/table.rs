@@ -20,6 +20,7 @@ pub(crate) fn table() -> Vec<Route> {
         sign_in_routes(),
         people_routes(),
         team_routes(),
+        invite_routes(),
         project_routes(),
         run_routes(),
         audit_routes(),
@@ -78,7 +79,7 @@ fn people_routes() -> Vec<Route> {
 }
 
 fn team_routes() -> Vec<Route> {
-    use teams::{invites, members};
+    use teams::members;
     vec![
         get("/api/v1/teams", SignedIn, "The teams of who asks", teams::list::handler).query(PAGE),
         post("/api/v1/teams", SignedIn, "Makes a team", teams::create::handler)
@@ -117,6 +118,20 @@ fn team_routes() -> Vec<Route> {
             members::delete,
         ),
         get(
+            "/api/v1/teams/{team}/roles",
+            Team(On::TeamMembers, Read),
+            "Custom roles of a team",
+            roles::of_team,
+        )
+        .query(PAGE)
+        .knows_past(&["role"]),
+    ]
+}
+
+fn invite_routes() -> Vec<Route> {
+    use teams::invites;
+    vec![
+        get(
             "/api/v1/teams/{team}/invites",
             Team(On::TeamInvites, Read),
             "Who was invited",
@@ -144,14 +159,6 @@ fn team_routes() -> Vec<Route> {
             "Takes an invite back",
             invites::revoke::handler,
         ),
-        get(
-            "/api/v1/teams/{team}/roles",
-            Team(On::TeamMembers, Read),
-            "Custom roles of a team",
-            roles::of_team,
-        )
-        .query(PAGE)
-        .knows_past(&["role"]),
     ]
 }
 

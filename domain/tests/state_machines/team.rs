@@ -191,25 +191,7 @@ impl Model for Rules {
                 self.members.remove(&user_id);
                 Ok(vec![TeamMemberRemoved { user_id, role }])
             }
-            TransferOwnership { from, to } => {
-                if self.members.get(&from) != Some(&MemberRole::Owner) {
-                    return Err(TeamError::OwnersOnly);
-                }
-                let Some(&old_role) = self.members.get(&to) else { return Err(TeamError::UnknownMember) };
-                if from == to {
-                    return Ok(vec![]);
-                }
-                let mut events = vec![];
-                for (user_id, role, old_role) in
-                    [(to, MemberRole::Owner, old_role), (from, MemberRole::Admin, MemberRole::Owner)]
-                {
-                    self.members.insert(user_id, role);
-                    if role != old_role {
-                        events.push(TeamMemberRoleChanged { user_id, role, old_role });
-                    }
-                }
-                Ok(events)
-            }
+            TransferOwnership { from, to } => self.obey_transfer(from, to),
             InviteMember { .. } => self.obey_invite(command),
             ResendInvite { .. } => self.obey_resend(command),
             AcceptInvite { .. } => self.obey_accept(command),
@@ -292,6 +274,26 @@ impl Rules {
         self.may_touch(&[role], by)?;
         let may = matches!(by, MemberRole::Owner | MemberRole::Admin);
         may.then_some(()).ok_or(TeamError::AdminsOnly)
+    }
+
+    fn obey_transfer(&mut self, from: UserId, to: UserId) -> Answer<Self> {
+        if self.members.get(&from) != Some(&MemberRole::Owner) {
+            return Err(TeamError::OwnersOnly);
+        }
+        let Some(&old_role) = self.members.get(&to) else { return Err(TeamError::UnknownMember) };
+        if from == to {
+            return Ok(vec![]);
+        }
+        let mut events = vec![];
+        for (user_id, role, old_role) in
+            [(to, MemberRole::Owner, old_role), (from, MemberRole::Admin, MemberRole::Owner)]
+        {
+            self.members.insert(user_id, role);
+            if role != old_role {
+                events.push(TeamMemberRoleChanged { user_id, role, old_role });
+            }
+        }
+        Ok(events)
     }
 
     fn obey_resend(&mut self, command: TeamCommand) -> Answer<Self> {
