@@ -118,6 +118,9 @@ impl ApiError {
 
     /// What must be recorded first could not be: nobody gets an answer that leaves no trace.
     pub fn unrecorded(error: &StoreError) -> Self {
+        if let StoreError::Vault(VaultError::Erased) = error {
+            return Self::unauthorized();
+        }
         tracing::error!(%error, cause = ?std::error::Error::source(error), "access could not be recorded: {error}");
         Self::unavailable()
     }
@@ -215,6 +218,8 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Database(error) => error.into(),
             StoreError::ShuttingDown => Self::unavailable(),
+            // Who asks was erased meanwhile: nothing can be recorded of him any more.
+            StoreError::Vault(VaultError::Erased) => Self::unauthorized(),
             StoreError::TooLarge { .. } => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
@@ -345,6 +350,7 @@ impl Refusal for TeamError {
             Self::AlreadyInvited => (CONFLICT, "already_invited", "email"),
             Self::LastOwner => (CONFLICT, "last_owner", ""),
             Self::OwnersOnly => (StatusCode::FORBIDDEN, "owners_only", "role"),
+            Self::AdminsOnly => (StatusCode::FORBIDDEN, "admins_only", ""),
             Self::InviteOver => (StatusCode::GONE, "invite_over", ""),
             Self::InviterLostRight => (StatusCode::GONE, "inviter_lost_right", ""),
             Self::InviteStillOpen => (CONFLICT, "invite_still_open", ""),

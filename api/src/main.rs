@@ -48,6 +48,7 @@ Secrets come from the environment alone:
   MASTRA_ADMIN_MASTER_KEY       32 bytes in base64 or hex [default: master.key in the data directory, made once]
   MASTRA_ADMIN_OWNER_EMAIL and MASTRA_ADMIN_OWNER_PASSWORD
                                 the first user of an empty system [default: a setup link is printed]
+  MASTRA_ADMIN_SMTP_PASSWORD    goes with --smtp-user
   MASTRA_ADMIN_AUTH_<NAME>_…    settings of a sign-in provider: ISSUER, CLIENT_ID, CLIENT_SECRET, … (docs/sign-in)";
 
 fn main() -> ExitCode {

@@ -105,6 +105,9 @@ pub mod purpose {
     /// Purpose of the keyed hash of an address.
     pub const EMAIL_HASH: &str = "email";
 
+    /// Purpose of the keyed hash of where somebody was seen.
+    pub const PLACE: &str = "place";
+
     /// The value of an environment variable.
     pub fn env_var(environment: Option<EnvironmentId>, key: &EnvKey) -> String {
         match environment {

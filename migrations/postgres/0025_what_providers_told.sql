@@ -48,4 +48,5 @@ BEGIN
     DELETE FROM credentials WHERE user_id = person;
     DELETE FROM idempotency_keys WHERE scope = 'user:' || person;
     DELETE FROM second_factors WHERE user_id = person;
+    DELETE FROM known_places WHERE user_id = person;
 END $$;

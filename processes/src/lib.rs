@@ -7,8 +7,11 @@
 mod build_deployment;
 mod deliver_invite;
 mod erase_person;
+mod expire_invite;
 mod keep_running;
 mod leave_nothing;
+mod letter;
+mod notify_person;
 mod retire_deployment;
 mod run_build;
 mod run_deployment;
@@ -23,6 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::fact::{Fact, Recorded};
+use domain::ports::email::EmailError;
 use projections::feed::Consumer;
 use projections::parked::Grain;
 use projections::work::{self, NewWork};
@@ -52,6 +56,11 @@ pub trait Process: Send + Sync {
     /// Does the work. May be called again for the same work after a crash, with a higher fence.
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError>;
 
+    /// How often it is tried before it is given up; beyond eight times it is every ten minutes.
+    fn tries(&self) -> i32 {
+        8
+    }
+
     /// Says that all tries were in vain, so that nobody waits for ever.
     async fn give_up(&self, work: &Work, world: &World, why: &str) -> Result<(), JobError>;
 }
@@ -78,6 +87,9 @@ pub enum JobError {
     /// Another worker does it now, or nobody wants it any more.
     #[error("{0}")]
     Lost(String),
+    /// It never works: somebody has to look.
+    #[error("{0}")]
+    Never(String),
 }
 
 /// Every process of the product.
@@ -90,6 +102,8 @@ pub fn all() -> Vec<Arc<dyn Process>> {
         Arc::new(retire_deployment::RetireDeployment),
         Arc::new(leave_nothing::LeaveNothing),
         Arc::new(deliver_invite::DeliverInvite),
+        Arc::new(expire_invite::ExpireInvite),
+        Arc::new(notify_person::NotifyPerson),
         Arc::new(erase_person::ErasePerson),
     ]
 }
@@ -180,6 +194,15 @@ impl From<commands::VaultError> for JobError {
 impl From<domain::ports::logs::LogError> for JobError {
     fn from(error: domain::ports::logs::LogError) -> Self {
         Self::Retry(chain(&error))
+    }
+}
+
+impl From<EmailError> for JobError {
+    fn from(error: EmailError) -> Self {
+        match error {
+            EmailError::Later(_) => Self::Retry(error.to_string()),
+            EmailError::Never(_) => Self::Never(error.to_string()),
+        }
     }
 }
 

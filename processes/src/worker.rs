@@ -17,8 +17,6 @@ const LEASE: Duration = Duration::from_secs(15);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long to wait for a call before looking by oneself.
 const POLL: Duration = Duration::from_millis(500);
-/// After so many tries the work is given up.
-const MAX_ATTEMPTS: i32 = 8;
 
 /// A piece of work in hand.
 pub struct Work {
@@ -109,7 +107,8 @@ async fn do_work(process: Arc<dyn Process>, world: World, claimed: Claimed, stop
     let (id, fence, attempts) = (work.claimed.id, work.claimed.fence, work.claimed.attempts);
     let name = process.name();
     let heart = tokio::spawn(beat(world.clone(), id, fence, work.lost.clone()));
-    let result = if attempts > MAX_ATTEMPTS {
+    let is_last = attempts > process.tries();
+    let result = if is_last {
         let why = work.claimed.last_error.clone().unwrap_or_else(|| "the worker was lost".to_owned());
         process.give_up(&work, &world, &why).await
     } else {
@@ -122,7 +121,11 @@ async fn do_work(process: Arc<dyn Process>, world: World, claimed: Claimed, stop
             tracing::info!(process.name = name, work.id = %id, why, "work {id} of {name} is not wanted any more");
             work::finish(&world.pool, id, fence, (world.now)()).await
         }
-        Err(JobError::Retry(why)) if attempts > MAX_ATTEMPTS => {
+        Err(JobError::Never(why)) => {
+            tracing::error!(process.name = name, work.id = %id, why, "work {id} of {name} is given up: {why}");
+            work::give_up(&world.pool, id, fence, (world.now)(), &why).await
+        }
+        Err(JobError::Retry(why)) if is_last => {
             tracing::error!(process.name = name, work.id = %id, why, "work {id} of {name} is given up");
             work::give_up(&world.pool, id, fence, (world.now)(), &why).await
         }
@@ -149,7 +152,10 @@ async fn beat(world: World, id: domain::ids::WorkId, fence: i64, lost: Cancellat
     }
 }
 
-/// 1, 2, 4 … 60 seconds.
+/// 1, 2, 4 … 60 seconds; ten minutes for what is tried on and on.
 fn backoff(attempts: i32) -> Duration {
+    if attempts > 8 {
+        return Duration::from_secs(600);
+    }
     Duration::from_secs((1_u64 << attempts.clamp(1, 7) >> 1).min(60))
 }

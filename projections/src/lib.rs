@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod env_vars;
 pub mod feed;
 pub mod generations;
+pub mod known_places;
 pub mod ledger;
 pub mod log;
 mod model;

@@ -82,8 +82,13 @@ pub async fn of_project(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Re
         .await
 }
 
-/// Everything a user holds: by memberships and by roles that were given.
+/// Everything a user holds: by memberships and by roles that were given. A disabled one holds nothing, whatever has
+/// not been taken from him yet.
 pub async fn grants_of(pool: &PgPool, user: UserId) -> sqlx::Result<Vec<Grant>> {
+    let disabled = "SELECT EXISTS (SELECT FROM users WHERE id = $1 AND disabled)";
+    if sqlx::query_scalar(disabled).bind(user.0).fetch_one(pool).await? {
+        return Ok(vec![]);
+    }
     let holdings = holdings_of(pool, &[user]).await?;
     Ok(holdings.iter().map(|(_, holding)| holding.grant()).collect())
 }

@@ -12,7 +12,8 @@ use crate::model::ReadModel;
 use crate::row::Columns;
 use crate::rows::{Rows, Store, Table, row};
 
-/// One environment and the servers that run for it.
+/// One environment and the servers that run for it, under a slug of its team: there is one for each slug that the
+/// team has or had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteRow {
     /// Slug of its team.
@@ -41,7 +42,8 @@ pub async fn load_all(pool: &PgPool) -> sqlx::Result<(i64, Vec<RouteRow>)> {
                 array_agg(s.address ORDER BY s.requested DESC) FILTER (WHERE s.address IS NOT NULL) AS addresses
            FROM route_environments e
            JOIN route_projects p ON p.id = e.project_id
-           JOIN route_teams t ON t.id = p.team_id
+           JOIN (SELECT id, slug FROM route_teams
+                 UNION ALL SELECT team_id, slug FROM route_old_slugs) t ON t.id = p.team_id
            LEFT JOIN route_servers s ON s.environment_id = e.id
           GROUP BY t.slug, p.slug, e.slug, e.id",
     )
@@ -66,6 +68,13 @@ row! {
     struct TeamSlug in "route_teams" by (id: TeamId) {
         id: TeamId,
         slug: String,
+    }
+}
+
+row! {
+    struct OldTeamSlug in "route_old_slugs" by (slug: String) {
+        slug: String,
+        team_id: TeamId,
     }
 }
 
@@ -98,6 +107,7 @@ row! {
 #[derive(Default)]
 pub(crate) struct RouteRows {
     teams: Table<TeamSlug>,
+    old_slugs: Table<OldTeamSlug>,
     projects: Table<ProjectSlug>,
     environments: Table<EnvironmentSlug>,
     servers: Table<Server>,
@@ -105,7 +115,13 @@ pub(crate) struct RouteRows {
 
 impl Rows for RouteRows {
     fn tables(&mut self) -> Vec<&mut dyn Store> {
-        vec![&mut self.teams, &mut self.projects, &mut self.environments, &mut self.servers]
+        vec![
+            &mut self.teams,
+            &mut self.old_slugs,
+            &mut self.projects,
+            &mut self.environments,
+            &mut self.servers,
+        ]
     }
 }
 
@@ -114,11 +130,12 @@ pub struct Routes;
 
 impl ReadModel for Routes {
     const NAME: &'static str = "routes";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const KINDS: &'static [&'static str] = &[kind::TEAM, kind::PROJECT, kind::DEPLOYMENT];
     const TABLE_NAMES: &'static [&'static str] =
-        &["route_teams", "route_projects", "route_environments", "route_servers"];
+        &["route_teams", "route_old_slugs", "route_projects", "route_environments", "route_servers"];
     const TABLES: &'static str = "CREATE TABLE route_teams (id uuid PRIMARY KEY, slug text NOT NULL);
+    CREATE TABLE route_old_slugs (slug text PRIMARY KEY, team_id uuid NOT NULL);
     CREATE TABLE route_projects (id uuid PRIMARY KEY, team_id uuid NOT NULL, slug text NOT NULL);
     CREATE TABLE route_environments (id uuid PRIMARY KEY, project_id uuid NOT NULL, slug text NOT NULL);
     CREATE TABLE route_servers (
@@ -133,8 +150,11 @@ impl ReadModel for Routes {
 
     fn foresee(rows: &mut RouteRows, recorded: &Recorded, fact: &Fact) {
         match fact {
-            Fact::Team(id, TeamEvent::TeamCreated { .. } | TeamEvent::TeamRenamed { .. }) => {
-                rows.teams.want(*id)
+            Fact::Team(id, TeamEvent::TeamCreated { .. }) => rows.teams.want(*id),
+            Fact::Team(id, TeamEvent::TeamRenamed { slug, old_slug, .. }) => {
+                rows.teams.want(*id);
+                rows.old_slugs.want(slug.as_str().to_owned());
+                rows.old_slugs.want(old_slug.as_str().to_owned());
             }
             Fact::Project(
                 id,
@@ -151,6 +171,13 @@ impl ReadModel for Routes {
         recorded: &Recorded,
         fact: &Fact,
     ) -> sqlx::Result<()> {
+        if let Fact::Team(team_id, TeamEvent::TeamRenamed { slug, old_slug, old_slug_kept, .. }) = fact {
+            rows.old_slugs.remove(db, &slug.as_str().to_owned()).await?;
+            if *old_slug_kept {
+                let slug = old_slug.as_str().to_owned();
+                rows.old_slugs.insert(OldTeamSlug { slug, team_id: *team_id })?;
+            }
+        }
         match fact {
             Fact::Team(id, TeamEvent::TeamCreated { slug, .. } | TeamEvent::TeamRenamed { slug, .. }) => {
                 let slug = slug.as_str().to_owned();

@@ -27,6 +27,7 @@ mod log;
 mod log_lines;
 mod logs;
 mod lost_connections;
+mod mail;
 mod mastra;
 mod migrations;
 mod operations;

@@ -253,3 +253,51 @@ async fn an_invite_that_is_accepted_and_revoked_at_once_ends_once() {
     }
     arena.is_whole().await;
 }
+
+#[tokio::test]
+async fn a_team_keeps_an_owner_however_many_owners_go_at_once() {
+    let arena = Arena::open().await;
+    let owner = arena.app.owner().await;
+    let acme = team(&owner, "acme").await;
+    let mut owners = vec![owner.clone()];
+    for name in ["a", "b", "c"] {
+        owners.push(join(&arena.app, &owner, &format!("{name}@example.org"), Some(("acme", "owner"))).await);
+    }
+    let mut ids = vec![];
+    for person in &owners {
+        ids.push(person.get("/me").await.expect(200)["id"].as_str().unwrap().to_owned());
+    }
+    let doors: Vec<_> = owners.iter().map(|person| arena.doors(person)[1].clone()).collect();
+    let tries = (0..200).map(|n| {
+        let (me, server) = (n % 4, n / 4 % 2);
+        let door = &doors[me][server];
+        // They leave, step down, put each other out, hand over, and have themselves erased.
+        let (method, path, body) = match n / 8 % 5 {
+            0 => (Method::DELETE, format!("/teams/acme/members/{}", ids[me]), json!({})),
+            1 => (Method::PATCH, format!("/teams/acme/members/{}", ids[me]), json!({ "role": "viewer" })),
+            2 => (Method::DELETE, format!("/teams/acme/members/{}", ids[(me + 1) % 4]), json!({})),
+            3 => (Method::POST, "/teams/acme/transfer".to_owned(), json!({ "userId": ids[(me + 1) % 4] })),
+            _ => (Method::DELETE, "/me".to_owned(), json!({ "password": PASSWORD })),
+        };
+        Client::send(door.request(method, &path).json(&body))
+    });
+    let answers = join_all(tries).await;
+    let odd = answers.iter().find(|answer| ![200, 401, 403, 404, 409].contains(&answer.status));
+    assert!(odd.is_none(), "{} {}", odd.unwrap().status, odd.unwrap().text);
+    arena.app.settle().await;
+    let left: Vec<String> = sqlx::query_scalar(
+        "SELECT user_id::text FROM read.team_members WHERE team_id = ($1::text)::uuid AND role = 'owner'",
+    )
+    .bind(acme["id"].as_str().unwrap())
+    .fetch_all(arena.app.db.pool())
+    .await
+    .unwrap();
+    assert!(!left.is_empty(), "the team has an owner");
+    let erased: Vec<String> =
+        sqlx::query_scalar("SELECT aggregate_id FROM events WHERE event_type = 'user.erased'")
+            .fetch_all(arena.app.db.pool())
+            .await
+            .unwrap();
+    assert!(left.iter().any(|id| !erased.contains(id)), "an owner who is somebody");
+    arena.is_whole().await;
+}

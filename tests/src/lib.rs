@@ -7,6 +7,7 @@ pub mod oidc;
 pub mod people;
 pub mod postgres;
 pub mod repository;
+pub mod smtp;
 pub mod svix;
 pub mod tape;
 pub mod trail;

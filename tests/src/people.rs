@@ -42,7 +42,8 @@ pub async fn mailed_token(app: &TestApp, invite: &str) -> String {
     let mut token = None;
     app.wait_until("the invite is mailed", Duration::from_secs(30), async || {
         let mails = std::fs::read_dir(&outbox).into_iter().flatten().flatten();
-        let mail = mails.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains(invite));
+        let mail =
+            mails.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains(invite)).max();
         let text = mail.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
         token = text.lines().find_map(|line| line.strip_prefix("Your invite: ").map(|t| t.trim().to_owned()));
         token.is_some()

@@ -39,6 +39,13 @@ pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
             println!("MISSING sign-in providers: {error}");
         }
     }
+    match super::serve::email(&config) {
+        Ok(_) => println!("ok      mail settings"),
+        Err(error) => {
+            missing += 1;
+            println!("MISSING mail settings: {error:#}");
+        }
+    }
     if missing > 0 {
         bail!("{missing} of the things that `serve` needs are missing");
     }

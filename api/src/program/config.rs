@@ -51,6 +51,34 @@ pub(crate) struct Settings {
     #[arg(long, env = "MASTRA_ADMIN_NPM_REGISTRY")]
     npm_registry: Option<String>,
 
+    /// How mail is sent: `smtp`, or `console` for who passes it on himself [default: console]
+    #[arg(long, env = "MASTRA_ADMIN_EMAIL")]
+    email: Option<EmailKind>,
+
+    /// The SMTP server, by the name in its certificate
+    #[arg(long, env = "MASTRA_ADMIN_SMTP_HOST")]
+    smtp_host: Option<String>,
+
+    /// Its port [default: 587, or 465 with `tls`]
+    #[arg(long, env = "MASTRA_ADMIN_SMTP_PORT")]
+    smtp_port: Option<u16>,
+
+    /// `starttls`, or `tls` from the first byte; certificates are always checked [default: starttls]
+    #[arg(long, env = "MASTRA_ADMIN_SMTP_SECURITY")]
+    smtp_security: Option<SmtpSecurity>,
+
+    /// Who writes: an address, or a name with the address in angle brackets
+    #[arg(long, env = "MASTRA_ADMIN_SMTP_FROM")]
+    smtp_from: Option<String>,
+
+    /// Name at the SMTP server; its password is MASTRA_ADMIN_SMTP_PASSWORD in the environment [default: none]
+    #[arg(long, env = "MASTRA_ADMIN_SMTP_USER")]
+    smtp_user: Option<String>,
+
+    /// Certificates in PEM that the SMTP server's may come from, beside those of the system [default: none]
+    #[arg(long, env = "MASTRA_ADMIN_SMTP_CA_FILE")]
+    smtp_ca_file: Option<PathBuf>,
+
     /// Write each mail as a file into this directory [default: mails are logged]
     #[arg(long, env = "MASTRA_ADMIN_MAIL_OUTBOX")]
     mail_outbox: Option<PathBuf>,
@@ -118,6 +146,40 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// How mail is sent.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EmailKind {
+    /// It is shown to the operator.
+    #[default]
+    Console,
+    /// Through an SMTP server.
+    Smtp,
+}
+
+/// How the connection to the SMTP server is made private.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lowercase")]
+pub(crate) enum SmtpSecurity {
+    /// By the command STARTTLS.
+    #[default]
+    StartTls,
+    /// From the first byte.
+    Tls,
+}
+
+/// The SMTP server, as the settings say.
+#[derive(Clone, Debug)]
+pub(crate) struct Smtp {
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    pub(crate) security: SmtpSecurity,
+    pub(crate) from: String,
+    pub(crate) login: Option<(String, Secret)>,
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
 /// The settings in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -129,6 +191,8 @@ pub(crate) struct Config {
     pub(crate) allow_local_repos: Vec<PathBuf>,
     pub(crate) toolchains_dir: PathBuf,
     pub(crate) npm_registry: Option<String>,
+    /// Absent, mail goes to the console.
+    pub(crate) smtp: Option<Smtp>,
     pub(crate) mail_outbox: Option<PathBuf>,
     pub(crate) start_deadline: std::time::Duration,
     pub(crate) ledger_anchors: Vec<String>,
@@ -154,6 +218,8 @@ pub(crate) struct Secrets {
     pub(crate) owner: Option<(String, Secret)>,
     /// `MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN`: sent as bearer to anchors that are reached by HTTP.
     pub(crate) anchor_token: Option<Secret>,
+    /// `MASTRA_ADMIN_SMTP_PASSWORD`: the password at the SMTP server.
+    pub(crate) smtp_password: Option<Secret>,
     /// `MASTRA_ADMIN_AUTH_…`: settings of sign-in providers, secrets among them.
     pub(crate) auth: AuthSettings,
 }
@@ -176,6 +242,8 @@ impl Config {
             None if Path::new("mastra-admin.toml").exists() => read_file(Path::new("mastra-admin.toml"))?,
             None => Settings::default(),
         };
+        let secrets = Secrets::from_environment()?;
+        let smtp = smtp(&given, &file, secrets.smtp_password.clone())?;
         let data_dir = given.data_dir.or(file.data_dir).unwrap_or_else(|| "data".into());
         let data_dir = std::path::absolute(data_dir).context("the data directory has no absolute path")?;
         let toolchains_dir = given.toolchains_dir.or(file.toolchains_dir);
@@ -210,7 +278,8 @@ impl Config {
             },
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
             log: given.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
-            secrets: Secrets::from_environment()?,
+            smtp,
+            secrets,
         })
     }
 }
@@ -229,6 +298,7 @@ impl Secrets {
             master_key: secret("MASTRA_ADMIN_MASTER_KEY"),
             owner,
             anchor_token: secret("MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN"),
+            smtp_password: secret("MASTRA_ADMIN_SMTP_PASSWORD"),
             auth: AuthSettings(
                 std::env::vars_os()
                     .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -237,6 +307,29 @@ impl Secrets {
             ),
         })
     }
+}
+
+/// The SMTP server, when mail goes there.
+fn smtp(given: &Settings, file: &Settings, password: Option<Secret>) -> anyhow::Result<Option<Smtp>> {
+    if given.email.or(file.email).unwrap_or_default() == EmailKind::Console {
+        return Ok(None);
+    }
+    let text = |given: &Option<String>, file: &Option<String>| given.clone().or_else(|| file.clone());
+    let login = match (text(&given.smtp_user, &file.smtp_user), password) {
+        (Some(name), Some(password)) => Some((name, password)),
+        (None, None) => None,
+        _ => anyhow::bail!("MASTRA_ADMIN_SMTP_USER and MASTRA_ADMIN_SMTP_PASSWORD go together"),
+    };
+    let host = text(&given.smtp_host, &file.smtp_host).context("MASTRA_ADMIN_SMTP_HOST is missing")?;
+    let from = text(&given.smtp_from, &file.smtp_from).context("MASTRA_ADMIN_SMTP_FROM is missing")?;
+    Ok(Some(Smtp {
+        host,
+        port: given.smtp_port.or(file.smtp_port),
+        security: given.smtp_security.or(file.smtp_security).unwrap_or_default(),
+        from,
+        login,
+        ca_file: given.smtp_ca_file.clone().or_else(|| file.smtp_ca_file.clone()),
+    }))
 }
 
 fn seconds(given: Option<u64>, file: Option<u64>, default: u64) -> std::time::Duration {

@@ -17,6 +17,7 @@ use commands::token_uses::TokenUses;
 use commands::{Appender, Commands, Context, Vault};
 use domain::envelope::Actor;
 use domain::ports::auth::Auth;
+use domain::ports::email::Email;
 use domain::ports::git::Git;
 use domain::ports::runner::Runner;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -27,6 +28,7 @@ use projections::past::Archive;
 use projections::shred::ShredList;
 use providers::artifacts::folder::FolderArtifacts;
 use providers::email::console::ConsoleEmail;
+use providers::email::smtp::{Security, SmtpConfig, SmtpEmail};
 use providers::encryption::aes_256_gcm::Aes256Gcm;
 use providers::encryption::master_key::MasterKey;
 use providers::git::command::{GitCommand, GitConfig};
@@ -38,7 +40,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::config::Config;
+use super::config::{Config, SmtpSecurity};
 use super::database::Database;
 
 /// First of the users that teams' sandboxes run as, when the server is root.
@@ -60,7 +62,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be kept")?;
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("the data directory {} cannot be made", config.data_dir.display()))?;
-    let auth = auth(&config)?;
+    let (auth, email) = (auth(&config)?, email(&config)?);
     // The port first: who cannot listen should not touch anything.
     let listener = TcpListener::bind(config.listen)
         .await
@@ -110,7 +112,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         git,
         logs: logs.clone(),
         traffic: router,
-        email: Arc::new(ConsoleEmail::new(config.mail_outbox.clone())),
+        email,
         shred_list: ShredList::new(&config.data_dir),
         now: Utc::now,
         public_url: public_url.clone(),
@@ -265,6 +267,25 @@ fn ledger(config: &Config, pool: &PgPool) -> anyhow::Result<Ledger> {
         ..LedgerOptions::default()
     };
     Ok(Ledger::start(pool.clone(), KeyRing::new(&config.data_dir), anchors, options, Utc::now))
+}
+
+/// Who takes mail; an SMTP server is not asked before there is some.
+pub(super) fn email(config: &Config) -> anyhow::Result<Arc<dyn Email>> {
+    let Some(smtp) = config.smtp.clone() else {
+        return Ok(Arc::new(ConsoleEmail::new(config.mail_outbox.clone())));
+    };
+    let email = SmtpEmail::try_new(SmtpConfig {
+        host: smtp.host,
+        port: smtp.port,
+        security: match smtp.security {
+            SmtpSecurity::StartTls => Security::StartTls,
+            SmtpSecurity::Tls => Security::Tls,
+        },
+        from: smtp.from,
+        login: smtp.login,
+        ca_file: smtp.ca_file,
+    });
+    Ok(Arc::new(email.context("mail (MASTRA_ADMIN_SMTP_…)")?))
 }
 
 /// Sign-in providers; none is asked before somebody signs in.

@@ -23,6 +23,7 @@ pub(crate) fn table() -> Vec<Route> {
         people_routes(),
         team_routes(),
         role_routes(),
+        invite_routes(),
         project_routes(),
         run_routes(),
         audit_routes(),
@@ -93,7 +94,7 @@ fn people_routes() -> Vec<Route> {
 }
 
 fn team_routes() -> Vec<Route> {
-    use teams::{invites, members};
+    use teams::members;
     vec![
         get("/api/v1/teams", SignedIn, "The teams of who asks", teams::list::handler).query(PAGE),
         post("/api/v1/teams", SignedIn, "Makes a team", teams::create::handler)
@@ -103,6 +104,13 @@ fn team_routes() -> Vec<Route> {
         patch("/api/v1/teams/{team}", Team(On::Team, Update), "Another name or slug", teams::update::handler)
             .body::<teams::update::ChangeTeam>(),
         delete("/api/v1/teams/{team}", Team(On::Team, Delete), "Closes a team", teams::delete::handler),
+        post(
+            "/api/v1/teams/{team}/transfer",
+            Team(On::Team, Delete),
+            "An owner gives the team to another member",
+            teams::transfer::handler,
+        )
+        .body::<teams::transfer::TransferTeam>(),
         get(
             "/api/v1/teams/{team}/members",
             Team(On::TeamMembers, Read),
@@ -125,6 +133,20 @@ fn team_routes() -> Vec<Route> {
             members::delete,
         ),
         get(
+            "/api/v1/teams/{team}/roles",
+            Team(On::TeamMembers, Read),
+            "Custom roles of a team",
+            roles::of_team,
+        )
+        .query(PAGE)
+        .knows_past(&["role"]),
+    ]
+}
+
+fn invite_routes() -> Vec<Route> {
+    use teams::invites;
+    vec![
+        get(
             "/api/v1/teams/{team}/invites",
             Team(On::TeamInvites, Read),
             "Who was invited",
@@ -140,20 +162,18 @@ fn team_routes() -> Vec<Route> {
         )
         .body::<invites::create::CreateInvite>()
         .status(201),
+        post(
+            "/api/v1/teams/{team}/invites/{invite}/resend",
+            Team(On::TeamInvites, Create),
+            "Sends an invite once more, with another secret",
+            invites::resend::handler,
+        ),
         delete(
             "/api/v1/teams/{team}/invites/{invite}",
             Team(On::TeamInvites, Delete),
             "Takes an invite back",
             invites::revoke::handler,
         ),
-        get(
-            "/api/v1/teams/{team}/roles",
-            Team(On::TeamMembers, Read),
-            "Custom roles of a team",
-            roles::of_team,
-        )
-        .query(PAGE)
-        .knows_past(&["role"]),
     ]
 }
 

@@ -6,4 +6,5 @@ pub(crate) mod invites;
 pub(crate) mod list;
 pub(crate) mod members;
 pub(crate) mod show;
+pub(crate) mod transfer;
 pub(crate) mod update;

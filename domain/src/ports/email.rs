@@ -10,10 +10,10 @@ pub trait Email: Send + Sync {
     async fn send(&self, mail: &Mail) -> Result<(), EmailError>;
 }
 
-/// One mail, text only.
+/// One mail, the same twice: for who reads text and for who reads HTML.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
-    /// Derived from what caused it, so that a retry is no second mail.
+    /// Derived from what caused it, so that a retry is no second mail; without the name of a host behind it.
     pub message_id: String,
     /// The receiver's address.
     pub to: String,
@@ -21,9 +21,17 @@ pub struct Mail {
     pub subject: String,
     /// Plain text.
     pub text: String,
+    /// The same as HTML, without anything that is fetched from somewhere.
+    pub html: String,
 }
 
-/// The mail was not handed over: worth another try.
+/// The mail was not handed over.
 #[derive(Debug, Error)]
-#[error("mail could not be sent: {0}")]
-pub struct EmailError(pub String);
+pub enum EmailError {
+    /// Worth another try.
+    #[error("mail could not be sent: {0}")]
+    Later(String),
+    /// It would be refused again and again.
+    #[error("mail is refused: {0}")]
+    Never(String),
+}

@@ -44,6 +44,13 @@ pub enum TeamCommand {
         /// The role of who asks: only an owner touches owners.
         by: MemberRole,
     },
+    /// Makes another member owner in the place of who asks, who is an admin from then on.
+    TransferOwnership {
+        /// Who asks; an owner.
+        from: UserId,
+        /// The member who owns the team from then on.
+        to: UserId,
+    },
     /// Ends a membership; also used to leave.
     RemoveMember {
         /// Who.
@@ -74,6 +81,21 @@ pub enum TeamCommand {
         /// Until when.
         expires_at: DateTime<Utc>,
     },
+    /// Sends an open invite once more, with another secret: the one before is worth nothing from then on.
+    ResendInvite {
+        /// The invite.
+        invite_id: InviteId,
+        /// SHA-256 of the new secret, hex.
+        token_hash: String,
+        /// The new secret, sealed for the mail.
+        token: Sealed,
+        /// Who vouches for it from then on.
+        invited_by: UserId,
+        /// The role of who asks.
+        by: MemberRole,
+        /// Until when.
+        expires_at: DateTime<Utc>,
+    },
     /// Takes an invite back.
     RevokeInvite {
         /// The invite.
@@ -87,6 +109,8 @@ pub enum TeamCommand {
         user_id: UserId,
         /// Keyed hash of that user's address.
         email_hash: String,
+        /// SHA-256 of the secret that he has, hex.
+        token_hash: String,
         /// Now.
         at: DateTime<Utc>,
     },
@@ -129,8 +153,10 @@ impl TeamCommand {
             Self::DeleteTeam => "DeleteTeam",
             Self::AddMember { .. } => "AddMember",
             Self::ChangeMemberRole { .. } => "ChangeMemberRole",
+            Self::TransferOwnership { .. } => "TransferOwnership",
             Self::RemoveMember { .. } => "RemoveMember",
             Self::InviteMember { .. } => "InviteMember",
+            Self::ResendInvite { .. } => "ResendInvite",
             Self::RevokeInvite { .. } => "RevokeInvite",
             Self::AcceptInvite { .. } => "AcceptInvite",
             Self::ExpireInvite { .. } => "ExpireInvite",

@@ -23,6 +23,9 @@ pub enum TeamError {
     /// Only an owner may do this to an owner or make one.
     #[error("only an owner can add, change or remove owners")]
     OwnersOnly,
+    /// Whoever invites vouches for the invite, and must be able to until it is accepted.
+    #[error("only admins and owners of the team can invite: nobody could accept an invite of anybody else")]
+    AdminsOnly,
     /// No such invite, or it is not for this person.
     #[error("this invite does not exist")]
     UnknownInvite,

@@ -32,6 +32,12 @@ pub enum TeamEvent {
         slug: Slug,
         /// The slug until now.
         old_slug: Slug,
+        /// Whether the slug until now stays the team's and leads to it.
+        #[serde(default, skip_serializing_if = "is_false")]
+        old_slug_kept: bool,
+        /// Whether the new slug was kept since an earlier rename.
+        #[serde(default, skip_serializing_if = "is_false")]
+        slug_was_kept: bool,
     },
     /// The team is closed.
     #[serde(rename = "team.deleted")]
@@ -81,6 +87,20 @@ pub enum TeamEvent {
         /// The secret itself, sealed, until the mail is sent.
         token: Sealed,
         /// By whom.
+        invited_by: UserId,
+        /// Until when it can be accepted.
+        expires_at: DateTime<Utc>,
+    },
+    /// An open invite has another secret.
+    #[serde(rename = "team.invite_resent")]
+    TeamInviteResent {
+        /// The invite.
+        invite_id: InviteId,
+        /// SHA-256 of the secret in the mail, hex; the one before is worth nothing.
+        token_hash: String,
+        /// The secret itself, sealed, until the mail is sent.
+        token: Sealed,
+        /// Who vouches for it from now on.
         invited_by: UserId,
         /// Until when it can be accepted.
         expires_at: DateTime<Utc>,
@@ -147,6 +167,7 @@ impl DomainEvent for TeamEvent {
             Self::TeamMemberRoleChanged { .. } => "team.member_role_changed",
             Self::TeamMemberRemoved { .. } => "team.member_removed",
             Self::TeamMemberInvited { .. } => "team.member_invited",
+            Self::TeamInviteResent { .. } => "team.invite_resent",
             Self::TeamInviteRevoked { .. } => "team.invite_revoked",
             Self::TeamInviteAccepted { .. } => "team.invite_accepted",
             Self::TeamInviteExpired { .. } => "team.invite_expired",
@@ -160,4 +181,8 @@ impl DomainEvent for TeamEvent {
     fn event_version(&self) -> String {
         "1".to_owned()
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

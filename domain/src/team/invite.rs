@@ -11,6 +11,7 @@ use crate::ids::{InviteId, UserId};
 pub(super) struct Invite {
     pub(super) state: InviteState,
     pub(super) email_hash: String,
+    pub(super) token_hash: String,
     pub(super) role: MemberRole,
     pub(super) invited_by: UserId,
     pub(super) expires_at: DateTime<Utc>,
@@ -47,6 +48,17 @@ impl Team {
     pub(super) fn decide_invite(&self, command: TeamCommand) -> Result<Vec<TeamEvent>, TeamError> {
         match command {
             TeamCommand::InviteMember { .. } => self.invite(command),
+            TeamCommand::ResendInvite { invite_id, token_hash, token, invited_by, by, expires_at } => {
+                let invite = self.known_invite(invite_id)?;
+                if !invite.is_open() {
+                    return Err(TeamError::InviteOver);
+                }
+                self.may_invite(invite.role, by)?;
+                if invite.token_hash == token_hash {
+                    return Ok(vec![]);
+                }
+                Ok(vec![TeamEvent::TeamInviteResent { invite_id, token_hash, token, invited_by, expires_at }])
+            }
             TeamCommand::RevokeInvite { invite_id } => {
                 let invite = self.known_invite(invite_id)?;
                 match invite.state {
@@ -55,8 +67,8 @@ impl Team {
                     InviteState::Over => Ok(vec![]),
                 }
             }
-            TeamCommand::AcceptInvite { invite_id, user_id, email_hash, at } => {
-                self.accept(invite_id, user_id, &email_hash, at)
+            TeamCommand::AcceptInvite { invite_id, user_id, email_hash, token_hash, at } => {
+                self.accept(invite_id, user_id, &email_hash, &token_hash, at)
             }
             TeamCommand::ExpireInvite { invite_id, at } => {
                 let invite = self.known_invite(invite_id)?;
@@ -75,6 +87,12 @@ impl Team {
 
     fn known_invite(&self, invite_id: InviteId) -> Result<&Invite, TeamError> {
         self.invites.get(&invite_id).ok_or(TeamError::UnknownInvite)
+    }
+
+    /// What is asked when it is accepted is asked at once too, so that nobody gets an invite that is worth nothing.
+    fn may_invite(&self, role: MemberRole, by: MemberRole) -> Result<(), TeamError> {
+        self.owners_only(role, by)?;
+        if can_vouch(by, role) { Ok(()) } else { Err(TeamError::AdminsOnly) }
     }
 
     fn invite(&self, command: TeamCommand) -> Result<Vec<TeamEvent>, TeamError> {
@@ -96,7 +114,7 @@ impl Team {
         if self.invites.contains_key(&invite_id) {
             return Ok(vec![]);
         }
-        self.owners_only(role, by)?;
+        self.may_invite(role, by)?;
         if invitee.is_some_and(|user| self.members.contains_key(&user)) {
             return Err(TeamError::AlreadyMember);
         }
@@ -120,6 +138,7 @@ impl Team {
         invite_id: InviteId,
         user_id: UserId,
         email_hash: &str,
+        token_hash: &str,
         at: DateTime<Utc>,
     ) -> Result<Vec<TeamEvent>, TeamError> {
         let invite = self.known_invite(invite_id)?;
@@ -129,14 +148,16 @@ impl Team {
         match invite.state {
             InviteState::Accepted(by) if by == user_id => return Ok(vec![]),
             InviteState::Accepted(_) | InviteState::Over => return Err(TeamError::InviteOver),
-            InviteState::Open if at >= invite.expires_at => return Err(TeamError::InviteOver),
+            InviteState::Open if at >= invite.expires_at || invite.token_hash != token_hash => {
+                return Err(TeamError::InviteOver);
+            }
             InviteState::Open => {}
         }
         if self.members.contains_key(&user_id) {
             return Err(TeamError::AlreadyMember);
         }
         let inviter = self.members.get(&invite.invited_by).copied();
-        if inviter.is_none_or(|inviter| inviter < MemberRole::Admin || inviter < invite.role) {
+        if !inviter.is_some_and(|inviter| can_vouch(inviter, invite.role)) {
             return Err(TeamError::InviterLostRight);
         }
         let (role, email_hash) = (invite.role, invite.email_hash.clone());
@@ -145,4 +166,9 @@ impl Team {
             TeamEvent::TeamMemberAdded { user_id, role },
         ])
     }
+}
+
+/// Whether a member of this rank may bring somebody in as that.
+fn can_vouch(by: MemberRole, role: MemberRole) -> bool {
+    by >= MemberRole::Admin && by >= role
 }

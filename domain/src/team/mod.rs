@@ -8,7 +8,7 @@ mod error;
 mod event;
 mod invite;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
@@ -55,6 +55,8 @@ pub enum InstallationStatus {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Team {
     names: Option<(DisplayName, Slug)>,
+    /// Slugs it had before: they lead to it for ever.
+    old_slugs: BTreeSet<Slug>,
     deleted: bool,
     members: BTreeMap<UserId, MemberRole>,
     invites: BTreeMap<InviteId, Invite>,
@@ -94,7 +96,13 @@ impl Team {
                 if new_name == name && new_slug == slug {
                     return Ok(vec![]);
                 }
-                Ok(vec![TeamRenamed { name: new_name, slug: new_slug, old_slug: slug }])
+                Ok(vec![TeamRenamed {
+                    old_slug_kept: new_slug != slug,
+                    slug_was_kept: self.old_slugs.contains(&new_slug),
+                    name: new_name,
+                    slug: new_slug,
+                    old_slug: slug,
+                }])
             }
             DeleteTeam => {
                 let open = self.invites.iter().filter(|(_, invite)| invite.is_open());
@@ -104,8 +112,10 @@ impl Team {
             }
             AddMember { user_id, role } => self.add(user_id, role),
             ChangeMemberRole { user_id, role, by } => self.change_role(user_id, role, by),
+            TransferOwnership { from, to } => self.transfer(from, to),
             RemoveMember { user_id, by } => self.remove(user_id, by),
             invite @ (InviteMember { .. }
+            | ResendInvite { .. }
             | RevokeInvite { .. }
             | AcceptInvite { .. }
             | ExpireInvite { .. }) => self.decide_invite(invite),
@@ -150,6 +160,19 @@ impl Team {
         self.owners_only(old_role.max(role), by)?;
         self.keeps_an_owner_without(user_id)?;
         Ok(vec![TeamEvent::TeamMemberRoleChanged { user_id, role, old_role }])
+    }
+
+    fn transfer(&self, from: UserId, to: UserId) -> Result<Vec<TeamEvent>, TeamError> {
+        let changed = |user_id, role, old_role| TeamEvent::TeamMemberRoleChanged { user_id, role, old_role };
+        if self.members.get(&from) != Some(&MemberRole::Owner) {
+            return Err(TeamError::OwnersOnly);
+        }
+        let old_role = *self.members.get(&to).ok_or(TeamError::UnknownMember)?;
+        if from == to {
+            return Ok(vec![]);
+        }
+        let up = (old_role != MemberRole::Owner).then(|| changed(to, MemberRole::Owner, old_role));
+        Ok(up.into_iter().chain([changed(from, MemberRole::Admin, MemberRole::Owner)]).collect())
     }
 
     fn remove(&self, user_id: UserId, by: MemberRole) -> Result<Vec<TeamEvent>, TeamError> {
@@ -202,7 +225,13 @@ impl Aggregate for Team {
                 self.names = Some((name, slug));
                 self.members.insert(owner, MemberRole::Owner);
             }
-            TeamRenamed { name, slug, .. } => self.names = Some((name, slug)),
+            TeamRenamed { name, slug, old_slug, old_slug_kept, .. } => {
+                self.old_slugs.remove(&slug);
+                if old_slug_kept {
+                    self.old_slugs.insert(old_slug);
+                }
+                self.names = Some((name, slug));
+            }
             TeamDeleted { .. } => self.deleted = true,
             TeamMemberAdded { user_id, role } | TeamMemberRoleChanged { user_id, role, .. } => {
                 self.members.insert(user_id, role);
@@ -210,9 +239,15 @@ impl Aggregate for Team {
             TeamMemberRemoved { user_id, .. } => {
                 self.members.remove(&user_id);
             }
-            TeamMemberInvited { invite_id, email_hash, role, invited_by, expires_at, .. } => {
+            TeamMemberInvited { invite_id, email_hash, role, token_hash, invited_by, expires_at, .. } => {
                 let state = InviteState::Open;
-                self.invites.insert(invite_id, Invite { state, email_hash, role, invited_by, expires_at });
+                let invite = Invite { state, email_hash, token_hash, role, invited_by, expires_at };
+                self.invites.insert(invite_id, invite);
+            }
+            TeamInviteResent { invite_id, token_hash, invited_by, expires_at, .. } => {
+                if let Some(invite) = self.invites.get_mut(&invite_id) {
+                    *invite = Invite { token_hash, invited_by, expires_at, ..invite.clone() };
+                }
             }
             TeamInviteRevoked { invite_id, .. } | TeamInviteExpired { invite_id, .. } => {
                 self.close_invite(invite_id, InviteState::Over);
@@ -236,15 +271,19 @@ impl Aggregate for Team {
 impl Stored for Team {
     type Id = TeamId;
 
+    /// 2: it knows its earlier slugs, and the secrets of its invites by their hashes.
+    const STATE_VERSION: i32 = 2;
+
     fn claims(id: TeamId, event: &TeamEvent) -> Vec<Claim> {
         use TeamEvent::*;
         let invite = |hash: &str| format!("{id}/{hash}");
         match event {
             TeamCreated { slug, .. } => vec![Claim::take(ClaimScope::TeamSlug, slug.as_str())],
-            TeamRenamed { slug, old_slug, .. } if slug != old_slug => vec![
-                Claim::free(ClaimScope::TeamSlug, old_slug.as_str()),
-                Claim::take(ClaimScope::TeamSlug, slug.as_str()),
-            ],
+            TeamRenamed { slug, old_slug, old_slug_kept, slug_was_kept, .. } if slug != old_slug => {
+                let free = (!old_slug_kept).then(|| Claim::free(ClaimScope::TeamSlug, old_slug.as_str()));
+                let take = (!slug_was_kept).then(|| Claim::take(ClaimScope::TeamSlug, slug.as_str()));
+                free.into_iter().chain(take).collect()
+            }
             TeamDeleted { slug } => vec![Claim::free(ClaimScope::TeamSlug, slug.as_str())],
             TeamMemberInvited { email_hash, .. } => {
                 vec![Claim::take(ClaimScope::TeamInvite, invite(email_hash))]

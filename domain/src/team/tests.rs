@@ -15,6 +15,20 @@ fn user(n: u128) -> UserId {
     UserId(Uuid::from_u128(n))
 }
 
+/// SHA-256 of an invite's secret.
+const TOKEN: &str = "t";
+
+fn renamed(name: &str, new: &str, old: &str) -> TeamEvent {
+    let (old_slug_kept, slug_was_kept) = (new != old, false);
+    TeamRenamed {
+        name: name.parse().unwrap(),
+        slug: slug(new),
+        old_slug: slug(old),
+        old_slug_kept,
+        slug_was_kept,
+    }
+}
+
 fn invite(n: u128) -> InviteId {
     InviteId(Uuid::from_u128(n))
 }
@@ -70,7 +84,8 @@ fn ask_invite(
 }
 
 fn accept(n: u128, email_hash: &str, at: DateTime<Utc>) -> TeamCommand {
-    AcceptInvite { invite_id: invite(1), user_id: user(n), email_hash: email_hash.into(), at }
+    let token_hash = TOKEN.to_owned();
+    AcceptInvite { invite_id: invite(1), user_id: user(n), email_hash: email_hash.into(), token_hash, at }
 }
 
 fn accepted(n: u128) -> TeamEvent {
@@ -99,12 +114,47 @@ fn an_unknown_or_deleted_team_does_nothing() {
 
 #[test]
 fn a_rename_says_what_the_slug_was() {
-    given(vec![created()]).when(RenameTeam { name: None, slug: Some(slug("b")) }).then_expect_events(vec![
-        TeamRenamed { name: "Acme".parse().unwrap(), slug: slug("b"), old_slug: slug("acme") },
-    ]);
+    given(vec![created()])
+        .when(RenameTeam { name: None, slug: Some(slug("b")) })
+        .then_expect_events(vec![renamed("Acme", "b", "acme")]);
     given(vec![created()])
         .when(RenameTeam { name: Some("Acme".parse().unwrap()), slug: None })
         .then_expect_events(vec![]);
+}
+
+#[test]
+fn a_slug_that_a_team_had_leads_to_it_for_ever_and_can_be_its_slug_again() {
+    let back = TeamRenamed {
+        name: "Acme".parse().unwrap(),
+        slug: slug("acme"),
+        old_slug: slug("b"),
+        old_slug_kept: true,
+        slug_was_kept: true,
+    };
+    given(vec![created(), renamed("Acme", "b", "acme")])
+        .when(RenameTeam { name: None, slug: Some(slug("acme")) })
+        .then_expect_events(vec![back.clone()]);
+    assert_eq!(Team::claims(TeamId(Uuid::from_u128(1)), &back), vec![], "both are the team's already");
+}
+
+#[test]
+fn an_owner_gives_the_team_to_a_member() {
+    let start = || vec![created(), added(2, MemberRole::Viewer)];
+    let give = |from, to| TransferOwnership { from: user(from), to: user(to) };
+    let changed = |n, role, old_role| TeamMemberRoleChanged { user_id: user(n), role, old_role };
+    given(start()).when(give(1, 2)).then_expect_events(vec![
+        changed(2, MemberRole::Owner, MemberRole::Viewer),
+        changed(1, MemberRole::Admin, MemberRole::Owner),
+    ]);
+    given(vec![created(), added(2, MemberRole::Owner)]).when(give(1, 2)).then_expect_events(vec![changed(
+        1,
+        MemberRole::Admin,
+        MemberRole::Owner,
+    )]);
+    given(start()).when(give(1, 1)).then_expect_events(vec![]);
+    given(start()).when(give(1, 9)).then_expect_error(TeamError::UnknownMember);
+    given(start()).when(give(2, 1)).then_expect_error(TeamError::OwnersOnly);
+    given(start()).when(give(9, 2)).then_expect_error(TeamError::OwnersOnly);
 }
 
 #[test]
@@ -196,6 +246,61 @@ fn an_invite_is_worth_what_its_inviter_is_worth_when_it_is_accepted() {
 }
 
 #[test]
+fn whoever_could_not_vouch_when_it_is_accepted_cannot_invite() {
+    for by in [MemberRole::Viewer, MemberRole::Developer] {
+        given(vec![created()])
+            .when(ask_invite(1, "bob", MemberRole::Viewer, by, None))
+            .then_expect_error(TeamError::AdminsOnly);
+    }
+}
+
+#[test]
+fn an_invite_that_is_sent_again_has_another_secret_and_another_voucher() {
+    let start = || vec![created(), added(5, MemberRole::Admin), invited(MemberRole::Viewer)];
+    let resend = |hash: &str, by| ResendInvite {
+        invite_id: invite(1),
+        token_hash: hash.into(),
+        token: sealed("new"),
+        invited_by: user(5),
+        by,
+        expires_at: day(9),
+    };
+    let resent = || TeamInviteResent {
+        invite_id: invite(1),
+        token_hash: "new".into(),
+        token: sealed("new"),
+        invited_by: user(5),
+        expires_at: day(9),
+    };
+    let after = || [start(), vec![resent()]].concat();
+    let accept_new = |at| AcceptInvite {
+        invite_id: invite(1),
+        user_id: user(2),
+        email_hash: "bob".into(),
+        token_hash: "new".into(),
+        at,
+    };
+    given(start()).when(resend("new", MemberRole::Admin)).then_expect_events(vec![resent()]);
+    given(after()).when(resend("new", MemberRole::Admin)).then_expect_events(vec![]);
+    given(start()).when(resend("new", MemberRole::Viewer)).then_expect_error(TeamError::AdminsOnly);
+    given(after()).when(accept(2, "bob", day(1))).then_expect_error(TeamError::InviteOver);
+    given(after())
+        .when(accept_new(day(8)))
+        .then_expect_events(vec![accepted(2), added(2, MemberRole::Viewer)]);
+    let gone = TeamMemberRemoved { user_id: user(5), role: MemberRole::Admin };
+    given([after(), vec![gone]].concat())
+        .when(accept_new(day(1)))
+        .then_expect_error(TeamError::InviterLostRight);
+    given(after())
+        .when(ExpireInvite { invite_id: invite(1), at: day(7) })
+        .then_expect_error(TeamError::InviteStillOpen);
+    let revoked = TeamInviteRevoked { invite_id: invite(1), email_hash: "bob".into() };
+    given([start(), vec![revoked]].concat())
+        .when(resend("new", MemberRole::Admin))
+        .then_expect_error(TeamError::InviteOver);
+}
+
+#[test]
 fn an_invite_is_revoked_or_expires() {
     let start = || vec![created(), invited(MemberRole::Viewer)];
     let revoked = || TeamInviteRevoked { invite_id: invite(1), email_hash: "bob".into() };
@@ -237,14 +342,24 @@ fn installations_come_change_and_go() {
 #[test]
 fn slugs_and_open_invites_are_claimed_and_freed() {
     let id = TeamId(Uuid::from_u128(1));
-    let renamed =
-        |new: &str| TeamRenamed { name: "A".parse().unwrap(), slug: slug(new), old_slug: slug("acme") };
+    let old = |new: &str| TeamRenamed {
+        name: "A".parse().unwrap(),
+        slug: slug(new),
+        old_slug: slug("acme"),
+        old_slug_kept: false,
+        slug_was_kept: false,
+    };
     assert_eq!(Team::claims(id, &created()), vec![Claim::take(ClaimScope::TeamSlug, "acme")]);
     assert_eq!(
-        Team::claims(id, &renamed("b")),
+        Team::claims(id, &old("b")),
         vec![Claim::free(ClaimScope::TeamSlug, "acme"), Claim::take(ClaimScope::TeamSlug, "b")]
     );
-    assert_eq!(Team::claims(id, &renamed("acme")), vec![]);
+    assert_eq!(Team::claims(id, &old("acme")), vec![]);
+    assert_eq!(
+        Team::claims(id, &renamed("A", "b", "acme")),
+        vec![Claim::take(ClaimScope::TeamSlug, "b")],
+        "the slug before stays the team's"
+    );
     let key = format!("{id}/bob");
     assert_eq!(
         Team::claims(id, &invited(MemberRole::Viewer)),

@@ -19,6 +19,8 @@ use super::values::{id, ids, sealings, texts};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     names: Option<(DisplayName, Slug)>,
+    /// Names in URLs that it had before.
+    before: BTreeSet<Slug>,
     closed: bool,
     members: BTreeMap<UserId, MemberRole>,
     invites: BTreeMap<InviteId, Invite>,
@@ -28,6 +30,7 @@ pub(crate) struct Rules {
 #[derive(Clone, Debug)]
 struct Invite {
     email_hash: String,
+    token_hash: String,
     role: MemberRole,
     invited_by: UserId,
     expires_at: DateTime<Utc>,
@@ -56,25 +59,32 @@ fn days(count: u64) -> impl Strategy<Value = DateTime<Utc>> {
     (0..count).prop_map(|day| DateTime::UNIX_EPOCH + Days::new(day))
 }
 
+/// Hashes of secrets.
+fn secrets() -> impl Strategy<Value = String> {
+    texts(&["first", "second"])
+}
+
 fn hashes() -> impl Strategy<Value = String> {
     texts(&["ann", "bob"])
 }
 
 fn invites(inviters: BoxedStrategy<UserId>) -> impl Strategy<Value = TeamCommand> {
     let seal = || sealings(KeyOwner::Invite(id::<InviteId>(1)));
-    let what = (ids(4), seal(), hashes(), roles(), seal(), days(5));
+    let what = (ids(4), seal(), hashes(), roles(), (seal(), secrets()), days(5));
     (what, inviters, askers(), prop::option::weighted(0.3, ids(4))).prop_map(
-        |((invite_id, email, email_hash, role, token, expires_at), invited_by, by, invitee)| InviteMember {
-            invite_id,
-            email,
-            email_hash,
-            role,
-            token_hash: "ab".repeat(32),
-            token,
-            invited_by,
-            by,
-            invitee,
-            expires_at,
+        |((invite_id, email, email_hash, role, (token, token_hash), expires_at), invited_by, by, invitee)| {
+            InviteMember {
+                invite_id,
+                email,
+                email_hash,
+                role,
+                token_hash,
+                token,
+                invited_by,
+                by,
+                invitee,
+                expires_at,
+            }
         },
     )
 }
@@ -112,11 +122,14 @@ impl Model for Rules {
             15 => (self.some_member(), roles(), askers())
                 .prop_map(|(user_id, role, by)| ChangeMemberRole { user_id, role, by }),
             10 => (self.some_member(), askers()).prop_map(|(user_id, by)| RemoveMember { user_id, by }),
+            5 => (self.some_member(), self.some_member())
+                .prop_map(|(from, to)| TransferOwnership { from, to }),
             30 => invites(self.some_member()),
+            10 => self.resends(),
             6 => ids(5).prop_map(|invite_id| RevokeInvite { invite_id }),
             40 => (self.some_invite(), ids(4), days(3))
-                .prop_map(|((invite_id, email_hash), user_id, at)| AcceptInvite {
-                    invite_id, user_id, email_hash, at
+                .prop_map(|((invite_id, email_hash, token_hash), user_id, at)| AcceptInvite {
+                    invite_id, user_id, email_hash, token_hash, at
                 }),
             6 => (ids(5), days(6)).prop_map(|(invite_id, at)| ExpireInvite { invite_id, at }),
             15 => installations(),
@@ -144,7 +157,10 @@ impl Model for Rules {
                     return Ok(vec![]);
                 }
                 self.names = Some(news.clone());
-                Ok(vec![TeamRenamed { name: news.0, slug: news.1, old_slug: slug }])
+                let slug_was_kept = self.before.remove(&news.1);
+                let old_slug_kept = news.1 != slug && self.before.insert(slug.clone());
+                let (name, new) = news;
+                Ok(vec![TeamRenamed { name, slug: new, old_slug: slug, old_slug_kept, slug_was_kept }])
             }
             DeleteTeam => {
                 let mut events = vec![];
@@ -182,10 +198,10 @@ impl Model for Rules {
                 self.members.remove(&user_id);
                 Ok(vec![TeamMemberRemoved { user_id, role }])
             }
+            TransferOwnership { from, to } => self.obey_transfer(from, to),
             InviteMember { .. } => self.obey_invite(command),
-            AcceptInvite { invite_id, user_id, email_hash, at } => {
-                self.obey_accept(invite_id, user_id, email_hash, at)
-            }
+            ResendInvite { .. } => self.obey_resend(command),
+            AcceptInvite { .. } => self.obey_accept(command),
             RevokeInvite { invite_id } | ExpireInvite { invite_id, .. } => self.obey_end(invite_id, &command),
             installation => self.obey_installation(installation),
         }
@@ -194,8 +210,10 @@ impl Model for Rules {
     fn names(&self) -> BTreeSet<String> {
         let slug = self.names.iter().filter(|_| !self.closed);
         let open = self.invites.values().filter(|invite| invite.end.is_none());
+        let before = self.before.iter().map(|slug| name(ClaimScope::TeamSlug, slug.as_str()));
         slug.map(|(_, slug)| name(ClaimScope::TeamSlug, slug.as_str()))
             .chain(open.map(|it| name(ClaimScope::TeamInvite, &format!("{ID}/{}", it.email_hash))))
+            .chain(before)
             .collect()
     }
 
@@ -235,12 +253,72 @@ impl Rules {
         prop_oneof![4 => prop::sample::select(members), 1 => ids(4)].boxed()
     }
 
-    /// An open invite and its address most of the time.
-    fn some_invite(&self) -> BoxedStrategy<(InviteId, String)> {
+    /// An open invite, its address and its secret most of the time.
+    fn some_invite(&self) -> BoxedStrategy<(InviteId, String, String)> {
         let open = self.invites.iter().filter(|(_, invite)| invite.end.is_none());
-        let mut some: Vec<_> = open.map(|(id, invite)| (*id, invite.email_hash.clone())).collect();
-        some.push((id(1), "ann".to_owned()));
-        prop_oneof![3 => prop::sample::select(some), 1 => (ids(5), hashes())].boxed()
+        let mut some: Vec<_> =
+            open.map(|(id, it)| (*id, it.email_hash.clone(), it.token_hash.clone())).collect();
+        some.push((id(1), "ann".to_owned(), "first".to_owned()));
+        prop_oneof![3 => prop::sample::select(some), 1 => (ids(5), hashes(), secrets())].boxed()
+    }
+
+    fn resends(&self) -> BoxedStrategy<TeamCommand> {
+        let seal = sealings(KeyOwner::Invite(id::<InviteId>(1)));
+        (self.some_invite(), secrets(), seal, self.some_member(), askers(), days(6))
+            .prop_map(|((invite_id, ..), token_hash, token, invited_by, by, expires_at)| ResendInvite {
+                invite_id,
+                token_hash,
+                token,
+                invited_by,
+                by,
+                expires_at,
+            })
+            .boxed()
+    }
+
+    /// Only who could vouch for somebody when he comes may invite him.
+    fn may_vouch(&self, role: MemberRole, by: MemberRole) -> Result<(), TeamError> {
+        self.may_touch(&[role], by)?;
+        let may = matches!(by, MemberRole::Owner | MemberRole::Admin);
+        may.then_some(()).ok_or(TeamError::AdminsOnly)
+    }
+
+    fn obey_transfer(&mut self, from: UserId, to: UserId) -> Answer<Self> {
+        if self.members.get(&from) != Some(&MemberRole::Owner) {
+            return Err(TeamError::OwnersOnly);
+        }
+        let Some(&old_role) = self.members.get(&to) else { return Err(TeamError::UnknownMember) };
+        if from == to {
+            return Ok(vec![]);
+        }
+        let mut events = vec![];
+        for (user_id, role, old_role) in
+            [(to, MemberRole::Owner, old_role), (from, MemberRole::Admin, MemberRole::Owner)]
+        {
+            self.members.insert(user_id, role);
+            if role != old_role {
+                events.push(TeamMemberRoleChanged { user_id, role, old_role });
+            }
+        }
+        Ok(events)
+    }
+
+    fn obey_resend(&mut self, command: TeamCommand) -> Answer<Self> {
+        let ResendInvite { invite_id, token_hash, token, invited_by, by, expires_at } = command else {
+            unreachable!("called with a resend only")
+        };
+        let Some(invite) = self.invites.get(&invite_id) else { return Err(TeamError::UnknownInvite) };
+        if invite.end.is_some() {
+            return Err(TeamError::InviteOver);
+        }
+        self.may_vouch(invite.role, by)?;
+        if invite.token_hash == token_hash {
+            return Ok(vec![]);
+        }
+        let invite = self.invites.get_mut(&invite_id).unwrap();
+        (invite.token_hash, invite.invited_by, invite.expires_at) =
+            (token_hash.clone(), invited_by, expires_at);
+        Ok(vec![TeamInviteResent { invite_id, token_hash, token, invited_by, expires_at }])
     }
 
     fn begin(&mut self, command: TeamCommand) -> Answer<Self> {
@@ -285,14 +363,21 @@ impl Rules {
         if self.invites.contains_key(&invite_id) {
             return Ok(vec![]);
         }
-        self.may_touch(&[role], by)?;
+        self.may_vouch(role, by)?;
         if invitee.is_some_and(|invitee| self.members.contains_key(&invitee)) {
             return Err(TeamError::AlreadyMember);
         }
         if self.invites.values().any(|it| it.email_hash == email_hash && it.end.is_none()) {
             return Err(TeamError::AlreadyInvited);
         }
-        let invite = Invite { email_hash: email_hash.clone(), role, invited_by, expires_at, end: None };
+        let invite = Invite {
+            email_hash: email_hash.clone(),
+            token_hash: token_hash.clone(),
+            role,
+            invited_by,
+            expires_at,
+            end: None,
+        };
         self.invites.insert(invite_id, invite);
         Ok(vec![TeamMemberInvited {
             invite_id,
@@ -306,13 +391,10 @@ impl Rules {
         }])
     }
 
-    fn obey_accept(
-        &mut self,
-        invite_id: InviteId,
-        user_id: UserId,
-        email_hash: String,
-        at: DateTime<Utc>,
-    ) -> Answer<Self> {
+    fn obey_accept(&mut self, command: TeamCommand) -> Answer<Self> {
+        let AcceptInvite { invite_id, user_id, email_hash, token_hash, at } = command else {
+            unreachable!("called with an acceptance only")
+        };
         // To whom it was not sent it does not exist.
         let Some(invite) = self.invites.get_mut(&invite_id).filter(|it| it.email_hash == email_hash) else {
             return Err(TeamError::UnknownInvite);
@@ -320,7 +402,9 @@ impl Rules {
         match invite.end {
             Some(End::Accepted(by)) if by == user_id => return Ok(vec![]),
             Some(_) => return Err(TeamError::InviteOver),
-            None if invite.expires_at <= at => return Err(TeamError::InviteOver),
+            None if invite.expires_at <= at || invite.token_hash != token_hash => {
+                return Err(TeamError::InviteOver);
+            }
             None => {}
         }
         if self.members.contains_key(&user_id) {

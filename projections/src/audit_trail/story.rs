@@ -97,6 +97,7 @@ fn part_of_team(event: &TeamEvent) -> Option<(String, Change)> {
         TeamEvent::TeamMemberAdded { .. } | TeamEvent::TeamMemberRoleChanged { .. } => return None,
         TeamEvent::TeamMemberRemoved { user_id, .. } => (format!("member/{user_id}"), Remove),
         TeamEvent::TeamMemberInvited { invite_id, .. } => (format!("invite/{invite_id}"), Set),
+        TeamEvent::TeamInviteResent { invite_id, .. } => (format!("invite/{invite_id}"), Merge),
         TeamEvent::TeamInviteAccepted { invite_id, .. } => (format!("invite/{invite_id}"), End),
         TeamEvent::TeamInviteRevoked { invite_id, .. } | TeamEvent::TeamInviteExpired { invite_id, .. } => {
             (format!("invite/{invite_id}"), Remove)

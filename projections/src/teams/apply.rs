@@ -5,7 +5,7 @@ use domain::ids::TeamId;
 use domain::team::{InstallationStatus, TeamEvent};
 use sqlx::PgConnection;
 
-use super::{InstallationRow, InviteRow, MemberRow, TeamRow};
+use super::{InstallationRow, InviteRow, MemberRow, OldSlugRow, TeamRow};
 use crate::model::ReadModel;
 use crate::rows::{Rows, Store, Table};
 
@@ -13,6 +13,7 @@ use crate::rows::{Rows, Store, Table};
 #[derive(Default)]
 pub(crate) struct TeamRows {
     teams: Table<TeamRow>,
+    old_slugs: Table<OldSlugRow>,
     members: Table<MemberRow>,
     invites: Table<InviteRow>,
     installations: Table<InstallationRow>,
@@ -20,7 +21,13 @@ pub(crate) struct TeamRows {
 
 impl Rows for TeamRows {
     fn tables(&mut self) -> Vec<&mut dyn Store> {
-        vec![&mut self.teams, &mut self.members, &mut self.invites, &mut self.installations]
+        vec![
+            &mut self.teams,
+            &mut self.old_slugs,
+            &mut self.members,
+            &mut self.invites,
+            &mut self.installations,
+        ]
     }
 }
 
@@ -29,10 +36,10 @@ pub struct Teams;
 
 impl ReadModel for Teams {
     const NAME: &'static str = "teams";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const KINDS: &'static [&'static str] = &[kind::TEAM];
     const TABLE_NAMES: &'static [&'static str] =
-        &["teams", "team_members", "team_invites", "team_installations"];
+        &["teams", "team_old_slugs", "team_members", "team_invites", "team_installations"];
     const TABLES: &'static str = "CREATE TABLE teams (
         id         uuid        PRIMARY KEY,
         name       text        NOT NULL,
@@ -41,6 +48,10 @@ impl ReadModel for Teams {
         created_at timestamptz NOT NULL,
         updated_at timestamptz NOT NULL,
         version    bigint      NOT NULL
+    );
+    CREATE TABLE team_old_slugs (
+        slug    text PRIMARY KEY,
+        team_id uuid NOT NULL
     );
     CREATE TABLE team_members (
         team_id    uuid        NOT NULL,
@@ -83,7 +94,12 @@ impl ReadModel for Teams {
             TeamMemberRoleChanged { user_id, .. } | TeamMemberRemoved { user_id, .. } => {
                 rows.members.want((*id, *user_id));
             }
-            TeamInviteRevoked { invite_id, .. }
+            TeamRenamed { slug, old_slug, .. } => {
+                rows.old_slugs.want(slug.as_str().to_owned());
+                rows.old_slugs.want(old_slug.as_str().to_owned());
+            }
+            TeamInviteResent { invite_id, .. }
+            | TeamInviteRevoked { invite_id, .. }
             | TeamInviteAccepted { invite_id, .. }
             | TeamInviteExpired { invite_id, .. } => rows.invites.want(*invite_id),
             TeamInstallationStatusChanged { installation_id, .. }
@@ -141,14 +157,20 @@ async fn around(
     recorded: &Recorded,
 ) -> sqlx::Result<()> {
     use TeamEvent::*;
-    let TeamRows { members, invites, installations, .. } = rows;
+    let TeamRows { old_slugs, members, invites, installations, .. } = rows;
     let created_at = recorded.at;
     match event {
         TeamCreated { owner: user_id, .. } => {
             let role = domain::team::MemberRole::Owner;
             members.insert(MemberRow { team_id, user_id: *user_id, role, created_at })
         }
-        TeamRenamed { .. } => Ok(()),
+        TeamRenamed { slug, old_slug, old_slug_kept, .. } => {
+            old_slugs.remove(db, &slug.as_str().to_owned()).await?;
+            match old_slug_kept {
+                true => old_slugs.insert(OldSlugRow { slug: old_slug.as_str().to_owned(), team_id }),
+                false => Ok(()),
+            }
+        }
         TeamDeleted { .. } => {
             members.remove_by(db, "team_id", &team_id).await?;
             installations.remove_by(db, "team_id", &team_id).await
@@ -165,6 +187,14 @@ async fn around(
         TeamMemberRemoved { user_id, .. } => members.remove(db, &(team_id, *user_id)).await,
         TeamMemberInvited { .. } => {
             invited(team_id, event, recorded).map_or(Ok(()), |new| invites.insert(new))
+        }
+        TeamInviteResent { invite_id, token_hash, invited_by, expires_at, .. } => {
+            if let Some(invite) = invites.get(db, invite_id).await? {
+                invite.token_hash = token_hash.clone();
+                invite.invited_by = *invited_by;
+                invite.expires_at = *expires_at;
+            }
+            Ok(())
         }
         TeamInviteRevoked { invite_id, .. }
         | TeamInviteAccepted { invite_id, .. }

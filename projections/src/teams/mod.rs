@@ -34,6 +34,14 @@ row! {
 }
 
 row! {
+    /// A slug that a team had before, which leads to it.
+    pub(crate) struct OldSlugRow in "team_old_slugs" by (slug: String) {
+        slug: String,
+        team_id: TeamId,
+    }
+}
+
+row! {
     /// One membership.
     pub struct MemberRow in "team_members" by (team_id: TeamId, user_id: UserId) found by (team_id) {
         /// Of which team.
@@ -91,14 +99,17 @@ row! {
     }
 }
 
+const BY_SLUG: &str = "WHERE id IN (SELECT id FROM teams WHERE slug = $1
+                                    UNION ALL SELECT team_id FROM team_old_slugs WHERE slug = $1)";
+
 /// The team with this id.
 pub async fn find(db: impl PgExecutor<'_>, id: TeamId) -> sqlx::Result<Option<TeamRow>> {
     sqlx::query_as(&TeamRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
 }
 
-/// The team with this slug.
+/// The team with this slug, or that had it before.
 pub async fn find_by_slug(db: impl PgExecutor<'_>, slug: &str) -> sqlx::Result<Option<TeamRow>> {
-    sqlx::query_as(&TeamRow::select("WHERE slug = $1")).bind(slug).fetch_optional(db).await
+    sqlx::query_as(&TeamRow::select(BY_SLUG)).bind(slug).fetch_optional(db).await
 }
 
 /// The teams that a user belongs to, newest first, before the team `before`.
@@ -145,6 +156,11 @@ pub async fn invites(db: impl PgExecutor<'_>, team: TeamId) -> sqlx::Result<Vec<
 /// The invite with this secret, by its SHA-256 in hex.
 pub async fn find_invite(db: impl PgExecutor<'_>, token_hash: &str) -> sqlx::Result<Option<InviteRow>> {
     sqlx::query_as(&InviteRow::select("WHERE token_hash = $1")).bind(token_hash).fetch_optional(db).await
+}
+
+/// The invite with this id.
+pub async fn invite(db: impl PgExecutor<'_>, id: InviteId) -> sqlx::Result<Option<InviteRow>> {
+    sqlx::query_as(&InviteRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
 }
 
 /// The installations of a team, newest first.

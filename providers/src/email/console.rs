@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use domain::ports::email::{Email, EmailError, Mail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::check;
+
 /// What may stand in a file name as it is.
 const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'@');
 
@@ -30,13 +32,14 @@ impl ConsoleEmail {
 #[async_trait]
 impl Email for ConsoleEmail {
     async fn send(&self, mail: &Mail) -> Result<(), EmailError> {
-        let (text, id) = (render(mail)?, &mail.message_id);
+        check(mail)?;
+        let (text, id) = (render(mail), &mail.message_id);
         if let Some(outbox) = self.outbox.clone() {
             let (name, text) = (file_name(mail)?, text.clone());
             tokio::task::spawn_blocking(move || keep(&outbox, &name, &text))
                 .await
-                .map_err(|error| EmailError(error.to_string()))?
-                .map_err(|error| EmailError(format!("the outbox cannot be written: {error}")))?;
+                .map_err(|error| EmailError::Later(error.to_string()))?
+                .map_err(|error| EmailError::Later(format!("the outbox cannot be written: {error}")))?;
             // Addresses and secrets stand there; the log is kept elsewhere and longer.
             tracing::info!(target: "mail", "mail {id} is in the outbox");
             return Ok(());
@@ -46,29 +49,16 @@ impl Email for ConsoleEmail {
     }
 }
 
-/// The mail as people read it. Refused when a value could pass for more than it is: a line break in a header,
-/// or a control sequence for the reader's terminal.
-fn render(Mail { message_id, to, subject, text }: &Mail) -> Result<String, EmailError> {
-    for (name, value) in [("message id", message_id), ("address", to), ("subject", subject)] {
-        if value.is_empty() || value.chars().any(is_line_break_or_control) {
-            return Err(EmailError(format!("its {name} must be one line without control characters")));
-        }
-    }
-    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-        return Err(EmailError("its text must not contain control characters".to_owned()));
-    }
-    Ok(format!("Message-ID: {message_id}\nTo: {to}\nSubject: {subject}\n\n{}\n", text.trim_end()))
-}
-
-fn is_line_break_or_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+/// The mail as people read it.
+fn render(Mail { message_id, to, subject, text, .. }: &Mail) -> String {
+    format!("Message-ID: {message_id}\nTo: {to}\nSubject: {subject}\n\n{}\n", text.trim_end())
 }
 
 /// Different ids have different names.
 fn file_name(mail: &Mail) -> Result<String, EmailError> {
     let name = utf8_percent_encode(&mail.message_id, UNSAFE).to_string() + ".txt";
     if name.len() > 255 {
-        return Err(EmailError("its message id is too long for a file name".to_owned()));
+        return Err(EmailError::Never("its message id is too long for a file name".to_owned()));
     }
     Ok(name)
 }
@@ -91,6 +81,7 @@ mod tests {
             to: "ann@example.org".to_owned(),
             subject: "Join Acme".to_owned(),
             text: "Hello\n\n\thttps://admin.example/invites/abc\n".to_owned(),
+            html: "<p>Hello</p>".to_owned(),
         }
     }
 

@@ -250,6 +250,22 @@ pub(crate) async fn cases(app: &TestApp, owner: &Client, project: &Project, firs
         ),
         case(
             owner,
+            post.clone(),
+            "/teams/{team}/transfer",
+            &of_team,
+            json!({ "userId": guest_id }),
+            &["team.member_role_changed", "team.member_role_changed"],
+        ),
+        case(
+            owner,
+            post.clone(),
+            "/teams/{team}/invites/{invite}/resend",
+            &of_team,
+            none.clone(),
+            &["team.invite_resent"],
+        ),
+        case(
+            owner,
             delete.clone(),
             "/teams/{team}/invites/{invite}",
             &of_team,

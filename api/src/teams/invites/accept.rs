@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use commands::{Context, Receipt};
+use commands::{CommandError, Context, Receipt};
 use domain::ids::UserId;
-use domain::team::TeamCommand;
+use domain::team::{TeamCommand, TeamError};
+use domain::user::User;
 use http::StatusCode;
 use projections::teams::InviteRow;
 use serde::Deserialize;
@@ -57,6 +58,12 @@ pub(crate) async fn join(
     email_hash: String,
     context: &Context,
 ) -> Result<Receipt, ApiError> {
-    let command = TeamCommand::AcceptInvite { invite_id: invite.id, user_id, email_hash, at: context.at };
+    // Whoever invited is asked about as he is now: what he may in the team is the team's to know, that he is gone is not.
+    let inviter = platform.commands.load::<User>(invite.invited_by).await?;
+    if inviter.aggregate.is_disabled() {
+        return Err(CommandError::Refused(TeamError::InviterLostRight).into());
+    }
+    let (invite_id, token_hash) = (invite.id, invite.token_hash.clone());
+    let command = TeamCommand::AcceptInvite { invite_id, user_id, email_hash, token_hash, at: context.at };
     Ok(platform.commands.team(invite.team_id, command, context).await?)
 }

@@ -23,7 +23,7 @@ use crate::teams::invites::list;
 use crate::teams::members::role_of_caller;
 
 /// An invite can be accepted for so long.
-const VALID: Duration = Duration::days(7);
+pub(super) const VALID: Duration = Duration::days(7);
 
 /// Whom to invite.
 #[derive(Deserialize, utoipa::ToSchema)]

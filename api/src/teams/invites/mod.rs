@@ -3,4 +3,5 @@
 pub(crate) mod accept;
 pub(crate) mod create;
 pub(crate) mod list;
+pub(crate) mod resend;
 pub(crate) mod revoke;

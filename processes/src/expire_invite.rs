@@ -1,0 +1,60 @@
+//! `team.member_invited` or `team.invite_resent` → `team.invite_expired`, once its time is over.
+
+use async_trait::async_trait;
+use domain::fact::{Fact, Recorded};
+use domain::ids::{InviteId, TeamId};
+use domain::team::{TeamCommand, TeamEvent};
+use serde::{Deserialize, Serialize};
+
+use crate::{Job, JobError, Process, Work, World};
+
+/// Ends invites whose time is over, so that the address can be invited again.
+pub(crate) struct ExpireInvite;
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Payload {
+    invite_id: InviteId,
+    team_id: TeamId,
+}
+
+#[async_trait]
+impl Process for ExpireInvite {
+    fn name(&self) -> &'static str {
+        "expire_invite"
+    }
+
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job> {
+        let Fact::Team(
+            team_id,
+            TeamEvent::TeamMemberInvited { invite_id, expires_at, .. }
+            | TeamEvent::TeamInviteResent { invite_id, expires_at, .. },
+        ) = fact
+        else {
+            return None;
+        };
+        let payload = Payload { invite_id: *invite_id, team_id: *team_id };
+        Some(Job {
+            key: format!("{invite_id}/{}", recorded.position),
+            lane: format!("expire_invite:{invite_id}"),
+            payload: serde_json::to_value(payload).expect("it serialises"),
+            delay: (*expires_at - recorded.at).to_std().unwrap_or_default(),
+        })
+    }
+
+    /// An invite that has ended, or has got more time, refuses: there is nothing to do.
+    async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
+        let Payload { invite_id, team_id } = work.payload()?;
+        let command = TeamCommand::ExpireInvite { invite_id, at: (world.now)() };
+        let context = world.context(work, Some(team_id)).once("expire");
+        world.commands.team(team_id, command, &context).await?;
+        Ok(())
+    }
+
+    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
+        Err(JobError::Retry(why.to_owned()))
+    }
+}
