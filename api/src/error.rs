@@ -1,19 +1,13 @@
 //! Errors as people and programs get them: RFC 9457 problems. The one place that maps errors to statuses.
 
 use axum::response::{IntoResponse, Response};
-use commands::{CommandError, Preview, Since, StepError, StoreError, VaultError};
-use domain::build::BuildError;
+use commands::{CommandError, Preview, Since, StoreError, VaultError};
 use domain::claim::ClaimScope;
-use domain::deployment::DeploymentError;
-use domain::project::ProjectError;
-use domain::role::RoleError;
-use domain::role_assignment::RoleAssignmentError;
-use domain::team::TeamError;
-use domain::user::UserError;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::dry_run;
+use crate::refusal::Refusal;
 
 /// The resource has another version than the command was decided for.
 pub(crate) const VERSION_MISMATCH: &str = "version_mismatch";
@@ -304,116 +298,4 @@ fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default();
     format!("{first}{}.", chars.as_str().trim_end_matches('.'))
-}
-
-/// A refusal of an aggregate: its status, its stable code, and the field it is about (or none).
-trait Refusal: std::error::Error + 'static {
-    fn problem(&self) -> (StatusCode, &'static str, &'static str);
-}
-
-const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
-const CONFLICT: StatusCode = StatusCode::CONFLICT;
-const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
-
-impl Refusal for StepError {
-    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::User(error) => error.problem(),
-            Self::Team(error) => error.problem(),
-            Self::Project(error) => error.problem(),
-            Self::Build(error) => error.problem(),
-            Self::Deployment(error) => error.problem(),
-            Self::Role(error) => error.problem(),
-            Self::RoleAssignment(error) => error.problem(),
-        }
-    }
-}
-
-impl Refusal for UserError {
-    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Unknown | Self::UnknownSession | Self::UnknownToken => (NOT_FOUND, "not_found", ""),
-            Self::OtherIdentity => (CONFLICT, "other_identity", ""),
-            Self::Disabled => (StatusCode::FORBIDDEN, "account_disabled", ""),
-        }
-    }
-}
-
-impl Refusal for TeamError {
-    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Unknown | Self::UnknownMember | Self::UnknownInvite | Self::UnknownInstallation => {
-                (NOT_FOUND, "not_found", "")
-            }
-            Self::Exists => (CONFLICT, "exists", ""),
-            Self::AlreadyMember => (CONFLICT, "already_member", "email"),
-            Self::AlreadyInvited => (CONFLICT, "already_invited", "email"),
-            Self::LastOwner => (CONFLICT, "last_owner", ""),
-            Self::OwnersOnly => (StatusCode::FORBIDDEN, "owners_only", "role"),
-            Self::AdminsOnly => (StatusCode::FORBIDDEN, "admins_only", ""),
-            Self::InviteOver => (StatusCode::GONE, "invite_over", ""),
-            Self::InviterLostRight => (StatusCode::GONE, "inviter_lost_right", ""),
-            Self::InviteStillOpen => (CONFLICT, "invite_still_open", ""),
-        }
-    }
-}
-
-impl Refusal for ProjectError {
-    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Unknown | Self::UnknownEnvVar | Self::UnknownToken => (NOT_FOUND, "not_found", ""),
-            Self::UnknownEnvironment => (UNPROCESSABLE, "unknown_environment", "environment"),
-            Self::Exists => (CONFLICT, "exists", ""),
-            Self::EnvironmentNameTaken => (CONFLICT, "name_taken", "name"),
-            Self::ProductionIsFixed => (CONFLICT, "production_is_fixed", "type"),
-            Self::ReservedEnvVar(_) => (UNPROCESSABLE, "reserved", "key"),
-            Self::TooManyEnvVars => (UNPROCESSABLE, "too_many", "key"),
-        }
-    }
-}
-
-impl Refusal for BuildError {
-    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Unknown => (NOT_FOUND, "not_found", ""),
-            Self::Exists => (CONFLICT, "exists", ""),
-            Self::AlreadyFinished => (CONFLICT, "already_finished", ""),
-            Self::StaleFence | Self::NotStarted => (CONFLICT, "wrong_state", ""),
-        }
-    }
-}
-
-impl Refusal for DeploymentError {
-    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Unknown => (NOT_FOUND, "not_found", ""),
-            Self::Exists => (CONFLICT, "exists", ""),
-            Self::AlreadyOver => (CONFLICT, "already_over", ""),
-            Self::StaleFence | Self::NotStarted => (CONFLICT, "wrong_state", ""),
-        }
-    }
-}
-
-impl Refusal for RoleError {
-    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Unknown => (NOT_FOUND, "not_found", ""),
-            Self::Exists => (CONFLICT, "exists", ""),
-            Self::UnknownParent(_) => (UNPROCESSABLE, "unknown_role", "inherits"),
-            Self::Cycle => (UNPROCESSABLE, "cycle", "inherits"),
-            Self::TooDeep => (UNPROCESSABLE, "too_deep", "inherits"),
-            Self::TooMany(_) => (UNPROCESSABLE, "too_many", "permissions"),
-            Self::BadCondition(_) => (UNPROCESSABLE, "invalid", "permissions"),
-            Self::Inherited => (CONFLICT, "role_inherited", ""),
-        }
-    }
-}
-
-impl Refusal for RoleAssignmentError {
-    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Unknown => (NOT_FOUND, "not_found", ""),
-            Self::Exists => (CONFLICT, "exists", ""),
-        }
-    }
 }

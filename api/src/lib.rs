@@ -20,6 +20,7 @@ mod output;
 mod platform;
 mod project_tokens;
 mod projects;
+mod refusal;
 mod reply;
 mod roles;
 pub mod router;

@@ -42,7 +42,7 @@ async fn a_whole_log_is_well() {
     assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
     for good in [
         "1 to 4, each once",
-        "2 names, each taken by its event",
+        "4 names, each taken by its event",
         "1 receipts, each of its event",
         "the role mastra_admin_app can only append by function",
     ] {

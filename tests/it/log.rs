@@ -74,19 +74,22 @@ async fn one_of_many_racers_gets_a_name() {
 }
 
 #[tokio::test]
-async fn a_name_is_free_again_after_a_rename_and_a_delete() {
+async fn a_name_stays_after_a_rename_and_is_free_after_a_delete() {
     let bus = Bus::start().await;
     let (first, second) = (team(), team());
     bus.commands.team(first, create("a"), &context()).await.unwrap();
     bus.commands.team(first, rename("b"), &context()).await.unwrap();
-    bus.commands.team(second, create("a"), &context()).await.unwrap();
-    let taken = bus.commands.team(second, rename("b"), &context()).await.unwrap_err();
-    assert!(matches!(taken, CommandError::NameTaken { .. }));
+    bus.commands.team(second, create("c"), &context()).await.unwrap();
+    for name in ["a", "b"] {
+        let taken = bus.commands.team(second, rename(name), &context()).await.unwrap_err();
+        assert!(matches!(taken, CommandError::NameTaken { .. }), "{name}");
+    }
     bus.commands.team(first, TeamCommand::DeleteTeam, &context()).await.unwrap();
     bus.commands.team(second, rename("b"), &context()).await.unwrap();
-    let names: Vec<String> =
-        sqlx::query_scalar("SELECT key FROM claims").fetch_all(bus.db.pool()).await.unwrap();
-    assert_eq!(names, ["b"]);
+    let names: Vec<(String, String)> =
+        sqlx::query_as("SELECT key, owner FROM claims ORDER BY key").fetch_all(bus.db.pool()).await.unwrap();
+    let (first, second) = (first.to_string(), second.to_string());
+    assert_eq!(names, [("a".into(), first), ("b".into(), second.clone()), ("c".into(), second)]);
 }
 
 #[tokio::test]

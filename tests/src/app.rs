@@ -105,7 +105,11 @@ impl TestApp {
         let (ours, its) = (self.dir.path().join("data"), dir.path().join("data"));
         std::fs::create_dir(&its).expect("it can be made");
         std::fs::copy(ours.join("master.key"), its.join("master.key")).expect("the first server has a key");
-        let (child, url, _) = spawn(&self.db, dir.path(), &self.extra).await;
+        // Either of them sends a mail.
+        let outbox = self.dir.path().join("mail").to_string_lossy().into_owned();
+        let mut extra = vec![("MASTRA_ADMIN_MAIL_OUTBOX".to_owned(), outbox)];
+        extra.extend(self.extra.iter().cloned());
+        let (child, url, _) = spawn(&self.db, dir.path(), &extra).await;
         Another { url, dir, child }
     }
 

@@ -8,6 +8,7 @@ mod denied;
 mod fresh;
 mod identify;
 mod limited;
+mod needs;
 mod once;
 mod past;
 mod request_id;
@@ -25,7 +26,7 @@ use axum::response::Response;
 use commands::{Context, Expected, IdempotencyKey, Mode};
 use domain::envelope::Actor;
 use domain::ids::{ProjectId, TeamId, TokenId, UserId};
-use domain::policy::{Action, Grant, Resource};
+use domain::policy::Grant;
 use domain::project::TokenScope;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -39,69 +40,12 @@ pub(crate) use api_token::holds;
 use denied::{About, Seen};
 pub use fresh::Fresh;
 pub(crate) use identify::{cookie as cookie_of, cookie_name};
+pub use needs::Needs;
 pub use once::UnderWay;
 pub(crate) use past::moment;
 pub(crate) use request_id::{RequestId, request_id};
 pub(crate) use scope::{EventAt, Given, GivenRole, Scoped, TeamPart, must_hold};
 pub(crate) use standing::{EVERY, Standing, while_standing};
-
-/// What a route needs from who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
-    /// Nothing.
-    Public,
-    /// A person, signed in or by a personal token.
-    SignedIn,
-    /// A right in the team named by `{team}`.
-    Team(Resource, Action),
-    /// As `Team`; and to see the team is enough for who is named by `{user}`.
-    TeamOrSelf(Resource, Action),
-    /// A right in the team named by `{team}`, or only in that project of it which `?projectId=` names.
-    TeamPart(Resource, Action),
-    /// A right in the team of the custom role named by `{role}`.
-    Role(Resource, Action),
-    /// A right where the role assignment named by `{assignment}` holds.
-    Assignment(Resource, Action),
-    /// A right in the `scope` of the command, or of a question that `?teamId=` or `?projectId=` gives; everywhere
-    /// without either. To see that scope is enough for who is named by `{user}`.
-    Given(Resource, Action),
-    /// A right in the project, or else the team, of the event named by `{event}`.
-    Cause(Resource, Action),
-    /// A right in the project named by `{project}`.
-    Project(Resource, Action),
-    /// A right in the project named by `{project}`, which may have gone.
-    AnyProject(Resource, Action),
-    /// A right in the project of the environment named by `{environment}`.
-    Environment(Resource, Action),
-    /// A right in the project of the build named by `{build}`.
-    Build(Resource, Action),
-    /// A right in the team of the event named by `{position}`.
-    Event(Resource, Action),
-    /// A right in the project of the deployment named by `{deployment}`.
-    Deployment(Resource, Action),
-}
-
-impl Needs {
-    /// The right alone; none where nothing or a person is enough.
-    pub(crate) fn right(self) -> Option<(Resource, Action)> {
-        match self {
-            Self::Public | Self::SignedIn => None,
-            Self::Team(resource, action)
-            | Self::TeamOrSelf(resource, action)
-            | Self::TeamPart(resource, action)
-            | Self::Role(resource, action)
-            | Self::Assignment(resource, action)
-            | Self::Given(resource, action)
-            | Self::Cause(resource, action)
-            | Self::Event(resource, action)
-            | Self::Project(resource, action)
-            | Self::AnyProject(resource, action)
-            | Self::Environment(resource, action)
-            | Self::Build(resource, action)
-            | Self::Deployment(resource, action) => Some((resource, action)),
-        }
-    }
-}
 
 /// Whether a route answers `?asOf=`, and of which kinds of aggregates it then needs all of the team or project;
 /// what its path names is always there.

@@ -4,6 +4,7 @@ mod audit;
 mod roles;
 mod sign_in;
 mod table;
+mod teams;
 
 use std::sync::Arc;
 
