@@ -119,7 +119,7 @@ proptest! {
             if let Ok(next) = known.with(id(n), on(&parents)) {
                 known = next;
             }
-            for (id, _) in &known.roles {
+            for id in known.roles.keys() {
                 let mut above: BTreeSet<RoleId> = BTreeSet::from([*id]);
                 for round in 0.. {
                     let next: BTreeSet<RoleId> =
