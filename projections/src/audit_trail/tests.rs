@@ -87,6 +87,7 @@ fn whatever_changes_or_ends_something_tells_what_it_was() {
         "user.second_factor_enabled",
         "user.second_factor_disabled",
         "user.recovery_code_used",
+        "user.disabled",
         "team.created",
         "team.member_added",
         "team.member_invited",
@@ -108,7 +109,7 @@ fn whatever_changes_or_ends_something_tells_what_it_was() {
     ];
     let known = json!({
         "first_name": { "fingerprint": "a" }, "team_id": "t", "project_id": "p", "name": "old", "status": "old",
-        "role": "viewer", "phase": "cloning", "commit": "c", "prefix": "ma_Ab12",
+        "role": "viewer", "phase": "cloning", "commit": "c", "prefix": "ma_Ab12", "expires_at": "2029-01-01T00:00:00Z",
     });
     for event in goldens() {
         let (before, after) = told(&event, known.clone());
