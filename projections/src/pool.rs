@@ -56,6 +56,11 @@ pub async fn alone(pool: &PgPool) -> sqlx::Result<PgConnection> {
     Ok(db)
 }
 
+/// Whether connections of this pool have the rights of the log's owner: no role to take was to be had.
+pub async fn may_rewrite(pool: &PgPool) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT has_table_privilege('public.events', 'UPDATE')").fetch_one(pool).await
+}
+
 /// Works as the role that can write to the log through functions alone, where the database has it, lets us, and lets it
 /// make query tables.
 /// `RESET ROLE` leads back, for what the owner alone may do.

@@ -74,6 +74,38 @@ async fn one_of_many_racers_gets_a_name() {
 }
 
 #[tokio::test]
+async fn what_conflicts_in_a_batch_is_told_so_and_shifts_nobody() {
+    let bus = Bus::start().await;
+    // Remembers the teams as they were.
+    let (stale, _) = Bus::on(bus.db.pool().clone()).await;
+    let teams: Vec<TeamId> = (0..8).map(|_| team()).collect();
+    for (n, id) in teams.iter().enumerate() {
+        stale.team(*id, create(&format!("team-{n}")), &context()).await.unwrap();
+    }
+    for id in &teams[..4] {
+        let rename = TeamCommand::RenameTeam { name: Some("Other".parse().unwrap()), slug: None };
+        bus.commands.team(*id, rename, &context()).await.unwrap();
+    }
+    let answers = join_all(teams.iter().enumerate().map(|(n, id)| {
+        let rename = TeamCommand::RenameTeam { name: Some(format!("Last {n}").parse().unwrap()), slug: None };
+        let stale = stale.clone();
+        async move { stale.team(*id, rename, &context()).await.unwrap() }
+    }))
+    .await;
+    for (n, receipt) in answers.iter().enumerate() {
+        let (sequence, position): (i64, i64) = sqlx::query_as(
+            "SELECT sequence, position FROM events WHERE aggregate_id = $1 ORDER BY sequence DESC LIMIT 1",
+        )
+        .bind(teams[n].to_string())
+        .fetch_one(bus.db.pool())
+        .await
+        .unwrap();
+        assert_eq!((receipt.version, receipt.position), (sequence, position), "team {n}");
+        assert_eq!(receipt.version, if n < 4 { 3 } else { 2 }, "team {n}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_stays_after_a_rename_and_is_free_after_a_delete() {
     let bus = Bus::start().await;
     let (first, second) = (team(), team());

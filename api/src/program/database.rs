@@ -41,8 +41,7 @@ impl Database {
         commands::migrate(&owner).await.context("the database cannot be brought to the present schema")?;
         owner.close().await;
         let pool = connect(CONNECTIONS).await?;
-        let may_rewrite = "SELECT has_table_privilege('public.events', 'UPDATE')";
-        if sqlx::query_scalar(may_rewrite).fetch_one(&pool).await.context("the database cannot be asked")? {
+        if projections::pool::may_rewrite(&pool).await.context("the database cannot be asked")? {
             tracing::warn!(
                 "the server works with the rights of the log's owner; `replay-tool doctor` says more"
             );
