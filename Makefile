@@ -13,7 +13,7 @@ run: ## installs what is missing, builds, starts the server (ARGS="--listen 127.
 	$(CARGO) run --bin mastra-admin -- serve $(ARGS)
 
 test: ## installs what is missing, runs every test
-	@scripts/install-system-packages
+	@scripts/install-system-packages --tests
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
 
@@ -40,8 +40,8 @@ bench: ## measures, prints ratios, writes bench-results.json
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench --package tests --bench bench --bench ledger
 
-faults: ## kills the server at every step and looks what is left
-	$(CARGO) test --package tests --test faults
+faults: ## kills the server at every step and looks what is left, at length
+	FAULTS=all $(CARGO) test --package tests --test faults
 
 docs: ## the documentation of the code, as a book to click through
 	$(CARGO) doc --workspace --no-deps --document-private-items --open

@@ -6,6 +6,8 @@
 
 -- One at a time: two that grant the same thing at once disturb each other.
 SELECT pg_advisory_xact_lock(5570926163358164047);
+-- Nor while another server makes room for a day of spans (`spans_make_day`): that changes the same rows of the catalogue.
+SELECT pg_advisory_xact_lock(5570926163358164048);
 
 DO $$
 DECLARE

@@ -12,6 +12,9 @@ use crate::error::ApiError;
 /// A JSON object.
 pub(crate) struct Body<T>(pub(crate) T);
 
+/// A text.
+pub(crate) struct Text(pub(crate) String);
+
 /// The query string.
 pub(crate) struct Query<T>(pub(crate) T);
 
@@ -22,24 +25,44 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-        let bytes = Bytes::from_request(request, state).await.map_err(|_| {
-            ApiError::new(StatusCode::BAD_REQUEST, "malformed", "The body ended before it was complete.")
-        })?;
+        let (kind, bytes) = whole(request, state).await?;
         // A command without arguments may come without a body.
         if bytes.is_empty() && kind.is_none() {
             return parse(b"{}").map(Self);
         }
-        if kind.as_deref() != Some("application/json") {
-            return Err(ApiError::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "Send the body as application/json.",
-            ));
-        }
+        must_be(kind.as_deref(), "application/json")?;
         parse(&bytes).map(Self)
     }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (kind, bytes) = whole(request, state).await?;
+        must_be(kind.as_deref(), "text/plain")?;
+        let text = String::from_utf8(bytes.into());
+        text.map(Self)
+            .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "malformed", "The body is no text in UTF-8."))
+    }
+}
+
+/// The body with its media type, in small letters and without parameters.
+async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<(Option<String>, Bytes), ApiError> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let bytes = Bytes::from_request(request, state).await.map_err(|_| {
+        ApiError::new(StatusCode::BAD_REQUEST, "malformed", "The body ended before it was complete.")
+    })?;
+    Ok((kind, bytes))
+}
+
+fn must_be(kind: Option<&str>, wanted: &str) -> Result<(), ApiError> {
+    if kind == Some(wanted) {
+        return Ok(());
+    }
+    let text = format!("Send the body as {wanted}.");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text))
 }
 
 /// Reads a JSON object.

@@ -37,12 +37,23 @@ pub(crate) async fn rehearsed(
 
 /// The events, as they would stand in the log.
 pub(crate) fn answer(events: Vec<Preview>) -> Response {
+    axum::Json(told(events)).into_response()
+}
+
+/// The same with what would be different then.
+pub(crate) fn answer_with(events: Vec<Preview>, diff: Value) -> Response {
+    let mut told = told(events);
+    told["diff"] = diff;
+    axum::Json(told).into_response()
+}
+
+fn told(events: Vec<Preview>) -> Value {
     let shown = |event: Preview| {
         let payload = hide(event.payload);
         json!({ "aggregateType": event.aggregate_type, "type": event.event_type, "payload": payload })
     };
     let events: Vec<Value> = events.into_iter().map(shown).collect();
-    axum::Json(json!({ "events": events })).into_response()
+    json!({ "events": events })
 }
 
 /// Sealed values by their marks alone.

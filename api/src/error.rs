@@ -119,6 +119,14 @@ impl ApiError {
         Self::unavailable()
     }
 
+    /// What a person is told.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Problem(problem) => Some(&problem.detail),
+            Self::DryRun(_) => None,
+        }
+    }
+
     /// The same with a field.
     pub fn with_field(
         mut self,
@@ -214,6 +222,7 @@ impl From<StoreError> for ApiError {
             StoreError::ShuttingDown => Self::unavailable(),
             // Who asks was erased meanwhile: nothing can be recorded of him any more.
             StoreError::Vault(VaultError::Erased) => Self::unauthorized(),
+            StoreError::Vault(error) => error.into(),
             StoreError::TooLarge { .. } => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
@@ -229,6 +238,11 @@ impl From<VaultError> for ApiError {
         match error {
             VaultError::Database(error) => error.into(),
             VaultError::Erased => Self::new(StatusCode::GONE, "erased", "This was erased."),
+            // The operator has exchanged the master key and left this server out: another one, or this one soon, can.
+            error @ VaultError::OtherMasterKey { .. } => {
+                tracing::error!(%error, "{error}");
+                Self::unavailable()
+            }
             error => Self::internal(&error),
         }
     }

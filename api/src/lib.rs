@@ -6,28 +6,36 @@ mod audit;
 pub mod auth;
 mod body;
 mod builds;
+mod cli;
 mod csv;
 mod deployments;
 mod dry_run;
+mod endpoints;
 mod env_vars;
 mod environments;
 mod error;
 mod events;
 pub mod gate;
+mod github;
 pub mod limits;
 mod me;
 mod output;
 mod platform;
 mod project_tokens;
 mod projects;
+mod push_hooks;
 mod refusal;
 mod reply;
+mod repository;
 mod roles;
 pub mod router;
 mod routes;
+mod shape;
 mod system;
 mod teams;
+pub mod telemetry;
 mod tokens;
+mod traces;
 mod webhooks;
 
 use std::any::Any;
@@ -37,12 +45,14 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{any, get, post, put};
 use http::{HeaderValue, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub use audit::show_event;
+pub use cli::UploadRoom;
 pub use error::ApiError;
 pub use platform::{Platform, Settings};
 
@@ -56,11 +66,19 @@ pub fn app(platform: Arc<Platform>) -> axum::Router {
     let api = api
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .route("/p/{team}/{project}", any(deployed))
-        .route("/p/{team}/{project}/", any(deployed))
-        .route("/p/{team}/{project}/{*rest}", any(deployed));
+        // What is uploaded passes no gate, which would read all of it before anything else.
+        .route("/v1/uploads/{build}/{secret}", put(cli::upload::put))
+        .route("/v1/auth/login", get(cli::login::show).post(cli::login::sign_in))
+        .route("/v1/auth/login/confirm", post(cli::login::confirm))
+        .route("/access/{environment}", get(router::access))
+        .route("/p/{team}/{project}", any(router::by_path))
+        .route("/p/{team}/{project}/", any(router::by_path))
+        .route("/p/{team}/{project}/{*rest}", any(router::by_path));
     let complete = from_fn_with_state(platform.clone(), complete);
-    api.with_state(platform).merge(docs()).layer(CatchPanicLayer::custom(panicked)).layer(complete)
+    let apps = from_fn_with_state(platform.clone(), router::by_host);
+    let all = api.with_state(platform).merge(docs());
+    // Whatever is for an app's host is taken before anything of the platform could answer.
+    all.layer(apps).layer(CatchPanicLayer::custom(panicked)).layer(complete)
 }
 
 /// What a handler answers that panicked.
@@ -101,10 +119,6 @@ fn docs() -> axum::Router {
 /// Swagger UI styles its elements by attributes; all else are its own files.
 const OWN_FILES: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                          object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
-
-async fn deployed(State(platform): State<Arc<Platform>>, request: Request) -> Response {
-    platform.router.handle(request).await
-}
 
 async fn not_found() -> ApiError {
     ApiError::not_found()

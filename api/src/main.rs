@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use program::config::{Config, Settings};
+use program::config::Config;
+use program::keys::Keys;
+use program::settings::Settings;
 
 /// A self-hosted platform on which teams deploy and run Mastra servers.
 #[derive(Parser)]
@@ -24,6 +26,9 @@ enum Command {
     /// Bring the database to the present schema, and end
     #[command(after_help = SECRETS)]
     Migrate(Common),
+    /// Show or exchange the master key
+    #[command(subcommand)]
+    Keys(Keys),
     /// Look whether everything that `serve` needs is there, and end
     #[command(after_help = SECRETS)]
     Check(Common),
@@ -46,14 +51,22 @@ this order of strength.
 Secrets come from the environment alone:
   DATABASE_URL                  PostgreSQL to use instead of the embedded one
   MASTRA_ADMIN_MASTER_KEY       32 bytes in base64 or hex [default: master.key in the data directory, made once]
+  MASTRA_ADMIN_MASTER_KEY_NEXT  the one that takes its place [default: master.key.next, when it is there]
   MASTRA_ADMIN_OWNER_EMAIL and MASTRA_ADMIN_OWNER_PASSWORD
                                 the first user of an empty system [default: a setup link is printed]
   MASTRA_ADMIN_SMTP_PASSWORD    goes with --smtp-user
   MASTRA_ADMIN_AUTH_<NAME>_…    settings of a sign-in provider: ISSUER, CLIENT_ID, CLIENT_SECRET, … (docs/sign-in)";
 
 fn main() -> ExitCode {
+    // git starts this program as its ssh: it must not read any argument itself.
+    if let Some(error) = providers::git::ssh::become_ssh() {
+        return fail(&anyhow::Error::new(error).context("ssh could not be started"));
+    }
     let arguments = Arguments::parse();
-    let (Command::Serve(common) | Command::Migrate(common) | Command::Check(common)) = &arguments.command;
+    let common = match &arguments.command {
+        Command::Serve(common) | Command::Migrate(common) | Command::Check(common) => common,
+        Command::Keys(keys) => keys.common(),
+    };
     let config = match Config::read(common.settings.clone(), common.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(&error),
@@ -68,6 +81,7 @@ fn main() -> ExitCode {
             Command::Serve(_) => program::serve::serve(config).await,
             Command::Migrate(_) => program::serve::migrate(config).await,
             Command::Check(_) => program::check::check(config).await,
+            Command::Keys(keys) => keys.run(config).await,
         }
     });
     match done {

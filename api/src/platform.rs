@@ -4,35 +4,48 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use commands::access_codes;
 use commands::answers::Answers;
+use commands::installations;
 use commands::sessions::Sessions;
 use commands::token_uses::TokenUses;
 use commands::{CommandError, Commands, Context, Receipt};
 use domain::envelope::Actor;
 use domain::ports::auth::Auth;
 use domain::ports::git::Git;
+use domain::ports::git_host::GitHost;
 use domain::ports::logs::Logs;
+use domain::ports::outbound::Outbound;
+use domain::ports::push_hooks::PushHooks;
 use domain::ports::runner::Runner;
+use domain::ports::telemetry::Telemetry;
 use domain::user::UserCommand;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::feed::Feed;
+use projections::inbox;
 use projections::ledger::KeyRing;
+use projections::outbox;
 use projections::past::Archive;
 use projections::shred::{self, ShredList, Shredded};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::auth::throttle::Throttle;
+use crate::cli::UploadRoom;
 use crate::error::ApiError;
 use crate::gate::{Fresh, UnderWay};
 use crate::limits::Limits;
 use crate::router::Router;
+use crate::telemetry::Intake;
 
 /// How long a command or a read waits for the query tables.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the first answer to a command is kept for its repeats. After that its receipt answers them.
 const KEPT: TimeDelta = TimeDelta::hours(24);
+
+/// How long one can see what came of a delivery, in or out; hosts send again for a few days at most.
+const DELIVERIES_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// The platform as handlers see it.
 pub struct Platform {
@@ -46,10 +59,22 @@ pub struct Platform {
     pub archive: Archive,
     /// Output of builds and servers.
     pub logs: Arc<dyn Logs>,
+    /// What is uploaded to be built.
+    pub uploads: UploadRoom,
+    /// Spans of servers.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// How much of what senders say is in memory.
+    pub intake: Intake,
     /// Answers for the health of servers.
     pub runner: Arc<dyn Runner>,
     /// Knows which repositories are allowed.
     pub git: Arc<dyn Git>,
+    /// Git hosts that tell of pushes.
+    pub hosts: Vec<Arc<dyn GitHost>>,
+    /// Reads what other git hosts tell projects.
+    pub push_hooks: Arc<dyn PushHooks>,
+    /// Tells others what happens.
+    pub outbound: Arc<dyn Outbound>,
     /// Sends requests to deployed servers.
     pub router: Arc<Router>,
     /// Sign-in providers beside e-mail and password.
@@ -85,8 +110,12 @@ pub struct Settings {
     pub public_url: String,
     /// Name of this installation.
     pub environment: String,
+    /// What data keys are wrapped with: `none` is for trying things out.
+    pub encryption: &'static str,
     /// Roots below which `file://` repositories may be read.
     pub local_roots: Vec<std::path::PathBuf>,
+    /// How many builds run at a time.
+    pub builds: projections::queue::Limits,
     /// Proxies that are believed about who asks.
     pub trusted_proxies: Vec<ipnet::IpNet>,
 }
@@ -114,6 +143,11 @@ impl Platform {
         let sessions = self.sessions.forget_over(now).await?;
         let answers =
             Answers::new(self.pool.clone(), self.commands.vault()).forget_before(now - KEPT).await?;
+        // A code is over long before.
+        access_codes::forget_before(&self.pool, now - KEPT).await?;
+        installations::forget_over(&self.pool, now).await?;
+        inbox::forget_before(&self.pool, now - DELIVERIES_KEPT).await?;
+        outbox::forget_before(&self.pool, now - DELIVERIES_KEPT).await?;
         tracing::debug!(sessions, answers, "forgot what is over");
         Ok(())
     }

@@ -3,6 +3,7 @@
 use commands::StepError;
 use domain::build::BuildError;
 use domain::deployment::DeploymentError;
+use domain::endpoint::EndpointError;
 use domain::project::ProjectError;
 use domain::role::RoleError;
 use domain::role_assignment::RoleAssignmentError;
@@ -57,6 +58,7 @@ impl Refusal for TeamError {
             Self::AdminsOnly => (StatusCode::FORBIDDEN, "admins_only", ""),
             Self::InviteOver => (StatusCode::GONE, "invite_over", ""),
             Self::InviterLostRight => (StatusCode::GONE, "inviter_lost_right", ""),
+            Self::NotClosed | Self::StillRestorable => (CONFLICT, "wrong_state", ""),
             Self::InviteStillOpen => (CONFLICT, "invite_still_open", ""),
         }
     }
@@ -70,8 +72,16 @@ impl Refusal for ProjectError {
             Self::Exists => (CONFLICT, "exists", ""),
             Self::EnvironmentNameTaken => (CONFLICT, "name_taken", "name"),
             Self::ProductionIsFixed => (CONFLICT, "production_is_fixed", "type"),
-            Self::ReservedEnvVar(_) => (UNPROCESSABLE, "reserved", "key"),
+            Self::ReservedEnvVar { .. } => (UNPROCESSABLE, "reserved", "key"),
+            Self::EnvVarNotAtBuild { .. } => (UNPROCESSABLE, "not_at_build", "availability"),
+            Self::TooManyPreviews => (CONFLICT, "too_many_previews", ""),
+            Self::NothingToApprove => (CONFLICT, "nothing_to_approve", ""),
+            Self::PullRequestMoved => (CONFLICT, "pull_request_moved", "commitSha"),
             Self::TooManyEnvVars => (UNPROCESSABLE, "too_many", "key"),
+            Self::NoRepositoryToken | Self::NoDeployKey | Self::UnknownPushHook => {
+                (NOT_FOUND, "not_found", "")
+            }
+            Self::TooManyPushHooks => (UNPROCESSABLE, "too_many", "name"),
         }
     }
 }
@@ -82,7 +92,12 @@ impl Refusal for BuildError {
             Self::Unknown => (NOT_FOUND, "not_found", ""),
             Self::Exists => (CONFLICT, "exists", ""),
             Self::AlreadyFinished => (CONFLICT, "already_finished", ""),
-            Self::StaleFence | Self::NotStarted => (CONFLICT, "wrong_state", ""),
+            Self::StaleFence
+            | Self::UnknownFence
+            | Self::AlreadyStarted
+            | Self::NoArtifact
+            | Self::NotCancelled
+            | Self::NotStarted => (CONFLICT, "wrong_state", ""),
         }
     }
 }
@@ -93,7 +108,22 @@ impl Refusal for DeploymentError {
             Self::Unknown => (NOT_FOUND, "not_found", ""),
             Self::Exists => (CONFLICT, "exists", ""),
             Self::AlreadyOver => (CONFLICT, "already_over", ""),
-            Self::StaleFence | Self::NotStarted => (CONFLICT, "wrong_state", ""),
+            Self::StaleFence | Self::NotStarted | Self::NothingToGoBackFrom => (CONFLICT, "wrong_state", ""),
+        }
+    }
+}
+
+impl Refusal for EndpointError {
+    fn problem(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unknown => (NOT_FOUND, "not_found", ""),
+            Self::Exists => (CONFLICT, "exists", ""),
+            Self::KindIsFixed => (CONFLICT, "kind_is_fixed", ""),
+            Self::NotSigned => (CONFLICT, "not_signed", ""),
+            Self::IsDisabled => (CONFLICT, "endpoint_disabled", ""),
+            Self::NoResult(_) => (UNPROCESSABLE, "no_result", "events"),
+            Self::TooMany => (UNPROCESSABLE, "too_many", ""),
+            Self::NoRecipient => (UNPROCESSABLE, "required", "to"),
         }
     }
 }

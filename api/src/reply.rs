@@ -80,9 +80,12 @@ fn etag(version: i64) -> HeaderValue {
 }
 
 /// The part of a list that is wanted. The cursor is the id (or position) that the page before ended with.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 pub(crate) struct Page {
+    /// How many items; 50 when absent.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
+    /// `nextCursor` of the page before.
     cursor: Option<String>,
 }
 

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::Receipt;
-use domain::ids::TokenId;
+use domain::ids::{TokenId, UserId};
+use domain::project::TokenScope;
 use http::StatusCode;
 use ipnet::IpNet;
 use projections::tokens::TokenRow;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::auth::token::NewToken;
@@ -17,6 +18,7 @@ use crate::body::in_future;
 use crate::error::ApiError;
 use crate::platform::Platform;
 use crate::reply::Done;
+use crate::shape;
 
 /// Ranges of an allow-list at most.
 const RANGES: usize = 50;
@@ -54,18 +56,24 @@ impl RotateToken {
         now: DateTime<Utc>,
     ) -> Result<Rotation, ApiError> {
         in_future("expiresAt", self.expires_at, now)?;
-        let overlap = self.overlap_seconds.unwrap_or(OVERLAP);
-        if overlap > LONGEST_OVERLAP {
-            let most = format!("must not be more than {LONGEST_OVERLAP}");
-            return Err(ApiError::field("overlapSeconds", "too_long", most));
-        }
+        let overlap = overlap(self.overlap_seconds)?;
         if self.expires_at.or(row.expires_at).is_some_and(|at| at <= now) {
             let detail = "This token is over: say until when it is to work.";
             return Err(ApiError::new(StatusCode::CONFLICT, "token_over", detail));
         }
-        let overlap_until = now + TimeDelta::seconds(overlap.into());
+        let overlap_until = now + overlap;
         Ok(Rotation { token, overlap_until, expires_at: self.expires_at })
     }
+}
+
+/// For how long what was before a rotation works: as many seconds as were asked for, or a day.
+pub(crate) fn overlap(seconds: Option<u32>) -> Result<TimeDelta, ApiError> {
+    let overlap = seconds.unwrap_or(OVERLAP);
+    if overlap > LONGEST_OVERLAP {
+        let most = format!("must not be more than {LONGEST_OVERLAP}");
+        return Err(ApiError::field("overlapSeconds", "too_long", most));
+    }
+    Ok(TimeDelta::seconds(overlap.into()))
 }
 
 impl Rotation {
@@ -112,26 +120,62 @@ pub(crate) async fn views(platform: &Platform, rows: &[TokenRow]) -> Result<Vec<
         .iter()
         .map(|row| {
             let mut shown = view(row);
-            shown["lastUsedAt"] = json!(uses.get(&row.id));
-            shown
+            shown.last_used_at = uses.get(&row.id).copied();
+            json!(shown)
         })
         .collect())
 }
 
-/// A token without its secret.
-pub(crate) fn view(row: &TokenRow) -> Value {
-    json!({
-        "id": row.id,
-        "name": row.name,
-        "prefix": row.prefix,
-        "lastFour": row.last_four,
-        "scopes": row.scopes,
-        "ipAllowlist": row.ip_allowlist,
-        "expiresAt": row.expires_at,
-        "createdAt": row.created_at,
-        "createdBy": row.created_by.or(row.user_id),
-        "oldSecretUntil": row.old_until,
-    })
+/// A token without its secret, as the API shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Token)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct View<'a> {
+    #[schema(value_type = uuid::Uuid)]
+    id: TokenId,
+    name: &'a str,
+    /// What its secret begins with.
+    prefix: &'a str,
+    /// What its secret ends with.
+    last_four: Option<&'a str>,
+    #[schema(value_type = Vec<shape::TokenScope>)]
+    scopes: &'a [TokenScope],
+    #[schema(value_type = Vec<String>)]
+    ip_allowlist: &'a [IpNet],
+    expires_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    #[schema(value_type = Option<uuid::Uuid>)]
+    created_by: Option<UserId>,
+    /// Until when the secret before the last rotation works.
+    old_secret_until: Option<DateTime<Utc>>,
+    last_used_at: Option<DateTime<Utc>>,
+}
+
+/// A token that was made or got another secret.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NewSecret {
+    #[schema(value_type = View)]
+    token: Option<Value>,
+    /// It is shown here and never again.
+    plain_token: String,
+}
+
+/// A token without its secret, and without when it was used.
+pub(crate) fn view(row: &TokenRow) -> View<'_> {
+    View {
+        id: row.id,
+        name: &row.name,
+        prefix: &row.prefix,
+        last_four: row.last_four.as_deref(),
+        scopes: &row.scopes,
+        ip_allowlist: &row.ip_allowlist,
+        expires_at: row.expires_at,
+        created_at: row.created_at,
+        created_by: row.created_by.or(row.user_id),
+        old_secret_until: row.old_until,
+        last_used_at: None,
+    }
 }
 
 /// Answers with a token that was made or got another secret: `fresh`, or with a repeated key that of the first time.
@@ -145,7 +189,7 @@ pub(crate) async fn made(
     Done::new(platform, status, receipt, async || {
         let row = projections::tokens::find_by_hash(&platform.pool, &token.hex()).await?.unwrap_or(fresh);
         let shown = views(platform, std::slice::from_ref(&row)).await?.pop();
-        Ok(json!({ "token": shown, "plainToken": token.plain }))
+        Ok(json!(NewSecret { token: shown, plain_token: token.plain }))
     })
     .await
 }

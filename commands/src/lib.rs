@@ -4,9 +4,11 @@
 //! with the names they take and the caller's idempotency key in one transaction.
 
 mod access;
+pub mod access_codes;
 pub mod answers;
 mod context;
 pub mod credentials;
+pub mod installations;
 mod outcome;
 mod roles;
 mod schema;
@@ -16,6 +18,7 @@ mod store;
 mod together;
 pub mod token_uses;
 pub mod told;
+pub mod uploads;
 mod vault;
 
 use std::sync::Arc;
@@ -25,8 +28,9 @@ use cqrs_es::{Aggregate, DomainEvent};
 use domain::build::{Build, BuildCommand, BuildError};
 use domain::claim::Claim;
 use domain::deployment::{Deployment, DeploymentCommand, DeploymentError};
+use domain::endpoint::{Endpoint, EndpointCommand, EndpointError};
 use domain::fact::Stored;
-use domain::ids::{AssignmentId, BuildId, DeploymentId, ProjectId, RoleId, TeamId, UserId};
+use domain::ids::{AssignmentId, BuildId, DeploymentId, EndpointId, ProjectId, RoleId, TeamId, UserId};
 use domain::project::{Project, ProjectCommand, ProjectError};
 use domain::role::{Role, RoleCommand, RoleError};
 use domain::role_assignment::{RoleAssignment, RoleAssignmentCommand, RoleAssignmentError};
@@ -41,6 +45,7 @@ pub use schema::{SchemaError, migrate};
 use store::Change;
 pub use store::{Appender, Loaded, Store};
 pub use together::{Step, StepError};
+pub use vault::rotate::Present as PresentMasterKey;
 pub use vault::{Vault, VaultError};
 
 /// How often a command is decided anew when others change the same aggregate meanwhile.
@@ -133,6 +138,17 @@ impl Commands {
     ) -> Answer<RoleAssignmentError> {
         let name = command.name();
         self.run::<RoleAssignment>(id, name, command, context).await
+    }
+
+    /// A command to an endpoint.
+    pub async fn endpoint(
+        &self,
+        id: EndpointId,
+        command: EndpointCommand,
+        context: &Context,
+    ) -> Answer<EndpointError> {
+        let name = command.name();
+        self.run::<Endpoint>(id, name, command, context).await
     }
 
     /// Decide, append; anew when somebody else was faster.

@@ -74,6 +74,14 @@ id! {
     AccessId,
     /// One operation: what an operator did to the platform itself.
     OperationId,
+    /// A webhook by which a git host tells a project of pushes: a part of its address.
+    HookId,
+    /// One delivery of a webhook.
+    DeliveryId,
+    /// Where a team wants to be told what happens.
+    EndpointId,
+    /// One message to an endpoint.
+    OutboundId,
     /// One row of work of a process.
     WorkId,
     /// One request, webhook delivery or run of a process.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InviteId, ProjectId, SecretId, UserId};
+use crate::ids::{EndpointId, InviteId, ProjectId, SecretId, UserId};
 
 /// A value as ciphertext under the key of its owner. Destroying that key erases it everywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ impl Sealed {
     }
 }
 
-/// Whose key seals a value. Written as `user:ID`, `project:ID`, `invite:ID` or `system`.
+/// Whose key seals a value. Written as `user:ID`, `project:ID`, `invite:ID`, `endpoint:ID` or `system`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum KeyOwner {
@@ -37,6 +37,8 @@ pub enum KeyOwner {
     Project(ProjectId),
     /// Somebody who was invited and is not a user yet.
     Invite(InviteId),
+    /// Where a team is told what happens: its address and its secret.
+    Endpoint(EndpointId),
     /// The installation: what belongs to nobody else.
     System,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for KeyOwner {
             Self::User(id) => write!(f, "user:{id}"),
             Self::Project(id) => write!(f, "project:{id}"),
             Self::Invite(id) => write!(f, "invite:{id}"),
+            Self::Endpoint(id) => write!(f, "endpoint:{id}"),
             Self::System => f.write_str("system"),
         }
     }
@@ -64,6 +67,7 @@ impl FromStr for KeyOwner {
             "user" => id.parse().map(Self::User).map_err(|_| unknown()),
             "project" => id.parse().map(Self::Project).map_err(|_| unknown()),
             "invite" => id.parse().map(Self::Invite).map_err(|_| unknown()),
+            "endpoint" => id.parse().map(Self::Endpoint).map_err(|_| unknown()),
             _ => Err(unknown()),
         }
     }
@@ -100,13 +104,26 @@ pub mod purpose {
     pub const INVITE_EMAIL: &str = "invite.email";
     /// The secret of an invite, until its mail is sent.
     pub const INVITE_TOKEN: &str = "invite.token";
+    /// The address of an endpoint.
+    pub const ENDPOINT_URL: &str = "endpoint.url";
+    /// What messages to an endpoint are signed with.
+    pub const ENDPOINT_SECRET: &str = "endpoint.secret";
     /// What somebody narrowed an export of the audit trail to.
     pub const AUDIT_FILTER: &str = "audit.filter";
+    /// The private half of a deploy key.
+    pub const DEPLOY_KEY: &str = "repository.deploy_key";
+    /// The secret of a webhook of a project.
+    pub const PUSH_HOOK: &str = "push_hook.secret";
     /// Purpose of the keyed hash of an address.
     pub const EMAIL_HASH: &str = "email";
 
     /// Purpose of the keyed hash of where somebody was seen.
     pub const PLACE: &str = "place";
+
+    /// The token that opens a repository at a host, and at no other.
+    pub fn repository_token(host: &str) -> String {
+        format!("repository.token/{host}")
+    }
 
     /// The value of an environment variable.
     pub fn env_var(environment: Option<EnvironmentId>, key: &EnvKey) -> String {

@@ -8,7 +8,7 @@ use domain::deployment::{DeploymentCommand, DeploymentKind};
 use domain::fact::{Fact, Recorded};
 use domain::ids::{BuildId, DeploymentId};
 use domain::ports::artifacts::Artifact;
-use domain::project::Project;
+use domain::project::{EnvVar, Project};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -58,11 +58,8 @@ impl Process for BuildDeployment {
         if !build.deploy || project.environment(build.environment_id).is_none() {
             return Ok(());
         }
-        let env_vars = project
-            .env_vars_in(build.environment_id)
-            .into_iter()
-            .filter(|var| var.availability.at_run_time())
-            .collect();
+        let env_vars =
+            project.env_vars_in(build.environment_id).into_iter().filter(EnvVar::is_at_run_time).collect();
         let command = DeploymentCommand::RequestDeployment {
             team_id: build.team_id,
             project_id: build.project_id,
@@ -76,9 +73,5 @@ impl Process for BuildDeployment {
         let context = world.context(work, Some(build.team_id)).once("request").of_new();
         world.commands.deployment(DeploymentId(Uuid::now_v7()), command, &context).await?;
         Ok(())
-    }
-
-    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
-        Err(JobError::Retry(why.to_owned()))
     }
 }

@@ -87,8 +87,4 @@ impl Process for DeliverInvite {
     fn tries(&self) -> i32 {
         MAIL_TRIES
     }
-
-    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
-        Err(JobError::Retry(why.to_owned()))
-    }
 }

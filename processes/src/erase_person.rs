@@ -15,9 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Job, JobError, Process, Work, World};
 
-/// Teams that somebody belongs to, at most.
-const TEAMS: i64 = 10_000;
-
 /// Finishes erasures.
 pub(crate) struct ErasePerson;
 
@@ -58,16 +55,12 @@ impl Process for ErasePerson {
         world.commands.vault().forget(&destroyed);
         let context = world.context(work, None).once("erase");
         settled(world.commands.user(user_id, UserCommand::EraseUser, &context).await)?;
-        for team in projections::teams::of_user(&world.pool, user_id, None, TEAMS).await? {
-            let context = world.context(work, Some(team.id)).once(&team.id.to_string());
+        for team in projections::teams::memberships(&world.pool, user_id).await? {
+            let context = world.context(work, Some(team)).once(&team.to_string());
             let command = TeamCommand::RemoveMember { user_id, by: MemberRole::Owner };
-            settled(world.commands.team(team.id, command, &context).await)?;
+            settled(world.commands.team(team, command, &context).await)?;
         }
         Ok(())
-    }
-
-    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
-        Err(JobError::Retry(why.to_owned()))
     }
 }
 

@@ -53,8 +53,4 @@ impl Process for ExpireInvite {
         world.commands.team(team_id, command, &context).await?;
         Ok(())
     }
-
-    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
-        Err(JobError::Retry(why.to_owned()))
-    }
 }

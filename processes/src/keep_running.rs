@@ -1,17 +1,17 @@
 //! What should run, runs: a reconciler. Timer and start of the server, no input, done twice it does nothing.
 //!
 //! A deployment that the log says is running and that this server's runner does not know is started again.
-//! After a restart of the platform that is every one.
+//! After a restart of the platform that is every one, but for those that went on without it: they are taken up
+//! again, and nobody who uses them notices.
 
 use std::time::Duration;
 
-use domain::fact::StoredEvent;
-use projections::work::{self, NewWork};
-use serde_json::json;
+use projections::work;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{JobError, NAMESPACE, World, chain};
+use crate::serving::resume;
+use crate::{JobError, World, chain};
 use domain::ports::runner::Health;
 
 /// How often it compares.
@@ -37,30 +37,24 @@ async fn compare(world: &World, round: &str) -> Result<(), JobError> {
         if world.runner.health(row.id).await != Health::Absent {
             continue;
         }
+        if resume(world, &row).await? {
+            continue;
+        }
         let events = projections::log::read_stream(&world.pool, "deployment", &row.id.to_string()).await?;
         let Some(cause) = events.last() else { continue };
         tracing::info!(deployment.id = %row.id, "deployment {} should run and does not: it is started", row.id);
         let key = format!("{}/recover/{round}", row.id);
-        let mut db = world.pool.acquire().await?;
-        work::enqueue(&mut db, &new_work(world, &row.id.to_string(), key, cause)).await?;
+        work::run_again(&world.pool, row.id, key, cause).await?;
+    }
+    for row in projections::deployments::asleep_without_leave(&world.pool).await? {
+        let events = projections::log::read_stream(&world.pool, "deployment", &row.id.to_string()).await?;
+        let Some(cause) = events.last() else { continue };
+        // As a request would wake it: once for each time that it fell asleep.
+        let key = format!("{}/wake/{}", row.id, cause.position);
+        work::run_again(&world.pool, row.id, key, cause).await?;
     }
     world.feed.wake();
     Ok(())
-}
-
-fn new_work(world: &World, id: &str, key: String, cause: &StoredEvent) -> NewWork {
-    let correlation = cause.metadata.envelope().correlation.clone();
-    NewWork {
-        id: Uuid::new_v5(&NAMESPACE, key.as_bytes()).into(),
-        process: "run_deployment".to_owned(),
-        lane: format!("deployment:{id}"),
-        payload: json!({ "deployment_id": id }),
-        key,
-        run_at: (world.now)(),
-        cause_event: cause.event_id,
-        cause_position: cause.position,
-        correlation,
-    }
 }
 
 impl From<domain::fact::UnreadableEvent> for JobError {

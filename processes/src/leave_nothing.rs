@@ -1,4 +1,4 @@
-//! `project.deleted`, `project.environment_deleted` or `team.deleted` → its builds end, its servers stop.
+//! `project.deleted`, `project.environment_deleted`, `team.closed` or `team.deleted` → its builds end, its servers stop.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use domain::team::TeamEvent;
 use projections::deployments::Of;
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Job, JobError, Process, Work, World, start_again};
 
-/// Leaves nothing running of what was deleted.
+/// Leaves nothing running of what was closed or deleted.
 pub(crate) struct LeaveNothing;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -35,8 +35,17 @@ impl Process for LeaveNothing {
         2
     }
 
-    fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
+    fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job> {
         let (key, payload) = match fact {
+            // A team can be closed more than once, and is not stopped while it is started again.
+            Fact::Team(id, TeamEvent::TeamClosed { .. }) => {
+                return Some(Job {
+                    key: format!("{id}/{}", recorded.position),
+                    lane: start_again::lane(*id),
+                    payload: serde_json::to_value(Payload::Team(*id)).expect("it serialises"),
+                    delay: Duration::ZERO,
+                });
+            }
             Fact::Team(id, TeamEvent::TeamDeleted { .. }) => (id.to_string(), Payload::Team(*id)),
             Fact::Project(id, ProjectEvent::ProjectDeleted { .. }) => (id.to_string(), Payload::Project(*id)),
             Fact::Project(_, ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. }) => {
@@ -55,6 +64,8 @@ impl Process for LeaveNothing {
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
         world.caught_up(work).await?;
         let of = match work.payload()? {
+            // It was reopened before this was its turn: who starts it again will have nothing to start.
+            Payload::Team(id) if world.is_open(id).await? => return Ok(()),
             Payload::Team(id) => Of::Team(id),
             Payload::Project(id) => Of::Project(id),
             Payload::Environment(id) => Of::Environment(id),
@@ -71,9 +82,5 @@ impl Process for LeaveNothing {
             world.commands.deployment(deployment, DeploymentCommand::StopDeployment, &context).await?;
         }
         Ok(())
-    }
-
-    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
-        Err(JobError::Retry(why.to_owned()))
     }
 }

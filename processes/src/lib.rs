@@ -5,19 +5,37 @@
 //! keys derive from process, event and step, so that doing it again does it once.
 
 mod build_deployment;
+mod build_preview;
 mod deliver_invite;
 mod erase_person;
+mod expire_build;
 mod expire_invite;
+mod expire_preview;
+mod find_missed_pushes;
+mod forget_uploads;
 mod keep_running;
 mod leave_nothing;
 mod letter;
 mod notify_person;
+mod progress;
+mod prune_artifacts;
+mod purge_team;
+mod remove_artifact;
+mod repository;
 mod retire_deployment;
+mod return_to_good;
 mod run_build;
 mod run_deployment;
 mod secrets;
 mod serving;
+mod show_environment;
+mod show_on_commit;
+mod sleep_idle;
+mod start_again;
+mod supersede_build;
 mod supersede_deployment;
+mod take_delivery;
+mod tell_endpoints;
 mod worker;
 mod world;
 
@@ -29,14 +47,19 @@ use domain::fact::{Fact, Recorded};
 use domain::ports::email::EmailError;
 use projections::feed::Consumer;
 use projections::parked::Grain;
-use projections::work::{self, NewWork};
+use projections::queue::Limits;
+use projections::work::{self, Claimed, NewWork};
 use sqlx::PgConnection;
 use thiserror::Error;
 use uuid::Uuid;
 
+pub use find_missed_pushes::find_missed_pushes;
+pub use forget_uploads::forget_uploads;
 pub use keep_running::keep_running;
+pub use prune_artifacts::prune_artifacts;
+pub use sleep_idle::sleep_idle;
 pub use worker::{Work, Workers};
-pub use world::World;
+pub use world::{ShowEvent, World};
 
 /// Names the ids of rows of work; stored in every one, so never changed.
 const NAMESPACE: Uuid = Uuid::from_u128(0x2f1e_77b4_9c54_4c56_8a0d_5f6c_1d9e_0b42);
@@ -53,6 +76,16 @@ pub trait Process: Send + Sync {
     /// What work a fact asks for. Pure.
     fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job>;
 
+    /// The key of work that a fact makes needless, if it still waits. Pure.
+    fn needless(&self, _fact: &Fact) -> Option<Needless> {
+        None
+    }
+
+    /// Takes the work that is to be done next, if there is any.
+    async fn claim(&self, world: &World, worker: &str) -> sqlx::Result<Option<Claimed>> {
+        work::claim(&world.pool, self.name(), worker, worker::LEASE).await
+    }
+
     /// Does the work. May be called again for the same work after a crash, with a higher fence.
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError>;
 
@@ -61,8 +94,15 @@ pub trait Process: Send + Sync {
         8
     }
 
-    /// Says that all tries were in vain, so that nobody waits for ever.
-    async fn give_up(&self, work: &Work, world: &World, why: &str) -> Result<(), JobError>;
+    /// How long after a try that was in vain, the first being 1, the next begins.
+    fn pause(&self, attempts: i32) -> Duration {
+        worker::backoff(attempts)
+    }
+
+    /// Says that all tries were in vain, so that nobody waits for ever. What cannot be said is said again later.
+    async fn give_up(&self, _work: &Work, _world: &World, why: &str) -> Result<(), JobError> {
+        Err(JobError::Never(why.to_owned())) // nobody waits for it
+    }
 }
 
 /// Work that a fact asks for.
@@ -76,6 +116,24 @@ pub struct Job {
     pub payload: serde_json::Value,
     /// How long after the fact it begins.
     pub delay: Duration,
+}
+
+/// Work that nobody wants any more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Needless {
+    /// What it is about.
+    pub key: String,
+    /// The work that gets its place.
+    pub heir: Option<String>,
+}
+
+/// What the operator has set about builds.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildSettings {
+    /// How many run at a time.
+    pub limits: Limits,
+    /// How long one waits in the queue at most.
+    pub queue_timeout: Duration,
 }
 
 /// Why work is not done.
@@ -93,24 +151,45 @@ pub enum JobError {
 }
 
 /// Every process of the product.
-pub fn all() -> Vec<Arc<dyn Process>> {
+pub fn all(builds: BuildSettings) -> Vec<Arc<dyn Process>> {
     vec![
-        Arc::new(run_build::RunBuild),
+        Arc::new(run_build::RunBuild { limits: builds.limits }),
+        Arc::new(supersede_build::SupersedeBuild),
+        Arc::new(expire_build::ExpireBuild { after: builds.queue_timeout }),
         Arc::new(build_deployment::BuildDeployment),
         Arc::new(run_deployment::RunDeployment),
         Arc::new(supersede_deployment::SupersedeDeployment),
         Arc::new(retire_deployment::RetireDeployment),
+        Arc::new(return_to_good::ReturnToGood),
         Arc::new(leave_nothing::LeaveNothing),
+        Arc::new(start_again::StartAgain),
+        Arc::new(remove_artifact::RemoveArtifact),
+        Arc::new(purge_team::PurgeTeam),
         Arc::new(deliver_invite::DeliverInvite),
         Arc::new(expire_invite::ExpireInvite),
+        Arc::new(take_delivery::TakeDelivery),
+        Arc::new(build_preview::BuildPreview),
+        Arc::new(expire_preview::ExpirePreview),
+        Arc::new(show_on_commit::ShowOnCommit),
+        Arc::new(show_environment::ShowEnvironment),
+        Arc::new(find_missed_pushes::LookAtBranches),
         Arc::new(notify_person::NotifyPerson),
         Arc::new(erase_person::ErasePerson),
+        Arc::new(tell_endpoints::SendDelivery),
+        Arc::new(tell_endpoints::ReplayToEndpoint),
+        Arc::new(tell_endpoints::WarnOfEndpoint),
     ]
 }
 
 /// Every process as a consumer of the log.
-pub fn consumers() -> Vec<Arc<dyn Consumer>> {
-    all().into_iter().map(|process| Arc::new(Intake(process)) as Arc<dyn Consumer>).collect()
+pub fn consumers(builds: BuildSettings) -> Vec<Arc<dyn Consumer>> {
+    let consumer = |process: Arc<dyn Process>| -> Arc<dyn Consumer> {
+        match process.name() == tell_endpoints::FanOut.name() {
+            true => Arc::new(tell_endpoints::FanOut),
+            false => Arc::new(Intake(process)),
+        }
+    };
+    all(builds).into_iter().map(consumer).collect()
 }
 
 /// Turns facts into rows of work.
@@ -140,12 +219,16 @@ impl Consumer for Intake {
     }
 
     fn wants(&self, recorded: &Recorded) -> bool {
-        recorded.facts.iter().any(|fact| self.0.on(recorded, fact).is_some())
+        let is_wanted = |fact| self.0.on(recorded, fact).is_some() || self.0.needless(fact).is_some();
+        recorded.facts.iter().any(is_wanted)
     }
 
     async fn apply(&self, db: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<()> {
         for work in self.work(recorded) {
             work::enqueue(db, &work).await?;
+        }
+        for Needless { key, heir } in recorded.facts.iter().filter_map(|fact| self.0.needless(fact)) {
+            work::withdraw(db, self.0.name(), &key, heir.as_deref()).await?;
         }
         Ok(())
     }
@@ -164,7 +247,7 @@ impl Intake {
             key: job.key,
             lane: job.lane,
             payload: job.payload,
-            run_at: recorded.at + job.delay,
+            not_before: (!job.delay.is_zero()).then(|| recorded.at + job.delay),
             cause_event: recorded.event_id,
             cause_position: recorded.position,
             correlation: recorded.envelope().correlation.clone(),

@@ -106,10 +106,6 @@ impl Process for NotifyPerson {
     fn tries(&self) -> i32 {
         MAIL_TRIES
     }
-
-    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
-        Err(JobError::Retry(why.to_owned()))
-    }
 }
 
 /// Why nothing could be written.

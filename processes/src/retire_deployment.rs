@@ -1,10 +1,10 @@
-//! `deployment.superseded`, `deployment.stopped` or `deployment.failed` → its server gets no more requests,
-//! finishes those under way, and is ended.
+//! `deployment.superseded`, `deployment.stopped`, `deployment.slept` or `deployment.failed` → its server gets no more
+//! requests, finishes those under way, and is ended.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::deployment::DeploymentEvent;
+use domain::deployment::{Deployment, DeploymentEvent};
 use domain::fact::{Fact, Recorded};
 use domain::ids::DeploymentId;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ struct Payload {
     deployment_id: DeploymentId,
     /// Whether requests may be under way.
     drain: bool,
+    /// Whether it only sleeps: one that was woken meanwhile runs on.
+    #[serde(default)]
+    asleep: bool,
 }
 
 #[async_trait]
@@ -36,8 +39,18 @@ impl Process for RetireDeployment {
         8
     }
 
-    fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
+    fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job> {
         let Fact::Deployment(id, event) = fact else { return None };
+        if matches!(event, DeploymentEvent::DeploymentSlept {}) {
+            let payload = Payload { deployment_id: *id, drain: true, asleep: true };
+            return Some(Job {
+                key: format!("{id}/{}", recorded.sequence),
+                // In the lane of its starts: who wakes it waits until the old server is gone.
+                lane: format!("deployment:{id}"),
+                payload: serde_json::to_value(payload).expect("it serialises"),
+                delay: Duration::ZERO,
+            });
+        }
         let drain = match event {
             DeploymentEvent::DeploymentSuperseded { .. } | DeploymentEvent::DeploymentStopped {} => true,
             DeploymentEvent::DeploymentFailed { .. } => false,
@@ -46,13 +59,17 @@ impl Process for RetireDeployment {
         Some(Job {
             key: id.to_string(),
             lane: format!("retire:{id}"),
-            payload: serde_json::to_value(Payload { deployment_id: *id, drain }).expect("it serialises"),
+            payload: serde_json::to_value(Payload { deployment_id: *id, drain, asleep: false })
+                .expect("it serialises"),
             delay: Duration::ZERO,
         })
     }
 
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
-        let Payload { deployment_id, drain } = work.payload()?;
+        let Payload { deployment_id, drain, asleep } = work.payload()?;
+        if asleep && !world.commands.load::<Deployment>(deployment_id).await?.aggregate.is_asleep() {
+            return Ok(());
+        }
         if drain {
             tokio::select! {
                 () = world.traffic.drained(deployment_id, work.claimed.cause_position, DRAIN) => {}
@@ -61,9 +78,5 @@ impl Process for RetireDeployment {
         }
         let grace = if drain { GRACE } else { Duration::ZERO };
         Ok(world.runner.stop(deployment_id, grace).await?)
-    }
-
-    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
-        Err(JobError::Retry(why.to_owned()))
     }
 }

@@ -1,29 +1,43 @@
-//! `build.requested` → a runner builds it → `build.succeeded`, `build.failed` or `build.cancelled`.
+//! `build.requested` → a runner builds it → `build.succeeded`, `build.failed` or `build.cancelled`; or
+//! `build.requeued`, when it was the platform's fault and there are tries left.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use commands::Context;
-use domain::build::{Build, BuildCommand, BuildEvent, FailureCode, Phase};
+use domain::build::{Build, BuildCommand, BuildEvent, FailureCode, Peak, Phase, Source};
 use domain::fact::{Fact, Recorded};
 use domain::ids::{BuildId, EnvironmentId, ProjectId, TeamId};
 use domain::ports::git::{GitError, Repository};
 use domain::ports::logs::{LogOrigin, LogSource, Output, say};
-use domain::ports::runner::{BuildFailure, BuildPlan, BuildWatch, Built};
-use domain::project::Project;
-use domain::values::{BranchName, CommitSha, Resources};
+use domain::ports::runner::{BuildFailure, BuildPlan, BuildWatch, Built, Code};
+use domain::project::{EnvVar, EnvironmentType, Project, ProjectSettings};
+use domain::values::{BranchName, CommandLine, CommitSha, Resources};
+use projections::queue::{self, Limits};
+use projections::work::Claimed;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::repository::{self, Closed};
 use crate::secrets;
-use crate::{Job, JobError, Process, Work, World};
+use crate::worker::LEASE;
+use crate::{Job, JobError, Needless, Process, Work, World};
 
-/// How often a running build asks whether somebody wants it to end.
-const CANCEL_POLL: Duration = Duration::from_millis(300);
+/// A running build asks whether somebody wants it to end whenever something was appended, but not more often than
+/// this; and now and then in case that it was not told.
+const CANCEL_PAUSE: Duration = Duration::from_millis(50);
+const CANCEL_POLL: Duration = Duration::from_secs(1);
+
+/// How often the platform tries what fails by its own fault, and the pause after the first try; each next one is four
+/// times as long.
+const TRIES: i32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs builds.
-pub(crate) struct RunBuild;
+pub(crate) struct RunBuild {
+    pub(crate) limits: Limits,
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Payload {
@@ -32,7 +46,9 @@ struct Payload {
     project_id: ProjectId,
     environment_id: EnvironmentId,
     branch: BranchName,
-    commit: Option<CommitSha>,
+    /// What goes first within a team: 0 production, 1 staging, 2 previews. Read by the queue.
+    #[serde(default)]
+    rank: i32,
 }
 
 #[async_trait]
@@ -42,13 +58,15 @@ impl Process for RunBuild {
     }
 
     fn concurrency(&self) -> usize {
-        2
+        self.limits.total.try_into().unwrap_or(usize::MAX)
     }
 
     fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
         let Fact::Build(
             build_id,
-            BuildEvent::BuildRequested { team_id, project_id, environment_id, branch, commit, .. },
+            BuildEvent::BuildRequested {
+                team_id, project_id, environment_id, environment_type, branch, ..
+            },
         ) = fact
         else {
             return None;
@@ -59,7 +77,11 @@ impl Process for RunBuild {
             project_id: *project_id,
             environment_id: *environment_id,
             branch: branch.clone(),
-            commit: commit.clone(),
+            rank: match environment_type {
+                Some(EnvironmentType::Production) | None => 0,
+                Some(EnvironmentType::Staging) => 1,
+                Some(EnvironmentType::Preview) => 2,
+            },
         };
         Some(Job {
             key: build_id.to_string(),
@@ -69,22 +91,58 @@ impl Process for RunBuild {
         })
     }
 
+    /// A build that ends while it waits leaves the queue; the newer one that made it needless gets its place.
+    fn needless(&self, fact: &Fact) -> Option<Needless> {
+        let Fact::Build(id, event) = fact else { return None };
+        let heir = match event {
+            BuildEvent::BuildSuperseded { by } => Some(by.to_string()),
+            BuildEvent::BuildCancelled {} | BuildEvent::BuildFailed { .. } => None,
+            _ => return None,
+        };
+        Some(Needless { key: id.to_string(), heir })
+    }
+
+    async fn claim(&self, world: &World, worker: &str) -> sqlx::Result<Option<Claimed>> {
+        queue::claim(&world.pool, self.limits, worker, LEASE).await
+    }
+
+    fn tries(&self) -> i32 {
+        TRIES
+    }
+
+    fn pause(&self, attempts: i32) -> Duration {
+        FIRST_PAUSE * 4_u32.pow(attempts.clamp(1, TRIES).unsigned_abs() - 1)
+    }
+
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
         let payload: Payload = work.payload()?;
         let fence = work.claimed.fence;
         let runner = world.runner.name().to_owned();
-        let report = Report { world, work, id: payload.build_id, team: payload.team_id };
+        let report = Report::new(world, work, &payload);
+        if !world.is_open(payload.team_id).await? {
+            // One that nobody has begun is over with that, and cannot be begun.
+            report.say(BuildCommand::CancelBuild).await?;
+        }
         report.say(BuildCommand::StartBuild { fence, runner }).await?;
-        match attempt(&payload, work, world, &report).await {
+        let ended = attempt(&payload, work, world, &report).await;
+        let peak = report.peak.borrow().known();
+        match ended {
+            Err(Ended::Undone(failure)) if work.claimed.attempts < TRIES || work.lost.is_cancelled() => {
+                let why = failure.message.clone();
+                report.say(BuildCommand::RequeueBuild { fence, failure }).await?;
+                Err(JobError::Retry(why))
+            }
             Ok(built) => {
                 let Built { artifact, node_version, warnings, env_refs } = built;
-                report
-                    .say(BuildCommand::SucceedBuild { fence, artifact, node_version, warnings, env_refs })
-                    .await
+                let good =
+                    BuildCommand::SucceedBuild { fence, artifact, node_version, warnings, env_refs, peak };
+                report.say(good).await
             }
-            Err(Ended::Failed(failure)) => report.say(BuildCommand::FailBuild { fence, failure }).await,
+            Err(Ended::Failed(failure) | Ended::Undone(failure)) => {
+                report.say(BuildCommand::FailBuild { fence, failure, peak }).await
+            }
             Err(Ended::Cancelled) => report.say(BuildCommand::ConfirmBuildCancelled { fence }).await,
-            Err(Ended::Undone(error)) => Err(error),
+            Err(Ended::Lost(error)) => Err(error),
         }
     }
 
@@ -92,16 +150,14 @@ impl Process for RunBuild {
         let payload: Payload = work.payload()?;
         let fence = work.claimed.fence;
         let runner = world.runner.name().to_owned();
-        let report = Report { world, work, id: payload.build_id, team: payload.team_id };
+        let report = Report::new(world, work, &payload);
         report.say(BuildCommand::StartBuild { fence, runner }).await?;
-        let message = format!("the platform could not run this build: {why}");
-        let failure = BuildFailure {
-            code: FailureCode::PlatformError,
-            phase: Phase::Cloning,
-            message,
-            exit_code: None,
+        let code = match work.claimed.is_taken_over {
+            true => FailureCode::WorkerLost,
+            false => FailureCode::PlatformError,
         };
-        report.say(BuildCommand::FailBuild { fence, failure }).await
+        let failure = failure(code, &format!("the platform could not run this build: {why}"));
+        report.say(BuildCommand::FailBuild { fence, failure, peak: None }).await
     }
 }
 
@@ -109,13 +165,18 @@ impl Process for RunBuild {
 enum Ended {
     Failed(BuildFailure),
     Cancelled,
-    /// Not the build's fault: it is tried again, or another worker has it.
-    Undone(JobError),
+    /// Not the build's fault: it is tried again.
+    Undone(BuildFailure),
+    /// Another worker has it, or nobody wants it any more.
+    Lost(JobError),
 }
 
 impl<E: Into<JobError>> From<E> for Ended {
     fn from(error: E) -> Self {
-        Self::Undone(error.into())
+        match error.into() {
+            JobError::Retry(why) => Self::Undone(failure(FailureCode::PlatformError, &why)),
+            error => Self::Lost(error),
+        }
     }
 }
 
@@ -125,9 +186,15 @@ struct Report<'a> {
     work: &'a Work,
     id: BuildId,
     team: TeamId,
+    /// What it used at most, told by the runner.
+    peak: watch::Sender<Peak>,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    fn new(world: &'a World, work: &'a Work, payload: &Payload) -> Self {
+        Self { world, work, id: payload.build_id, team: payload.team_id, peak: watch::Sender::default() }
+    }
+
     fn context(&self) -> Context {
         self.world.context(self.work, Some(self.team))
     }
@@ -152,18 +219,36 @@ impl Report<'_> {
 
     /// Returns when somebody wants the build to end.
     async fn cancelled(&self) {
+        let mut appended = self.world.feed.appended();
         loop {
+            appended.mark_unchanged();
             match self.world.commands.load::<Build>(self.id).await {
                 Ok(build) if build.aggregate.is_cancel_requested() || build.aggregate.is_finished() => return,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(build.id = %self.id, %error, "the build could not be read"),
             }
-            tokio::time::sleep(CANCEL_POLL).await;
+            tokio::time::sleep(CANCEL_PAUSE).await;
+            let _told_or_not = tokio::time::timeout(CANCEL_POLL, appended.changed()).await;
         }
     }
 }
 
 async fn attempt(payload: &Payload, work: &Work, world: &World, report: &Report<'_>) -> Result<Built, Ended> {
+    let (plan, output) = tokio::select! {
+        prepared = prepare(payload, work, world, report) => prepared?,
+        () = report.cancelled() => return Err(Ended::Cancelled),
+        () = work.lost.cancelled() => return Err(stopped()),
+    };
+    run(plan, output, work, world, report).await
+}
+
+/// What the runner needs: settings, variables, and the code.
+async fn prepare(
+    payload: &Payload,
+    work: &Work,
+    world: &World,
+    report: &Report<'_>,
+) -> Result<(BuildPlan, Arc<dyn Output>), Ended> {
     let source = LogSource::Build(payload.build_id);
     let origin = LogOrigin { source, project: payload.project_id, team: payload.team_id };
     let project = world.commands.load::<Project>(payload.project_id).await?.aggregate;
@@ -171,39 +256,62 @@ async fn attempt(payload: &Payload, work: &Work, world: &World, report: &Report<
         return Err(Ended::Failed(failure(FailureCode::RepositoryUnavailable, "the project was deleted")));
     };
     world.caught_up(work).await?;
-    let vars: Vec<_> = project
-        .env_vars_in(payload.environment_id)
-        .into_iter()
-        .filter(|var| var.availability.at_build_time())
-        .collect();
+    let vars: Vec<_> =
+        project.env_vars_in(payload.environment_id).into_iter().filter(EnvVar::is_at_build_time).collect();
     let vars = secrets::open(world, payload.project_id, &vars).await?;
     let output = world.logs.open(origin, secrets::masked(&vars)).await?;
-    let repository = Repository { url: settings.repo_url.clone(), token: None };
-    let commit = match resolve(payload, world, &repository).await {
-        Ok(commit) => commit,
-        Err(error) => {
-            let failure = git_failure(error)?;
-            say(&*output, &failure.message);
-            output.flush().await;
-            return Err(Ended::Failed(failure));
-        }
-    };
-    let fence = work.claimed.fence;
-    report.say(BuildCommand::ResolveBuildCommit { fence, commit: commit.clone() }).await?;
+    let build = world.commands.load::<Build>(payload.build_id).await?.aggregate;
+    let code = code(&build, settings, payload, world, report, &*output).await?;
+    // They are for what comes from the repository.
+    let own = |command: &Option<CommandLine>| command.clone().filter(|_| build.source().is_repository());
     let plan = BuildPlan {
         build_id: payload.build_id,
         project_id: payload.project_id,
+        environment_id: payload.environment_id,
         team_id: payload.team_id,
-        repository,
-        commit,
+        cause: work.cause(),
+        code,
         project_root: settings.project_root.clone(),
         mastra_directory: settings.mastra_directory.clone(),
-        install_command: settings.install_command.clone(),
-        build_command: settings.build_command.clone(),
+        install_command: own(&settings.install_command),
+        build_command: own(&settings.build_command),
         env: secrets::env(vars),
         limits: settings.resources.builder.unwrap_or_default().or(Resources::BUILD),
     };
-    run(plan, output, work, world, report).await
+    Ok((plan, output))
+}
+
+/// What is to be built: what was uploaded, or a commit, which is then known.
+async fn code(
+    build: &Build,
+    settings: &ProjectSettings,
+    payload: &Payload,
+    world: &World,
+    report: &Report<'_>,
+    output: &dyn Output,
+) -> Result<Code, Ended> {
+    if let Source::Upload(archive) = build.source() {
+        return Ok(Code::Upload(archive.clone()));
+    }
+    let found = match repository::open(world, (payload.project_id, payload.team_id), settings).await {
+        Ok(repository) => {
+            resolve(build.commit(), payload, world, &repository).await.map(|commit| (repository, commit))
+        }
+        Err(Closed::Git(error)) => Err(error),
+        Err(Closed::Job(error)) => return Err(error.into()),
+    };
+    let (repository, commit) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let failure = git_failure(&error);
+            say(output, &failure.message);
+            output.flush().await;
+            return Err(ended(failure));
+        }
+    };
+    let fence = report.work.claimed.fence;
+    report.say(BuildCommand::ResolveBuildCommit { fence, commit: commit.clone() }).await?;
+    Ok(Code::Commit { repository, commit })
 }
 
 /// Lets the runner build, tells what it does, and ends it when it is not wanted any more.
@@ -216,7 +324,8 @@ async fn run(
 ) -> Result<Built, Ended> {
     let (phase, phases) = watch::channel(None);
     let (cancel, cancelled) = watch::channel(false);
-    let building = world.runner.build(plan, BuildWatch { output: output.clone(), phase, cancel: cancelled });
+    let watch = BuildWatch { output: output.clone(), phase, peak: report.peak.clone(), cancel: cancelled };
+    let building = world.runner.build(plan, watch);
     tokio::pin!(building);
     let telling = report.phases(phases);
     tokio::pin!(telling);
@@ -242,31 +351,43 @@ async fn run(
     output.flush().await;
     match result {
         _ if unwanted => Err(Ended::Cancelled),
-        _ if work.lost.is_cancelled() => Err(JobError::Retry("the worker was stopped".to_owned()).into()),
         Ok(built) => Ok(built),
-        Err(failure) if failure.code == FailureCode::PlatformError => {
-            Err(JobError::Retry(failure.message).into())
-        }
-        Err(failure) => Err(Ended::Failed(failure)),
+        Err(_) if work.lost.is_cancelled() => Err(stopped()),
+        Err(failure) => Err(ended(failure)),
     }
 }
 
-async fn resolve(payload: &Payload, world: &World, repository: &Repository) -> Result<CommitSha, GitError> {
-    match &payload.commit {
+/// Whose fault it was.
+fn ended(failure: BuildFailure) -> Ended {
+    if failure.code.is_the_platforms_fault() { Ended::Undone(failure) } else { Ended::Failed(failure) }
+}
+
+fn stopped() -> Ended {
+    Ended::Undone(failure(FailureCode::PlatformError, "the worker was stopped"))
+}
+
+async fn resolve(
+    known: Option<&CommitSha>,
+    payload: &Payload,
+    world: &World,
+    repository: &Repository,
+) -> Result<CommitSha, GitError> {
+    match known {
         Some(commit) => Ok(commit.clone()),
         None => world.git.resolve(repository, &payload.branch).await,
     }
 }
 
-fn git_failure(error: GitError) -> Result<BuildFailure, JobError> {
+fn git_failure(error: &GitError) -> BuildFailure {
     let code = match error {
-        GitError::Unreachable(why) => return Err(JobError::Retry(why)),
+        GitError::Unreachable(_) => FailureCode::RepositoryUnreachable,
+        GitError::NoSpace => FailureCode::DiskFull,
         GitError::NoBranch(_) | GitError::NoCommit(_) => FailureCode::RevisionNotFound,
         GitError::NoAccess(_) | GitError::NotAllowed(_) | GitError::OverLimit(_) => {
             FailureCode::RepositoryUnavailable
         }
     };
-    Ok(failure(code, &error.to_string()))
+    failure(code, &error.to_string())
 }
 
 fn failure(code: FailureCode, message: &str) -> BuildFailure {

@@ -51,6 +51,12 @@ impl Process for RunDeployment {
         let Some(row) = projections::deployments::find(&world.pool, deployment_id).await? else {
             return Err(JobError::Lost("the deployment is unknown".to_owned()));
         };
+        if !world.is_open(row.team_id).await? {
+            let context = world.context(work, Some(row.team_id));
+            let stop = DeploymentCommand::StopDeployment;
+            world.commands.deployment(deployment_id, stop, &context).await?;
+            return Ok(());
+        }
         serve(work, world, &row).await
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use commands::{CommandError, Context};
 use domain::build::FailureCode;
-use domain::deployment::{Deployment, DeploymentCommand, DeploymentError};
+use domain::deployment::{Deployment, DeploymentCommand, DeploymentError, PROBATION};
 use domain::ids::DeploymentId;
 use domain::ports::logs::{LogOrigin, LogSource, say};
 use domain::ports::runner::{ExitReport, StartPlan, Started};
@@ -16,15 +16,17 @@ use tokio::sync::oneshot;
 use crate::secrets;
 use crate::{JobError, Work, World};
 
-/// A server that ends so soon after it became ready has never worked.
-pub(crate) const PROBATION: Duration = Duration::from_secs(5);
-
 /// Starts the server, reports it active, and from then on reports when it ends by itself.
 pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Result<(), JobError> {
     let id = row.id;
     let context = || world.context(work, Some(row.team_id));
     let fence = work.claimed.fence;
-    let first_time = world.commands.load::<Deployment>(id).await?.aggregate.crashes() == 0;
+    let before = world.commands.load::<Deployment>(id).await?.aggregate;
+    let first_time = !before.has_served();
+    if before.is_asleep() {
+        // What is left of the server that slept.
+        world.runner.stop(id, Duration::ZERO).await?;
+    }
     let runner = world.runner.name().to_owned();
     let start = DeploymentCommand::StartDeployment { fence, runner };
     world.commands.deployment(id, start, &context()).await?;
@@ -33,17 +35,23 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
     let Some((_, settings)) = project.living() else {
         return Err(JobError::Lost("the project was deleted".to_owned()));
     };
-    let vars = secrets::open(world, row.project_id, &row.env_vars).await?;
+    // What was frozen before its name was forbidden stays away, too.
+    let vars: Vec<_> = row.env_vars.iter().filter(|var| var.is_at_run_time()).cloned().collect();
+    let vars = secrets::open(world, row.project_id, &vars).await?;
     let origin = LogOrigin { source: LogSource::Deployment(id), project: row.project_id, team: row.team_id };
     let output = world.logs.open(origin, secrets::masked(&vars)).await?;
     let plan = StartPlan {
         deployment_id: id,
         project_id: row.project_id,
+        environment_id: row.environment_id,
         team_id: row.team_id,
+        cause: work.cause(),
         artifact: row.artifact.clone(),
         node_version: row.node_version.clone(),
         env: secrets::env(vars),
         limits: settings.resources.runner.unwrap_or_default().or(Resources::SERVER),
+        port: settings.port,
+        health: settings.health.clone().unwrap_or_default(),
         start_deadline: world.start_deadline,
     };
     let started = tokio::select! {
@@ -68,6 +76,10 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
             Ok(())
         }
         Err(failure) if failure.retry => Err(JobError::Retry(failure.message)),
+        // It has served before: a machine that is busy now is no reason to have no server for ever.
+        Err(failure) if !first_time && failure.code == FailureCode::NeverReady => {
+            Err(JobError::Retry(failure.message))
+        }
         Err(failure) => {
             say(&*output, &failure.message);
             output.flush().await;
@@ -77,6 +89,40 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
             Ok(())
         }
     }
+}
+
+/// Takes up a server that went on while the platform was away, if it is still where requests are sent.
+pub(crate) async fn resume(world: &World, row: &DeploymentRow) -> Result<bool, JobError> {
+    if !world.runner.outlives_platform() {
+        return Ok(false);
+    }
+    let deployment = world.commands.load::<Deployment>(row.id).await?.aggregate;
+    let events = projections::log::read_stream(&world.pool, "deployment", &row.id.to_string()).await?;
+    let Some(cause) = events.last().filter(|_| deployment.is_running()) else { return Ok(false) };
+    let vars = secrets::open(world, row.project_id, &row.env_vars).await?;
+    let origin =
+        LogOrigin { source: LogSource::Deployment(row.id), project: row.project_id, team: row.team_id };
+    let output = world.logs.open(origin, secrets::masked(&vars)).await?;
+    let Some(Started { address, exited }) = world.runner.resume(row.id, output).await else {
+        return Ok(false);
+    };
+    if row.address.as_deref() != Some(address.to_string().as_str()) {
+        return Ok(false); // it is started anew, which finds it and tells the new address
+    }
+    tracing::info!(deployment.id = %row.id, "deployment {} went on without the platform", row.id);
+    let correlation = cause.metadata.envelope().correlation.clone();
+    let request = format!("resume/{}", row.id);
+    let context = Context::process(
+        "keep_running",
+        Some(row.team_id),
+        cause.event_id,
+        correlation,
+        request,
+        (world.now)(),
+    );
+    // It has worked before.
+    tokio::spawn(watch(world.clone(), context, row.id, deployment.fence(), false, exited));
+    Ok(true)
 }
 
 /// Returns when the deployment is over while it still starts.

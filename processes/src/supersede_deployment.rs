@@ -2,12 +2,11 @@
 //! `deployment.superseded`. Until then they run on, so that the router can go back at once.
 
 use async_trait::async_trait;
-use domain::deployment::{Deployment, DeploymentCommand, DeploymentEvent};
+use domain::deployment::{Deployment, DeploymentCommand, DeploymentEvent, PROBATION};
 use domain::fact::{Fact, Recorded};
 use domain::ids::DeploymentId;
 use serde::{Deserialize, Serialize};
 
-use crate::serving::PROBATION;
 use crate::{Job, JobError, Process, Work, World};
 
 /// Retires what a newer deployment has replaced.
@@ -16,6 +15,11 @@ pub(crate) struct SupersedeDeployment;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Payload {
     deployment_id: DeploymentId,
+}
+
+/// The lane of what a deployment's success or failure means for the one before it.
+pub(crate) fn lane(id: DeploymentId) -> String {
+    format!("supersede:{id}")
 }
 
 #[async_trait]
@@ -34,7 +38,7 @@ impl Process for SupersedeDeployment {
         };
         Some(Job {
             key: format!("{id}/{}", recorded.sequence),
-            lane: format!("supersede:{id}"),
+            lane: lane(*id),
             payload: serde_json::to_value(Payload { deployment_id: *id }).expect("it serialises"),
             delay: PROBATION,
         })
@@ -43,7 +47,9 @@ impl Process for SupersedeDeployment {
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
         let Payload { deployment_id } = work.payload()?;
         world.caught_up(work).await?;
-        if !world.commands.load::<Deployment>(deployment_id).await?.aggregate.is_running() {
+        // Who sleeps already had nothing to do, and nothing went wrong with it.
+        let it = world.commands.load::<Deployment>(deployment_id).await?.aggregate;
+        if !it.is_running() && !it.is_asleep() {
             return Ok(());
         }
         let Some(row) = projections::deployments::find(&world.pool, deployment_id).await? else {
@@ -57,9 +63,5 @@ impl Process for SupersedeDeployment {
             world.commands.deployment(older, command, &context).await?;
         }
         Ok(())
-    }
-
-    async fn give_up(&self, _: &Work, _: &World, why: &str) -> Result<(), JobError> {
-        Err(JobError::Retry(why.to_owned()))
     }
 }

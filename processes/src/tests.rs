@@ -1,12 +1,17 @@
 use chrono::DateTime;
-use domain::build::BuildEvent;
+use domain::build::{BuildEvent, Source};
 use domain::deployment::DeploymentEvent;
 use domain::envelope::Metadata;
 use domain::fact::Fact;
 use domain::ids::{BuildId, DeploymentId, EnvironmentId, EventId, ProjectId, TeamId};
+use domain::team::TeamEvent;
 use domain::upcast::Present;
 
 use super::*;
+
+const LIMITS: Limits = Limits { total: 2, team: 2, project: 2 };
+const SETTINGS: BuildSettings = BuildSettings { limits: LIMITS, queue_timeout: Duration::from_secs(3600) };
+const RUN_BUILD: run_build::RunBuild = run_build::RunBuild { limits: LIMITS };
 
 fn recorded(fact: Fact, sequence: i64) -> Recorded {
     Recorded {
@@ -33,9 +38,12 @@ fn build_requested(n: u128) -> Recorded {
         team_id: TeamId(Uuid::from_u128(1)),
         project_id: ProjectId(Uuid::from_u128(2)),
         environment_id: EnvironmentId(Uuid::from_u128(3)),
+        environment_type: None,
         branch: "main".parse().unwrap(),
         commit: None,
+        source: Source::Repository,
         deploy: true,
+        trigger: None,
     };
     recorded(Fact::Build(BuildId(Uuid::from_u128(n)), event), 1)
 }
@@ -50,8 +58,7 @@ fn crashed(crashes: u32) -> DeploymentEvent {
 
 #[test]
 fn builds_of_one_environment_share_a_lane_and_have_keys_of_their_own() {
-    let (a, b) =
-        (on(&run_build::RunBuild, &build_requested(5)), on(&run_build::RunBuild, &build_requested(6)));
+    let (a, b) = (on(&RUN_BUILD, &build_requested(5)), on(&RUN_BUILD, &build_requested(6)));
     let (a, b) = (a.unwrap(), b.unwrap());
     assert_eq!(a.lane, b.lane);
     assert_ne!(a.key, b.key);
@@ -59,7 +66,7 @@ fn builds_of_one_environment_share_a_lane_and_have_keys_of_their_own() {
 
 #[test]
 fn the_same_fact_asks_for_the_same_work() {
-    for process in all() {
+    for process in all(SETTINGS) {
         assert_eq!(
             on(&*process, &build_requested(5)),
             on(&*process, &build_requested(5)),
@@ -98,9 +105,27 @@ fn only_what_may_have_requests_under_way_is_drained() {
 }
 
 #[test]
+fn a_team_is_never_stopped_and_started_at_once_and_each_time_is_work_of_its_own() {
+    let team = |event, position| {
+        let recorded = recorded(Fact::Team(TeamId(Uuid::from_u128(1)), event), 1);
+        Recorded { position, ..recorded }
+    };
+    let until = DateTime::UNIX_EPOCH + chrono::TimeDelta::days(30);
+    let (closed, later) =
+        (team(TeamEvent::TeamClosed { until }, 7), team(TeamEvent::TeamClosed { until }, 9));
+    let stop = on(&leave_nothing::LeaveNothing, &closed).unwrap();
+    let start = on(&start_again::StartAgain, &team(TeamEvent::TeamReopened {}, 8)).unwrap();
+    assert_eq!(stop.lane, start.lane);
+    assert_ne!(stop.key, on(&leave_nothing::LeaveNothing, &later).unwrap().key);
+    let purge = on(&purge_team::PurgeTeam, &closed).unwrap();
+    assert_eq!(purge.delay, Duration::from_secs(30 * 86_400));
+    assert_ne!(purge.key, on(&purge_team::PurgeTeam, &later).unwrap().key);
+}
+
+#[test]
 fn names_are_unique() {
-    let names: std::collections::BTreeSet<_> = all().iter().map(|process| process.name()).collect();
-    assert_eq!(names.len(), all().len());
+    let names: std::collections::BTreeSet<_> = all(SETTINGS).iter().map(|process| process.name()).collect();
+    assert_eq!(names.len(), all(SETTINGS).len());
 }
 
 /// Asks for work under the key that the fact has.
@@ -141,4 +166,65 @@ fn each_fact_of_an_event_asks_for_its_work_and_for_the_same_once() {
     assert_eq!((a.id, &a.key), (again.id, &again.key), "stored once");
     assert!(intake.wants(&event(&[deployment(crashed(1), 1).facts[0].clone(), facts[0].clone()])));
     assert!(!intake.wants(&event(&[])), "what says nothing asks for nothing");
+}
+
+#[test]
+fn a_build_that_ended_while_it_waited_leaves_the_queue_to_its_heir() {
+    let id = BuildId(Uuid::from_u128(5));
+    let needless = |event| RUN_BUILD.needless(&Fact::Build(id, event));
+    let by = BuildId(Uuid::from_u128(6));
+    let heir = needless(BuildEvent::BuildSuperseded { by }).unwrap();
+    assert_eq!(heir, Needless { key: id.to_string(), heir: Some(by.to_string()) });
+    assert_eq!(needless(BuildEvent::BuildCancelled {}).unwrap().heir, None);
+    assert_eq!(needless(BuildEvent::BuildStarted { fence: 1, runner: "local".into() }), None);
+}
+
+#[test]
+fn the_wait_after_a_try_is_another_one() {
+    let process = expire_build::ExpireBuild { after: Duration::from_secs(60) };
+    let failure = domain::ports::runner::BuildFailure {
+        code: domain::build::FailureCode::PlatformError,
+        phase: domain::build::Phase::Cloning,
+        message: "m".into(),
+        exit_code: None,
+    };
+    let requeued = BuildEvent::BuildRequeued { fence: 7, failure };
+    let again = recorded(Fact::Build(BuildId(Uuid::from_u128(5)), requeued), 3);
+    let (first, second) = (on(&process, &build_requested(5)).unwrap(), on(&process, &again).unwrap());
+    assert_eq!((first.delay, second.delay), (Duration::from_secs(60), Duration::from_secs(60)));
+    assert_eq!((&first.payload["fence"], &second.payload["fence"]), (&0.into(), &7.into()));
+    assert_ne!(first.key, second.key);
+}
+
+#[test]
+fn pauses_between_tries_grow_and_are_bounded() {
+    let seconds: Vec<_> =
+        (1..=RUN_BUILD.tries()).map(|attempts| RUN_BUILD.pause(attempts).as_secs()).collect();
+    assert_eq!(seconds, [2, 8, 32, 128, 512]);
+}
+
+fn previewed(expires_at: i64) -> Recorded {
+    let environment = serde_json::json!({
+        "id": EnvironmentId(Uuid::from_u128(3)), "name": "PR 12", "slug": "pr-12", "kind": "preview",
+        "pull_request": {
+            "number": 12, "branch": "topic", "head": "a".repeat(40), "is_fork": true,
+            "expires_at": DateTime::from_timestamp(expires_at, 0),
+        },
+    });
+    let environment = serde_json::from_value(environment).unwrap();
+    let event = domain::project::ProjectEvent::ProjectEnvironmentCreated { environment };
+    recorded(Fact::Project(ProjectId(Uuid::from_u128(2)), event), 1)
+}
+
+#[test]
+fn the_time_of_a_preview_begins_with_its_event_and_what_is_shown_of_a_project_is_in_one_lane() {
+    let timer = on(&expire_preview::ExpirePreview, &previewed(3600)).unwrap();
+    assert_eq!(timer.delay, Duration::from_secs(3600));
+    let shown = on(&show_environment::ShowEnvironment, &previewed(3600)).unwrap();
+    assert_eq!(shown.lane, format!("show_environment:{}", Uuid::from_u128(2)));
+    // Which project that is of is found out first.
+    let build = on(&show_environment::ShowEnvironment, &build_requested(1)).unwrap();
+    assert_ne!(build.lane, shown.lane);
+    assert_eq!(on(&build_preview::BuildPreview, &previewed(3600)), None, "a fork waits");
+    assert_eq!(on(&find_missed_pushes::LookAtBranches, &previewed(3600)), None);
 }

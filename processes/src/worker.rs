@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::ports::runner::Cause;
 use projections::work::{self, Claimed};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{JobError, Process, World};
 
 /// How long a worker may be silent before another takes its work.
-const LEASE: Duration = Duration::from_secs(15);
+pub(crate) const LEASE: Duration = Duration::from_secs(15);
 /// How often a worker says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long to wait for a call before looking by oneself.
@@ -31,6 +32,11 @@ impl Work {
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T, JobError> {
         serde_json::from_value(self.claimed.payload.clone())
             .map_err(|error| JobError::Lost(format!("the work does not read: {error}")))
+    }
+
+    /// What asked for what a runner is to do.
+    pub(crate) fn cause(&self) -> Cause {
+        Cause { event: self.claimed.cause_event, fence: self.claimed.fence }
     }
 }
 
@@ -76,7 +82,7 @@ async fn take_work(
             slot = slots.clone().acquire_owned() => slot.expect("nobody closes it"),
         };
         moved.mark_unchanged();
-        match work::claim(&world.pool, process.name(), &worker, (world.now)(), LEASE).await {
+        match process.claim(&world, &worker).await {
             Ok(Some(claimed)) => {
                 let (process, world, stop) = (process.clone(), world.clone(), stop.clone());
                 let freed = freed.clone();
@@ -106,33 +112,35 @@ async fn do_work(process: Arc<dyn Process>, world: World, claimed: Claimed, stop
     let work = Work { claimed, lost: stop.child_token() };
     let (id, fence, attempts) = (work.claimed.id, work.claimed.fence, work.claimed.attempts);
     let name = process.name();
-    let heart = tokio::spawn(beat(world.clone(), id, fence, work.lost.clone()));
-    let is_last = attempts > process.tries();
-    let result = if is_last {
-        let why = work.claimed.last_error.clone().unwrap_or_else(|| "the worker was lost".to_owned());
-        process.give_up(&work, &world, &why).await
-    } else {
-        process.run(&work, &world).await
+    // It stops with the work, also when that panics: then the lease runs out and the work is taken over.
+    let heart = AbortOnDropHandle::new(tokio::spawn(beat(world.clone(), id, fence, work.lost.clone())));
+    let in_vain = (attempts > process.tries())
+        .then(|| work.claimed.last_error.clone().unwrap_or_else(|| "the worker was lost".to_owned()));
+    let result = match &in_vain {
+        Some(why) => process.give_up(&work, &world, why).await,
+        None => process.run(&work, &world).await,
     };
-    heart.abort();
+    drop(heart);
     let settled = match result {
-        Ok(()) => work::finish(&world.pool, id, fence, (world.now)()).await,
+        Ok(()) => work::finish(&world.pool, id, fence).await,
         Err(JobError::Lost(why)) => {
             tracing::info!(process.name = name, work.id = %id, why, "work {id} of {name} is not wanted any more");
-            work::finish(&world.pool, id, fence, (world.now)()).await
+            work::finish(&world.pool, id, fence).await
         }
         Err(JobError::Never(why)) => {
             tracing::error!(process.name = name, work.id = %id, why, "work {id} of {name} is given up: {why}");
-            work::give_up(&world.pool, id, fence, (world.now)(), &why).await
+            work::give_up(&world.pool, id, fence, &why).await
         }
-        Err(JobError::Retry(why)) if is_last => {
-            tracing::error!(process.name = name, work.id = %id, why, "work {id} of {name} is given up");
-            work::give_up(&world.pool, id, fence, (world.now)(), &why).await
-        }
+        // Its end is no fault of the work: it does not count as a try.
+        Err(JobError::Retry(_)) if stop.is_cancelled() => work::give_back(&world.pool, id, fence).await,
         Err(JobError::Retry(why)) => {
-            let wait = if stop.is_cancelled() { Duration::ZERO } else { backoff(attempts) };
+            // What is said in the end is said soon, as it was known before.
+            let (wait, known) = match in_vain {
+                Some(known) => (backoff(attempts - process.tries()), known),
+                None => (process.pause(attempts), why.clone()),
+            };
             tracing::warn!(process.name = name, work.id = %id, attempts, why, "work {id} of {name} is tried again");
-            work::retry(&world.pool, id, fence, (world.now)() + wait, &why).await
+            work::retry(&world.pool, id, fence, wait, &known).await
         }
     };
     if let Err(error) = settled {
@@ -144,7 +152,7 @@ async fn do_work(process: Arc<dyn Process>, world: World, claimed: Claimed, stop
 async fn beat(world: World, id: domain::ids::WorkId, fence: i64, lost: CancellationToken) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        match work::heartbeat(&world.pool, id, fence, (world.now)() + LEASE).await {
+        match work::heartbeat(&world.pool, id, fence, LEASE).await {
             Ok(true) => {}
             Ok(false) => return lost.cancel(),
             Err(error) => tracing::warn!(work.id = %id, %error, "a heartbeat was not heard"),
@@ -153,7 +161,7 @@ async fn beat(world: World, id: domain::ids::WorkId, fence: i64, lost: Cancellat
 }
 
 /// 1, 2, 4 … 60 seconds; ten minutes for what is tried on and on.
-fn backoff(attempts: i32) -> Duration {
+pub(crate) fn backoff(attempts: i32) -> Duration {
     if attempts > 8 {
         return Duration::from_secs(600);
     }

@@ -3,19 +3,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use commands::{Commands, Context};
+use commands::{Commands, Context, VaultError};
 use domain::ids::TeamId;
+use domain::ports::artifacts::Artifacts;
 use domain::ports::email::Email;
 use domain::ports::git::Git;
+use domain::ports::git_host::GitHost;
 use domain::ports::logs::Logs;
+use domain::ports::outbound::Outbound;
+use domain::ports::push_hooks::PushHooks;
 use domain::ports::runner::Runner;
 use domain::ports::traffic::Traffic;
+use domain::team::Team;
+use projections::audit_trail::AuditRow;
 use projections::feed::Feed;
 use projections::shred::ShredList;
+use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::worker::Work;
+
+/// Shows events as the API does, to who may see all of their team.
+#[async_trait]
+pub trait ShowEvent: Send + Sync {
+    /// The JSON of a row of the audit trail.
+    async fn event(&self, row: AuditRow) -> Result<Value, VaultError>;
+}
 
 /// The world as processes see it.
 #[derive(Clone)]
@@ -25,10 +40,15 @@ pub struct World {
     pub commands: Commands,
     pub feed: Feed,
     pub runner: Arc<dyn Runner>,
+    pub artifacts: Arc<dyn Artifacts>,
     pub git: Arc<dyn Git>,
+    pub hosts: Vec<Arc<dyn GitHost>>,
+    pub push_hooks: Arc<dyn PushHooks>,
     pub logs: Arc<dyn Logs>,
     pub traffic: Arc<dyn Traffic>,
     pub email: Arc<dyn Email>,
+    pub outbound: Arc<dyn Outbound>,
+    pub shown: Arc<dyn ShowEvent>,
     pub shred_list: ShredList,
     /// The clock.
     pub now: fn() -> DateTime<Utc>,
@@ -39,6 +59,11 @@ pub struct World {
 }
 
 impl World {
+    /// The git host of this name, when the operator has connected it.
+    pub(crate) fn host(&self, id: &str) -> Option<&dyn GitHost> {
+        self.hosts.iter().find(|host| host.id() == id).map(|host| &**host)
+    }
+
     /// The circumstances of a command that work reports with.
     pub(crate) fn context(&self, work: &Work, team_id: Option<TeamId>) -> Context {
         Context::process(
@@ -49,6 +74,12 @@ impl World {
             work.claimed.id.to_string(),
             (self.now)(),
         )
+    }
+
+    /// Whether a team is there, and neither closed nor deleted, as the log has it: whoever was let in just before that
+    /// may have asked for something just after.
+    pub(crate) async fn is_open(&self, team: TeamId) -> Result<bool, crate::JobError> {
+        Ok(self.commands.load::<Team>(team).await?.aggregate.is_open())
     }
 
     /// Waits until the query tables know the fact that led to this work.

@@ -9,7 +9,7 @@ use domain::ports::artifacts::Artifact;
 use domain::project::EnvVar;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use crate::model::ReadModel;
@@ -34,7 +34,7 @@ row! {
         pub build_id: BuildId,
         /// Why it was made.
         pub kind: DeploymentKind,
-        /// `pending`, `starting`, `running`, `failed`, `stopped` or `superseded`.
+        /// `pending`, `starting`, `running`, `sleeping`, `failed`, `rolled_back`, `stopped` or `superseded`.
         pub status: String,
         /// Packed output of its build.
         pub artifact: Artifact,
@@ -50,6 +50,8 @@ row! {
         pub crashes: i32,
         /// Which one took its place.
         pub superseded_by: Option<DeploymentId>,
+        /// Which one serves again because it failed.
+        pub rolled_back_to: Option<DeploymentId>,
         /// Who made it.
         pub created_by: String,
         /// When it was made.
@@ -117,9 +119,79 @@ pub async fn of_environment(
     sqlx::query_as(&query).bind(environment.0).bind(before.map(|id| id.0)).bind(limit).fetch_all(db).await
 }
 
+/// The newest deployment of each of these builds in the environment that the build was for.
+pub async fn newest_of(db: impl PgExecutor<'_>, builds: &[BuildId]) -> sqlx::Result<Vec<DeploymentRow>> {
+    let ids: Vec<Uuid> = builds.iter().map(|id| id.0).collect();
+    let query = DeploymentRow::select(
+        "WHERE id IN (SELECT DISTINCT ON (d.build_id) d.id
+                        FROM builds b
+                        JOIN deployments d ON d.environment_id = b.environment_id AND d.build_id = b.id
+                       WHERE b.id = ANY($1) ORDER BY d.build_id, d.requested DESC)",
+    );
+    sqlx::query_as(&query).bind(ids).fetch_all(db).await
+}
+
+/// The newest deployment of a build in an environment.
+pub async fn newest_in(
+    db: impl PgExecutor<'_>,
+    environment: EnvironmentId,
+    build: BuildId,
+) -> sqlx::Result<Option<DeploymentRow>> {
+    let query = "WHERE environment_id = $1 AND build_id = $2 ORDER BY requested DESC LIMIT 1";
+    sqlx::query_as(&DeploymentRow::select(query)).bind(environment.0).bind(build.0).fetch_optional(db).await
+}
+
 /// Every deployment that serves requests, or should.
 pub async fn all_running(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<DeploymentRow>> {
     sqlx::query_as(&DeploymentRow::select("WHERE status = 'running' ORDER BY id")).fetch_all(db).await
+}
+
+/// The deployment that serves an environment: the newest that runs, or sleeps and runs when it is asked.
+pub async fn running_in(
+    db: impl PgExecutor<'_>,
+    environment: EnvironmentId,
+) -> sqlx::Result<Option<DeploymentRow>> {
+    let query = "WHERE environment_id = $1 AND status IN ('running', 'sleeping')
+        ORDER BY requested DESC LIMIT 1";
+    sqlx::query_as(&DeploymentRow::select(query)).bind(environment.0).fetch_optional(db).await
+}
+
+/// Every deployment that sleeps although it may not, or not any more.
+pub async fn asleep_without_leave(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<DeploymentRow>> {
+    let query = "WHERE status = 'sleeping' AND EXISTS (SELECT FROM projects p
+                  WHERE p.id = project_id AND (p.settings->>'min_scale')::int IS DISTINCT FROM 0) ORDER BY id";
+    sqlx::query_as(&DeploymentRow::select(query)).fetch_all(db).await
+}
+
+/// Every deployment that serves requests and may sleep when there are none, with the time since which it was not asked
+/// for anything, as far as the routers have written it down.
+pub async fn that_may_sleep(
+    db: impl PgExecutor<'_>,
+) -> sqlx::Result<Vec<(DeploymentId, TeamId, DateTime<Utc>)>> {
+    sqlx::query(
+        "SELECT d.id, d.team_id, GREATEST(d.updated_at, u.used_at) AS since
+           FROM deployments d JOIN projects p ON p.id = d.project_id
+           LEFT JOIN deployment_uses u ON u.deployment_id = d.id
+          WHERE d.status = 'running' AND (p.settings->>'min_scale')::int = 0
+          ORDER BY d.id",
+    )
+    .try_map(|row: PgRow| Ok((row.id("id")?, row.id("team_id")?, row.try_get("since")?)))
+    .fetch_all(db)
+    .await
+}
+
+/// Writes down that a deployment was asked for something at a time.
+pub async fn note_use(db: impl PgExecutor<'_>, id: DeploymentId, at: DateTime<Utc>) -> sqlx::Result<()> {
+    let query = "INSERT INTO deployment_uses (deployment_id, used_at) VALUES ($1, $2)
+        ON CONFLICT (deployment_id) DO UPDATE SET used_at = GREATEST(deployment_uses.used_at, EXCLUDED.used_at)";
+    sqlx::query(query).bind(id.0).bind(at).execute(db).await.map(drop)
+}
+
+/// Forgets the uses of deployments that are over.
+pub async fn forget_uses(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    let query = "DELETE FROM deployment_uses u USING deployments d
+                  WHERE d.id = u.deployment_id AND d.finished_at IS NOT NULL";
+    sqlx::query(query).execute(db).await.map(drop)
 }
 
 /// The deployments of an environment that were made before this one and are not over.
@@ -140,17 +212,6 @@ pub async fn older_than(
     .await
 }
 
-/// The deployment that ran before the newest one that ever ran in an environment; for a rollback without a target.
-pub async fn before_last(
-    db: impl PgExecutor<'_>,
-    environment: EnvironmentId,
-) -> sqlx::Result<Option<DeploymentRow>> {
-    let query = DeploymentRow::select(
-        "WHERE environment_id = $1 AND activated_at IS NOT NULL ORDER BY requested DESC OFFSET 1 LIMIT 1",
-    );
-    sqlx::query_as(&query).bind(environment.0).fetch_optional(db).await
-}
-
 /// The deployments that are not over, with their teams.
 pub async fn open(db: impl PgExecutor<'_>, of: Of) -> sqlx::Result<Vec<(DeploymentId, TeamId)>> {
     let (column, id) = of.column();
@@ -161,12 +222,23 @@ pub async fn open(db: impl PgExecutor<'_>, of: Of) -> sqlx::Result<Vec<(Deployme
         .await
 }
 
+/// The deployments of a team that were stopped at or after this time, in the order in which they were asked for.
+pub async fn stopped_since(
+    db: impl PgExecutor<'_>,
+    team: TeamId,
+    since: DateTime<Utc>,
+) -> sqlx::Result<Vec<DeploymentRow>> {
+    let query = "WHERE team_id = $1 AND status = 'stopped' AND finished_at >= $2 ORDER BY requested";
+    sqlx::query_as(&DeploymentRow::select(query)).bind(team.0).bind(since).fetch_all(db).await
+}
+
 /// The read model.
 pub struct Deployments;
 
 impl ReadModel for Deployments {
     const NAME: &'static str = "deployments";
-    const VERSION: i32 = 1;
+    /// 2: what was rolled back, and to which.
+    const VERSION: i32 = 2;
     const KINDS: &'static [&'static str] = &[kind::DEPLOYMENT];
     const TABLE_NAMES: &'static [&'static str] = &["deployments"];
     const TABLES: &'static str = "CREATE TABLE deployments (
@@ -185,6 +257,7 @@ impl ReadModel for Deployments {
         failure        jsonb,
         crashes        integer     NOT NULL DEFAULT 0,
         superseded_by  uuid,
+        rolled_back_to uuid,
         created_by     text        NOT NULL,
         created_at     timestamptz NOT NULL,
         activated_at   timestamptz,
@@ -237,6 +310,7 @@ fn change(deployment: &mut DeploymentRow, event: &DeploymentEvent, at: DateTime<
             deployment.activated_at = deployment.activated_at.or(Some(at));
             "running"
         }
+        DeploymentSlept {} => "sleeping",
         DeploymentCrashed { crashes, .. } => {
             deployment.crashes = i32::try_from(*crashes).unwrap_or(i32::MAX);
             "starting"
@@ -245,6 +319,10 @@ fn change(deployment: &mut DeploymentRow, event: &DeploymentEvent, at: DateTime<
             deployment.failure =
                 Some(Failure { code: *code, message: message.clone(), exit_code: *exit_code });
             "failed"
+        }
+        DeploymentRolledBack { to, .. } => {
+            deployment.rolled_back_to = Some(*to);
+            "rolled_back"
         }
         DeploymentSuperseded { by } => {
             deployment.superseded_by = Some(*by);
@@ -289,6 +367,7 @@ fn requested(id: DeploymentId, event: &DeploymentEvent, recorded: &Recorded) -> 
         failure: None,
         crashes: 0,
         superseded_by: None,
+        rolled_back_to: None,
         created_by: recorded.envelope().actor.to_string(),
         created_at: recorded.at,
         activated_at: None,

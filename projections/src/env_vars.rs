@@ -84,6 +84,17 @@ pub async fn sealed_values(
         .await
 }
 
+/// The values with these ids, with who set them when, in no order.
+pub async fn settings_of(
+    db: impl PgExecutor<'_>,
+    project: ProjectId,
+    ids: &[SecretId],
+) -> sqlx::Result<Vec<SetValue>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let query = SetValue::select("WHERE project_id = $1 AND id = ANY($2)");
+    sqlx::query_as(&query).bind(project.0).bind(ids).fetch_all(db).await
+}
+
 /// The changes of a project's variables, newest first, before the position `before`.
 pub async fn history(
     db: impl PgExecutor<'_>,
@@ -103,10 +114,17 @@ pub async fn history(
 
 row! {
     /// A value that was ever set.
-    struct SetValue in "env_var_values" by (id: SecretId) {
-        id: SecretId,
-        project_id: ProjectId,
-        value: Sealed,
+    pub struct SetValue in "env_var_values" by (id: SecretId) {
+        /// Its id.
+        pub id: SecretId,
+        /// Its project.
+        pub project_id: ProjectId,
+        /// It.
+        pub value: Sealed,
+        /// Who set it.
+        pub actor: String,
+        /// When.
+        pub at: DateTime<Utc>,
     }
 }
 
@@ -129,7 +147,7 @@ pub struct EnvVars;
 
 impl ReadModel for EnvVars {
     const NAME: &'static str = "env_vars";
-    const VERSION: i32 = 3;
+    const VERSION: i32 = 4;
     const KINDS: &'static [&'static str] = &[kind::PROJECT];
     const TABLE_NAMES: &'static [&'static str] = &["env_vars", "env_var_values", "env_var_changes"];
     const TABLES: &'static str = "CREATE TABLE env_vars (
@@ -146,9 +164,11 @@ impl ReadModel for EnvVars {
         PRIMARY KEY (project_id, key, place)
     );
     CREATE TABLE env_var_values (
-        id         uuid  PRIMARY KEY,
-        project_id uuid  NOT NULL,
-        value      jsonb NOT NULL
+        id         uuid        PRIMARY KEY,
+        project_id uuid        NOT NULL,
+        value      jsonb       NOT NULL,
+        actor      text        NOT NULL,
+        at         timestamptz NOT NULL
     );
     CREATE TABLE env_var_changes (
         position       bigint      PRIMARY KEY,
@@ -188,7 +208,13 @@ impl ReadModel for EnvVars {
             ProjectEvent::ProjectEnvVarSet {
                 key, environment_id, value, sensitive, availability, ..
             } => {
-                rows.values.add(SetValue { id: value.id, project_id: *id, value: value.clone() });
+                rows.values.add(SetValue {
+                    id: value.id,
+                    project_id: *id,
+                    value: value.clone(),
+                    actor: recorded.envelope().actor.to_string(),
+                    at: recorded.at,
+                });
                 rows.changes.add(change(*id, (key, *environment_id), Some(value.mark.as_str()), recorded));
                 let row = EnvVarRow {
                     project_id: *id,

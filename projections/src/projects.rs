@@ -11,6 +11,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row as _};
 use crate::model::ReadModel;
 use crate::row::Columns;
 use crate::rows::{Row, Rows, Store, Table, row};
+use crate::teams::IN_AN_OPEN_TEAM;
 
 row! {
     /// One project that was not deleted.
@@ -78,9 +79,10 @@ impl FromRow<'_, PgRow> for EnvironmentRow {
     }
 }
 
-/// The project with this id.
+/// The project with this id, if its team is open.
 pub async fn find(db: impl PgExecutor<'_>, id: ProjectId) -> sqlx::Result<Option<ProjectRow>> {
-    sqlx::query_as(&ProjectRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
+    let query = ProjectRow::select(&format!("WHERE id = $1 AND {IN_AN_OPEN_TEAM}"));
+    sqlx::query_as(&query).bind(id.0).fetch_optional(db).await
 }
 
 /// The projects of a team, newest first, before the project `before`.
@@ -95,12 +97,30 @@ pub async fn of_team(
     sqlx::query_as(&query).bind(team.0).bind(before.map(|id| id.0)).bind(limit).fetch_all(db).await
 }
 
-/// The environment with this id.
+/// The projects that are made of a repository at a git host, in open teams.
+pub async fn of_repository(db: impl PgExecutor<'_>, repository: i64) -> sqlx::Result<Vec<ProjectRow>> {
+    let query = ProjectRow::select(&format!(
+        "WHERE settings ->> 'repository_id' = $1 AND {IN_AN_OPEN_TEAM} ORDER BY id"
+    ));
+    sqlx::query_as(&query).bind(repository.to_string()).fetch_all(db).await
+}
+
+/// The projects whose repository is known at a git host, in open teams.
+pub async fn connected(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<ProjectRow>> {
+    let query = ProjectRow::select(&format!(
+        "WHERE settings ->> 'repository_id' IS NOT NULL AND {IN_AN_OPEN_TEAM} ORDER BY id"
+    ));
+    sqlx::query_as(&query).fetch_all(db).await
+}
+
+/// The environment with this id, if its team is open.
 pub async fn find_environment(
     db: impl PgExecutor<'_>,
     id: EnvironmentId,
 ) -> sqlx::Result<Option<EnvironmentRow>> {
-    sqlx::query_as(&format!("{ENVIRONMENT} WHERE e.id = $1")).bind(id.0).fetch_optional(db).await
+    let of_an_open_team = IN_AN_OPEN_TEAM.replace("team_id", "e.team_id");
+    let query = format!("{ENVIRONMENT} WHERE e.id = $1 AND {of_an_open_team}");
+    sqlx::query_as(&query).bind(id.0).fetch_optional(db).await
 }
 
 /// The environments of a project, newest first.
@@ -109,6 +129,12 @@ pub async fn environments(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::
         .bind(project.0)
         .fetch_all(db)
         .await
+}
+
+/// The slugs of an open team and of its project.
+pub async fn slugs(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Result<Option<(String, String)>> {
+    let query = "SELECT t.slug, p.slug FROM projects p JOIN teams t ON t.id = p.team_id WHERE p.id = $1";
+    sqlx::query_as(query).bind(project.0).fetch_optional(db).await
 }
 
 /// The tables of the read model.
@@ -129,7 +155,7 @@ pub struct Projects;
 
 impl ReadModel for Projects {
     const NAME: &'static str = "projects";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const KINDS: &'static [&'static str] = &[kind::PROJECT, kind::TEAM];
     const TABLE_NAMES: &'static [&'static str] = &["projects", "environments"];
     const TABLES: &'static str = "CREATE TABLE projects (
@@ -142,6 +168,7 @@ impl ReadModel for Projects {
         version    bigint      NOT NULL,
         UNIQUE (team_id, slug)
     );
+    CREATE INDEX ON projects ((settings ->> 'repository_id'));
     CREATE TABLE environments (
         id          uuid        PRIMARY KEY,
         project_id  uuid        NOT NULL,
@@ -164,7 +191,10 @@ impl ReadModel for Projects {
             ProjectEnvironmentCreated { environment } | ProjectEnvironmentChanged { environment, .. } => {
                 rows.environments.want(environment.id);
             }
-            ProjectEnvironmentDeleted { environment_id, .. } => rows.environments.want(*environment_id),
+            ProjectEnvironmentDeleted { environment_id, .. }
+            | ProjectPreviewApproved { environment_id, .. } => {
+                rows.environments.want(*environment_id);
+            }
             _ => {}
         }
     }
@@ -215,6 +245,14 @@ impl ReadModel for Projects {
             ProjectEnvironmentCreated { environment } | ProjectEnvironmentChanged { environment, .. } => {
                 let team_id = project.team_id;
                 put_environment(environments, db, (*id, team_id), environment, recorded).await?;
+            }
+            ProjectPreviewApproved { environment_id, commit } => {
+                if let Some(row) = environments.get(db, environment_id).await?
+                    && let Some(pull_request) = &mut row.environment.pull_request
+                {
+                    pull_request.approved = Some(commit.clone());
+                    row.updated_at = recorded.at;
+                }
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Custom roles, who has which role where, and what that comes to.
 //!
 //! Who leaves a team loses what was given to him there: those assignments lapse, until they are taken back and given
-//! again. What was given on something that is deleted goes with it.
+//! again. What was given on something that is deleted goes with it. In a team that is closed nothing holds.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::model::ReadModel;
 use crate::row::Columns;
 use crate::rows::{Row, Rows, Store, Table, row};
-use crate::teams::MemberRow;
+use crate::teams::{IN_AN_OPEN_TEAM, MemberRow};
 
 row! {
     /// One custom role.
@@ -85,11 +85,36 @@ pub async fn of_project(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Re
 /// Everything a user holds: by memberships and by roles that were given. A disabled one holds nothing, whatever has
 /// not been taken from him yet.
 pub async fn grants_of(pool: &PgPool, user: UserId) -> sqlx::Result<Vec<Grant>> {
+    grants_in(pool, user, Teams::Open).await
+}
+
+/// The same with what holds no more because its team is closed: who may reopen it is who could close it.
+pub async fn grants_before_closing(pool: &PgPool, user: UserId) -> sqlx::Result<Vec<Grant>> {
+    grants_in(pool, user, Teams::All).await
+}
+
+/// In which teams what somebody has counts.
+#[derive(Clone, Copy)]
+enum Teams {
+    Open,
+    All,
+}
+
+impl Teams {
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Open => IN_AN_OPEN_TEAM,
+            Self::All => "true",
+        }
+    }
+}
+
+async fn grants_in(pool: &PgPool, user: UserId, teams: Teams) -> sqlx::Result<Vec<Grant>> {
     let disabled = "SELECT EXISTS (SELECT FROM users WHERE id = $1 AND disabled)";
     if sqlx::query_scalar(disabled).bind(user.0).fetch_one(pool).await? {
         return Ok(vec![]);
     }
-    let holdings = holdings_of(pool, &[user]).await?;
+    let holdings = holdings_in(pool, &[user], teams).await?;
     Ok(holdings.iter().map(|(_, holding)| holding.grant()).collect())
 }
 
@@ -99,10 +124,21 @@ pub async fn holdings_of(
     db: impl PgExecutor<'_> + Copy,
     users: &[UserId],
 ) -> sqlx::Result<Vec<(UserId, Holding)>> {
+    holdings_in(db, users, Teams::Open).await
+}
+
+async fn holdings_in(
+    db: impl PgExecutor<'_> + Copy,
+    users: &[UserId],
+    teams: Teams,
+) -> sqlx::Result<Vec<(UserId, Holding)>> {
     let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
-    let query = MemberRow::select("WHERE user_id = ANY($1) ORDER BY team_id, user_id");
+    let counts = teams.condition();
+    let query = format!("WHERE user_id = ANY($1) AND {counts} ORDER BY team_id, user_id");
+    let query = MemberRow::select(&query);
     let members: Vec<MemberRow> = sqlx::query_as(&query).bind(&ids).fetch_all(db).await?;
-    let query = AssignmentRow::select("WHERE user_id = ANY($1) AND NOT lapsed ORDER BY position DESC");
+    let query = format!("WHERE user_id = ANY($1) AND NOT lapsed AND {counts} ORDER BY position DESC");
+    let query = AssignmentRow::select(&query);
     let assignments: Vec<AssignmentRow> = sqlx::query_as(&query).bind(&ids).fetch_all(db).await?;
     let custom = if assignments.is_empty() { BTreeMap::new() } else { definitions(db, &ids).await? };
     let by_membership = members.into_iter().map(|member| {
@@ -138,17 +174,19 @@ pub async fn given_everywhere(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Assig
     sqlx::query_as(&query).fetch_all(db).await
 }
 
-/// One role that was given, also when it holds no more because the user has left.
+/// One role that was given, also when it holds no more because the user has left; none of a team that is closed.
 pub async fn find_assignment(
     db: impl PgExecutor<'_>,
     id: AssignmentId,
 ) -> sqlx::Result<Option<AssignmentRow>> {
-    sqlx::query_as(&AssignmentRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
+    let query = format!("WHERE id = $1 AND {IN_AN_OPEN_TEAM}");
+    sqlx::query_as(&AssignmentRow::select(&query)).bind(id.0).fetch_optional(db).await
 }
 
-/// One custom role.
+/// One custom role; none of a team that is closed.
 pub async fn find(db: impl PgExecutor<'_>, id: RoleId) -> sqlx::Result<Option<RoleRow>> {
-    sqlx::query_as(&RoleRow::select("WHERE id = $1")).bind(id.0).fetch_optional(db).await
+    let query = format!("WHERE id = $1 AND {IN_AN_OPEN_TEAM}");
+    sqlx::query_as(&RoleRow::select(&query)).bind(id.0).fetch_optional(db).await
 }
 
 /// The custom roles of every team in which a role was given to one of the users, by id.

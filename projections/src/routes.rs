@@ -3,7 +3,7 @@
 use domain::deployment::DeploymentEvent;
 use domain::fact::{Fact, Recorded, kind};
 use domain::ids::{DeploymentId, EnvironmentId, ProjectId, TeamId};
-use domain::project::ProjectEvent;
+use domain::project::{ProjectEvent, Protection};
 use domain::team::TeamEvent;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row as _};
@@ -24,11 +24,20 @@ pub struct RouteRow {
     pub environment: String,
     /// Its id.
     pub environment_id: EnvironmentId,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its team.
+    pub team_id: TeamId,
+    /// Who may use what is deployed there.
+    pub protection: Protection,
     /// The running deployments with their addresses, newest first.
     pub servers: Vec<(DeploymentId, String)>,
+    /// The newest deployment that sleeps, or wakes up, with the position of the event since which it does.
+    pub asleep: Option<(DeploymentId, i64)>,
 }
 
-/// Every environment, and the position of the log that this is true for.
+/// Every environment, and the position of the log that this is true for. Those under the present slugs of their teams
+/// come last.
 pub async fn load_all(pool: &PgPool) -> sqlx::Result<(i64, Vec<RouteRow>)> {
     let mut db = pool.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *db).await?;
@@ -37,15 +46,19 @@ pub async fn load_all(pool: &PgPool) -> sqlx::Result<(i64, Vec<RouteRow>)> {
         .await?
         .unwrap_or(0);
     let rows = sqlx::query(
-        "SELECT t.slug AS team, p.slug AS project, e.slug AS environment, e.id,
+        "SELECT t.slug AS team, p.slug AS project, e.slug AS environment, e.id, e.project_id, p.team_id, e.protection,
                 array_agg(s.deployment_id ORDER BY s.requested DESC) FILTER (WHERE s.address IS NOT NULL) AS ids,
-                array_agg(s.address ORDER BY s.requested DESC) FILTER (WHERE s.address IS NOT NULL) AS addresses
+                array_agg(s.address ORDER BY s.requested DESC) FILTER (WHERE s.address IS NOT NULL) AS addresses,
+                (array_agg(s.deployment_id ORDER BY s.requested DESC) FILTER (WHERE s.asleep IS NOT NULL))[1] AS sleeper,
+                (array_agg(s.asleep ORDER BY s.requested DESC) FILTER (WHERE s.asleep IS NOT NULL))[1] AS asleep
            FROM route_environments e
            JOIN route_projects p ON p.id = e.project_id
-           JOIN (SELECT id, slug FROM route_teams
-                 UNION ALL SELECT team_id, slug FROM route_old_slugs) t ON t.id = p.team_id
+           JOIN (SELECT id, slug, true AS is_current FROM route_teams WHERE NOT closed
+                 UNION ALL SELECT o.team_id, o.slug, false FROM route_old_slugs o
+                             JOIN route_teams n ON n.id = o.team_id AND NOT n.closed) t ON t.id = p.team_id
            LEFT JOIN route_servers s ON s.environment_id = e.id
-          GROUP BY t.slug, p.slug, e.slug, e.id",
+          GROUP BY t.slug, t.is_current, p.slug, e.slug, e.id, e.project_id, p.team_id, e.protection
+          ORDER BY t.is_current, t.slug, e.id",
     )
     .try_map(|row: PgRow| {
         let ids: Vec<uuid::Uuid> = row.try_get::<Option<_>, _>("ids")?.unwrap_or_default();
@@ -55,6 +68,10 @@ pub async fn load_all(pool: &PgPool) -> sqlx::Result<(i64, Vec<RouteRow>)> {
             project: row.try_get("project")?,
             environment: row.try_get("environment")?,
             environment_id: row.id("id")?,
+            project_id: row.id("project_id")?,
+            team_id: row.id("team_id")?,
+            protection: row.text("protection")?,
+            asleep: row.try_get::<Option<_>, _>("sleeper")?.map(DeploymentId).zip(row.try_get("asleep")?),
             servers: ids.into_iter().map(DeploymentId).zip(addresses).collect(),
         })
     })
@@ -68,6 +85,7 @@ row! {
     struct TeamSlug in "route_teams" by (id: TeamId) {
         id: TeamId,
         slug: String,
+        closed: bool,
     }
 }
 
@@ -91,6 +109,7 @@ row! {
         id: EnvironmentId,
         project_id: ProjectId,
         slug: String,
+        protection: Protection,
     }
 }
 
@@ -100,6 +119,7 @@ row! {
         environment_id: EnvironmentId,
         requested: i64,
         address: Option<String>,
+        asleep: Option<i64>,
     }
 }
 
@@ -130,19 +150,27 @@ pub struct Routes;
 
 impl ReadModel for Routes {
     const NAME: &'static str = "routes";
-    const VERSION: i32 = 2;
+    /// 4: who may use an environment, and what sleeps.
+    const VERSION: i32 = 4;
     const KINDS: &'static [&'static str] = &[kind::TEAM, kind::PROJECT, kind::DEPLOYMENT];
     const TABLE_NAMES: &'static [&'static str] =
         &["route_teams", "route_old_slugs", "route_projects", "route_environments", "route_servers"];
-    const TABLES: &'static str = "CREATE TABLE route_teams (id uuid PRIMARY KEY, slug text NOT NULL);
+    const TABLES: &'static str =
+        "CREATE TABLE route_teams (id uuid PRIMARY KEY, slug text NOT NULL, closed boolean NOT NULL);
     CREATE TABLE route_old_slugs (slug text PRIMARY KEY, team_id uuid NOT NULL);
     CREATE TABLE route_projects (id uuid PRIMARY KEY, team_id uuid NOT NULL, slug text NOT NULL);
-    CREATE TABLE route_environments (id uuid PRIMARY KEY, project_id uuid NOT NULL, slug text NOT NULL);
+    CREATE TABLE route_environments (
+        id         uuid PRIMARY KEY,
+        project_id uuid NOT NULL,
+        slug       text NOT NULL,
+        protection text NOT NULL
+    );
     CREATE TABLE route_servers (
         deployment_id  uuid   PRIMARY KEY,
         environment_id uuid   NOT NULL,
         requested      bigint NOT NULL,
-        address        text
+        address        text,
+        asleep         bigint
     );
     CREATE INDEX ON route_servers (environment_id);";
 
@@ -150,7 +178,10 @@ impl ReadModel for Routes {
 
     fn foresee(rows: &mut RouteRows, recorded: &Recorded, fact: &Fact) {
         match fact {
-            Fact::Team(id, TeamEvent::TeamCreated { .. }) => rows.teams.want(*id),
+            Fact::Team(
+                id,
+                TeamEvent::TeamCreated { .. } | TeamEvent::TeamClosed { .. } | TeamEvent::TeamReopened {},
+            ) => rows.teams.want(*id),
             Fact::Team(id, TeamEvent::TeamRenamed { slug, old_slug, .. }) => {
                 rows.teams.want(*id);
                 rows.old_slugs.want(slug.as_str().to_owned());
@@ -160,6 +191,9 @@ impl ReadModel for Routes {
                 id,
                 ProjectEvent::ProjectCreated { .. } | ProjectEvent::ProjectSettingsChanged { .. },
             ) => rows.projects.want(*id),
+            Fact::Project(_, ProjectEvent::ProjectEnvironmentChanged { environment, .. }) => {
+                rows.environments.want(environment.id);
+            }
             Fact::Deployment(id, _) if recorded.sequence > 1 => rows.servers.want(*id),
             _ => {}
         }
@@ -183,7 +217,12 @@ impl ReadModel for Routes {
                 let slug = slug.as_str().to_owned();
                 match rows.teams.get(db, id).await? {
                     Some(team) => team.slug = slug,
-                    None => rows.teams.insert(TeamSlug { id: *id, slug })?,
+                    None => rows.teams.insert(TeamSlug { id: *id, slug, closed: false })?,
+                }
+            }
+            Fact::Team(id, event @ (TeamEvent::TeamClosed { .. } | TeamEvent::TeamReopened {})) => {
+                if let Some(team) = rows.teams.get(db, id).await? {
+                    team.closed = matches!(event, TeamEvent::TeamClosed { .. });
                 }
             }
             Fact::Team(id, TeamEvent::TeamDeleted { .. }) => rows.teams.remove(db, id).await?,
@@ -204,7 +243,13 @@ impl ReadModel for Routes {
                     id: environment.id,
                     project_id: *id,
                     slug: environment.slug.as_str().to_owned(),
+                    protection: environment.protection,
                 })?;
+            }
+            Fact::Project(_, ProjectEvent::ProjectEnvironmentChanged { environment, .. }) => {
+                if let Some(row) = rows.environments.get(db, &environment.id).await? {
+                    row.protection = environment.protection;
+                }
             }
             Fact::Project(_, ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. }) => {
                 rows.environments.remove(db, environment_id).await?;
@@ -226,24 +271,24 @@ async fn server(
     position: i64,
 ) -> sqlx::Result<()> {
     use DeploymentEvent::*;
-    let address = match event {
-        DeploymentRequested { environment_id, .. } => {
-            let environment_id = *environment_id;
-            return servers.insert(Server {
-                deployment_id: id,
-                environment_id,
-                requested: position,
-                address: None,
-            });
+    if let DeploymentRequested { environment_id, .. } = event {
+        let environment_id = *environment_id;
+        let (requested, address, asleep) = (position, None, None);
+        return servers.insert(Server { deployment_id: id, environment_id, requested, address, asleep });
+    }
+    if matches!(event, DeploymentFailed { .. } | DeploymentSuperseded { .. } | DeploymentStopped {}) {
+        return servers.remove(db, &id).await;
+    }
+    let Some(server) = servers.get(db, &id).await? else { return Ok(()) };
+    server.address = None;
+    match event {
+        DeploymentActivated { address } => {
+            (server.address, server.asleep) = (Some(address.to_string()), None);
         }
-        DeploymentFailed { .. } | DeploymentSuperseded { .. } | DeploymentStopped {} => {
-            return servers.remove(db, &id).await;
-        }
-        DeploymentActivated { address } => Some(address.to_string()),
-        DeploymentStarting { .. } | DeploymentCrashed { .. } => None,
-    };
-    if let Some(server) = servers.get(db, &id).await? {
-        server.address = address;
+        DeploymentSlept {} => server.asleep = Some(position),
+        // Who wakes up is waited for as is who sleeps.
+        DeploymentStarting { .. } => {}
+        _ => server.asleep = None,
     }
     Ok(())
 }

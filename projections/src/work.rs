@@ -2,16 +2,23 @@
 //!
 //! Invariants: a row is held by one worker at a time, and rows of one lane never run at the same time. Whoever
 //! holds a row carries its fence; with an older fence than the row's nothing about it can be said any more.
+//! All times are those of the database's clock, which all servers share: how a server's own clock goes, forward or
+//! back, delays and hastens nothing.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::ids::{EventId, WorkId};
-use serde_json::Value;
+use domain::fact::StoredEvent;
+use domain::ids::{DeploymentId, EventId, WorkId};
+use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, PgPool, Row};
+use uuid::Uuid;
 
 use crate::row::Columns;
+
+/// Why the last try failed, when its worker was not heard of any more.
+pub(crate) const LOST: &str = "the worker was lost";
 
 /// Work to be stored. The same process and key is the same work.
 #[derive(Clone, Debug)]
@@ -26,8 +33,8 @@ pub struct NewWork {
     pub lane: String,
     /// What the process needs to know.
     pub payload: Value,
-    /// Not before.
-    pub run_at: DateTime<Utc>,
+    /// Not before; at once when there is none.
+    pub not_before: Option<DateTime<Utc>>,
     /// The event that caused it.
     pub cause_event: EventId,
     /// That event's position.
@@ -59,6 +66,8 @@ pub struct Claimed {
     pub correlation: String,
     /// Why the last try failed.
     pub last_error: Option<String>,
+    /// Whether it was taken over from a worker that had been silent past its lease.
+    pub is_taken_over: bool,
 }
 
 /// How many rows of a process are in a state.
@@ -76,14 +85,14 @@ pub struct Count {
 pub async fn enqueue(db: &mut PgConnection, work: &NewWork) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO work (id, process, key, lane, payload, run_at, cause_event, cause_position, correlation, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $6) ON CONFLICT DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, coalesce($6, now()), $7, $8, $9, now()) ON CONFLICT DO NOTHING",
     )
     .bind(work.id.0)
     .bind(&work.process)
     .bind(&work.key)
     .bind(&work.lane)
     .bind(&work.payload)
-    .bind(work.run_at)
+    .bind(work.not_before)
     .bind(work.cause_event.0)
     .bind(work.cause_position)
     .bind(&work.correlation)
@@ -91,6 +100,37 @@ pub async fn enqueue(db: &mut PgConnection, work: &NewWork) -> sqlx::Result<()> 
     .await
     .map(drop)
 }
+
+/// What time it is by the database's clock.
+pub async fn now(db: impl PgExecutor<'_>) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar("SELECT now()").fetch_one(db).await
+}
+
+/// Asks for a deployment's server to be started although no new event says so; once for each `key`.
+pub async fn run_again(
+    pool: &PgPool,
+    deployment: DeploymentId,
+    key: String,
+    cause: &StoredEvent,
+) -> sqlx::Result<()> {
+    let work = NewWork {
+        id: Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()).into(),
+        process: "run_deployment".to_owned(),
+        lane: format!("deployment:{deployment}"),
+        payload: json!({ "deployment_id": deployment }),
+        key,
+        not_before: None,
+        cause_event: cause.event_id,
+        cause_position: cause.position,
+        correlation: cause.metadata.envelope().correlation.clone(),
+    };
+    enqueue(&mut *pool.acquire().await?, &work).await
+}
+
+/// Whether nobody holds a running row `w` any more: its holder has been silent past its lease, or the lease ends later
+/// than any that could have been given, because the database's clock was put back. Who lives says so again, and is told
+/// that he has lost it. $2 is the lease.
+pub(crate) const IS_LOST: &str = "NOT w.lease_until BETWEEN now() AND now() + 2 * $2::interval";
 
 /// Takes the work of a process whose time has come first, if there is any whose lane is free. Work whose holder
 /// has been silent past its lease is taken over, before anything else of its lane.
@@ -101,20 +141,19 @@ pub async fn claim(
     pool: &PgPool,
     process: &str,
     worker: &str,
-    now: DateTime<Utc>,
     lease: Duration,
 ) -> sqlx::Result<Option<Claimed>> {
     loop {
         let mut db = pool.begin().await?;
-        let candidate = sqlx::query(
-            "SELECT w.id, w.lane FROM work w
+        let candidate = sqlx::query(&format!(
+            "SELECT w.id, w.lane, w.state = 'running' AS is_lost FROM work w
               WHERE w.process = $1
-                AND (w.state = 'ready' AND w.run_at <= $2 OR w.state = 'running' AND w.lease_until < $2)
+                AND (w.state = 'ready' AND w.run_at <= now() OR w.state = 'running' AND {IS_LOST})
                 AND NOT EXISTS (SELECT FROM work o WHERE o.lane = w.lane AND o.state = 'running' AND o.id <> w.id)
-              ORDER BY w.run_at, w.cause_position, w.id LIMIT 1 FOR UPDATE SKIP LOCKED",
-        )
+              ORDER BY w.run_at, w.cause_position, w.id LIMIT 1 FOR UPDATE SKIP LOCKED"
+        ))
         .bind(process)
-        .bind(now)
+        .bind(lease)
         .fetch_optional(&mut *db)
         .await?;
         let Some(candidate) = candidate else { return Ok(None) };
@@ -123,7 +162,8 @@ pub async fn claim(
             .execute(&mut *db)
             .await?;
         let id: WorkId = candidate.id("id")?;
-        if let Some(claimed) = take(&mut db, id, worker, now + lease).await? {
+        let is_lost = candidate.try_get("is_lost")?;
+        if let Some(claimed) = take(&mut db, id, is_lost, worker, lease).await? {
             db.commit().await?;
             return Ok(Some(claimed));
         }
@@ -135,46 +175,56 @@ pub async fn claim(
 async fn take(
     db: &mut PgConnection,
     id: WorkId,
+    is_lost: bool,
     worker: &str,
-    until: DateTime<Utc>,
+    lease: Duration,
 ) -> sqlx::Result<Option<Claimed>> {
     sqlx::query(
-        "UPDATE work w SET state = 'running', attempts = attempts + 1, lease_owner = $2, lease_until = $3,
-                           fence = nextval('work_fence')
+        "UPDATE work w SET state = 'running', attempts = attempts + 1, lease_owner = $2, lease_until = now() + $3,
+                           fence = nextval('work_fence'),
+                           last_error = CASE WHEN $4 THEN $5 ELSE last_error END
           WHERE w.id = $1
             AND NOT EXISTS (SELECT FROM work o WHERE o.lane = w.lane AND o.state = 'running' AND o.id <> w.id)
-        RETURNING id, process, key, payload, attempts, fence, cause_event, cause_position, correlation, last_error",
+        RETURNING id, process, key, payload, attempts, fence, cause_event, cause_position, correlation, last_error,
+                  $4 AS is_lost",
     )
     .bind(id.0)
     .bind(worker)
-    .bind(until)
-    .try_map(|row: PgRow| {
-        Ok(Claimed {
-            id: row.id("id")?,
-            process: row.try_get("process")?,
-            key: row.try_get("key")?,
-            payload: row.try_get("payload")?,
-            attempts: row.try_get("attempts")?,
-            fence: row.try_get("fence")?,
-            cause_event: row.id("cause_event")?,
-            cause_position: row.try_get("cause_position")?,
-            correlation: row.try_get("correlation")?,
-            last_error: row.try_get("last_error")?,
-        })
-    })
+    .bind(lease)
+    .bind(is_lost)
+    .bind(LOST)
+    .try_map(|row| claimed(&row))
     .fetch_optional(db)
     .await
 }
 
+/// The row that was taken.
+pub(crate) fn claimed(row: &PgRow) -> sqlx::Result<Claimed> {
+    Ok(Claimed {
+        id: row.id("id")?,
+        process: row.try_get("process")?,
+        key: row.try_get("key")?,
+        payload: row.try_get("payload")?,
+        attempts: row.try_get("attempts")?,
+        fence: row.try_get("fence")?,
+        cause_event: row.id("cause_event")?,
+        cause_position: row.try_get("cause_position")?,
+        correlation: row.try_get("correlation")?,
+        last_error: row.try_get("last_error")?,
+        is_taken_over: row.try_get("is_lost")?,
+    })
+}
+
 /// Keeps work; `false` when another has it.
-pub async fn heartbeat(pool: &PgPool, id: WorkId, fence: i64, until: DateTime<Utc>) -> sqlx::Result<bool> {
-    let kept =
-        sqlx::query("UPDATE work SET lease_until = $3 WHERE id = $1 AND fence = $2 AND state = 'running'")
-            .bind(id.0)
-            .bind(fence)
-            .bind(until)
-            .execute(pool)
-            .await?;
+pub async fn heartbeat(pool: &PgPool, id: WorkId, fence: i64, lease: Duration) -> sqlx::Result<bool> {
+    let kept = sqlx::query(
+        "UPDATE work SET lease_until = now() + $3 WHERE id = $1 AND fence = $2 AND state = 'running'",
+    )
+    .bind(id.0)
+    .bind(fence)
+    .bind(lease)
+    .execute(pool)
+    .await?;
     let is_ours = kept.rows_affected() == 1;
     if !is_ours {
         metrics::counter!("mastra_admin_work_leases_lost_total").increment(1);
@@ -183,55 +233,76 @@ pub async fn heartbeat(pool: &PgPool, id: WorkId, fence: i64, until: DateTime<Ut
 }
 
 /// It is done.
-pub async fn finish(pool: &PgPool, id: WorkId, fence: i64, now: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn finish(pool: &PgPool, id: WorkId, fence: i64) -> sqlx::Result<()> {
     sqlx::query(
-        "UPDATE work SET state = 'done', finished_at = $3, lease_owner = NULL, lease_until = NULL
+        "UPDATE work SET state = 'done', finished_at = now(), lease_owner = NULL, lease_until = NULL
           WHERE id = $1 AND fence = $2 AND state = 'running'",
     )
     .bind(id.0)
     .bind(fence)
-    .bind(now)
     .execute(pool)
     .await
     .map(drop)
 }
 
-/// It is tried again, not before `run_at`.
-pub async fn retry(
-    pool: &PgPool,
-    id: WorkId,
-    fence: i64,
-    run_at: DateTime<Utc>,
-    error: &str,
-) -> sqlx::Result<()> {
+/// It is tried again, after a pause.
+pub async fn retry(pool: &PgPool, id: WorkId, fence: i64, pause: Duration, error: &str) -> sqlx::Result<()> {
     sqlx::query(
-        "UPDATE work SET state = 'ready', run_at = $3, last_error = $4, lease_owner = NULL, lease_until = NULL
+        "UPDATE work SET state = 'ready', run_at = now() + $3, last_error = $4, lease_owner = NULL, lease_until = NULL
           WHERE id = $1 AND fence = $2 AND state = 'running'",
     )
     .bind(id.0)
     .bind(fence)
-    .bind(run_at)
+    .bind(pause)
     .bind(error)
     .execute(pool)
     .await
     .map(drop)
 }
 
-/// It is not tried any more; somebody has to look.
-pub async fn give_up(
-    pool: &PgPool,
-    id: WorkId,
-    fence: i64,
-    now: DateTime<Utc>,
-    error: &str,
-) -> sqlx::Result<()> {
+/// Whoever has it stops, and it waits as if it had not been taken.
+pub async fn give_back(pool: &PgPool, id: WorkId, fence: i64) -> sqlx::Result<()> {
     sqlx::query(
-        "UPDATE work SET state = 'dead', finished_at = $3, last_error = $4, lease_owner = NULL, lease_until = NULL
+        "UPDATE work SET state = 'ready', attempts = attempts - 1, lease_owner = NULL, lease_until = NULL
           WHERE id = $1 AND fence = $2 AND state = 'running'",
     )
     .bind(id.0)
     .bind(fence)
-    .bind(now)
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// Nobody wants it any more: what waits is done. Its `heir` gets its place. What runs is told otherwise.
+pub async fn withdraw(
+    db: &mut PgConnection,
+    process: &str,
+    key: &str,
+    heir: Option<&str>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "WITH gone AS (
+             UPDATE work SET state = 'done', finished_at = now() WHERE process = $1 AND key = $2 AND state = 'ready'
+             RETURNING arrived
+         )
+         UPDATE work SET arrived = least(work.arrived, gone.arrived) FROM gone WHERE process = $1 AND key = $3",
+    )
+    .bind(process)
+    .bind(key)
+    .bind(heir)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// It is not tried any more; somebody has to look.
+pub async fn give_up(pool: &PgPool, id: WorkId, fence: i64, error: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE work SET state = 'dead', finished_at = now(), last_error = $3, lease_owner = NULL, lease_until = NULL
+          WHERE id = $1 AND fence = $2 AND state = 'running'",
+    )
+    .bind(id.0)
+    .bind(fence)
     .bind(error)
     .execute(pool)
     .await

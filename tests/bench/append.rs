@@ -165,7 +165,7 @@ async fn run_processes(url: &str, processes: usize) -> f64 {
 /// A bus as a server has it, on a pool of its own.
 pub(crate) async fn bus(url: &str) -> Commands {
     let pool = projections::pool::connect(url, 8).await.expect("it runs");
-    let vault = Vault::open(pool.clone(), Arc::new(OpenWrap), chrono::Utc::now()).await;
+    let vault = Vault::open(pool.clone(), vec![Arc::new(OpenWrap)], chrono::Utc::now()).await;
     let appender = Appender::start(pool.clone(), Arc::new(|_| ()));
     Commands::new(pool, appender, Arc::new(vault.expect("the vault opens")))
 }

@@ -5,9 +5,12 @@
 
 mod append;
 mod audit;
+mod hostile;
 mod measure;
 mod permissions;
+mod queue;
 mod rebuild;
+mod router;
 
 use std::time::{Duration, Instant};
 
@@ -21,13 +24,17 @@ use tests::repository;
 use tests::world::{Project, project, team, team_and_project};
 
 /// The groups of figures, by the name that selects one: `cargo bench … -- append`.
-const GROUPS: [&str; 5] = ["platform", "append", "audit", "permissions", "rebuild"];
+const GROUPS: [&str; 8] =
+    ["platform", "append", "audit", "permissions", "queue", "router", "hostile", "rebuild"];
 
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let [append::WRITER, url, writers] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         return append::write(url, writers.parse().expect("a number")).await;
+    }
+    if let [router::PROXY, to] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return router::bare_proxy(to).await;
     }
     let wanted = |group: &&str| arguments.is_empty() || arguments.iter().any(|argument| argument == group);
     let mut figures = Vec::new();
@@ -36,6 +43,9 @@ async fn main() {
             "append" => append::figures().await,
             "audit" => audit::figures().await,
             "permissions" => permissions::figures().await,
+            "queue" => queue::figures().await,
+            "hostile" => hostile::figures().await,
+            "router" => router::figures().await,
             "rebuild" => rebuild::figures().await,
             _ => platform().await,
         });

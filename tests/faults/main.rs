@@ -4,11 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
 mod others;
+mod siege;
 mod storm;
+mod switches;
 
 use std::time::Duration;
 
 use serde_json::json;
+use sqlx::PgPool;
 use tests::app::TestApp;
 use tests::client::Client;
 use tests::wire::{Cut, Wire};
@@ -81,7 +84,7 @@ async fn killed_at_every_step(cut: Cut) {
     .unwrap();
     let clicks = i64::try_from(STEPS.len()).unwrap() + 1;
     assert_eq!((builds, deployments), (clicks, clicks), "one click, one build, one deployment");
-    assert_log_is_whole(&app).await;
+    assert_log_is_whole(app.db.pool()).await;
 }
 
 /// Asks for a build under the key of the step; its id, when somebody answers.
@@ -106,14 +109,14 @@ async fn events_about(app: &TestApp, ids: &[&String]) -> Vec<(String, String)> {
 }
 
 /// Positions from 1 without a hole; every stream's numbers in their order.
-async fn assert_log_is_whole(app: &TestApp) {
+async fn assert_log_is_whole(db: &PgPool) {
     let broken: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM (SELECT position, row_number() OVER (ORDER BY position) AS place, sequence,
                                       row_number() OVER (PARTITION BY aggregate_type, aggregate_id ORDER BY position) n
                                  FROM events) numbered
           WHERE position <> place OR sequence <> n",
     )
-    .fetch_one(app.db.pool())
+    .fetch_one(db)
     .await
     .unwrap();
     assert_eq!(broken, 0);
@@ -141,7 +144,7 @@ async fn a_server_killed_between_the_log_and_its_tables_catches_up() {
     app.settle().await;
     let owner = Client::new(&app.url).with_token(owner.token().unwrap());
     assert_eq!(owner.get("/teams/slug-of-the-lost").await.status, 200);
-    assert_log_is_whole(&app).await;
+    assert_log_is_whole(app.db.pool()).await;
 }
 
 #[tokio::test]

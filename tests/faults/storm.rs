@@ -14,6 +14,7 @@ use projections::verify::verify;
 use projections::{log, pool};
 use sqlx::PgPool;
 use tests::bus::{Bus, context};
+use tests::chance::below;
 use tests::tape::{append, lone_event};
 use uuid::Uuid;
 
@@ -27,11 +28,6 @@ struct Told {
     request: String,
     events: i64,
     receipt: Receipt,
-}
-
-/// Below `n`; which one nobody knows.
-fn random(n: u64) -> u64 {
-    Uuid::now_v7().as_u64_pair().1 % n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,8 +82,8 @@ fn create(slug: &str) -> TeamCommand {
 async fn write(writer: usize, commands: &Commands, teams: &[TeamId], made: &AtomicI64) -> Vec<Told> {
     let mut told = Vec::new();
     while made.load(Ordering::Relaxed) < EVENTS {
-        let team = teams[usize::try_from(random(TEAMS as u64)).unwrap()];
-        let events = 1 + i64::try_from(random(8)).unwrap();
+        let team = teams[usize::try_from(below(TEAMS as u64)).unwrap()];
+        let events = 1 + i64::try_from(below(8)).unwrap();
         let steps: Vec<Step> = (0..events).map(|_| Step::Team(team, rename())).collect();
         let request = Uuid::now_v7().to_string();
         let key = IdempotencyKey {
@@ -99,11 +95,11 @@ async fn write(writer: usize, commands: &Commands, teams: &[TeamId], made: &Atom
         let receipt = insist(commands, &steps, &context).await;
         made.fetch_add(events, Ordering::Relaxed);
         told.push(Told { request, events, receipt });
-        if random(10) == 0 {
+        if below(10) == 0 {
             refused(commands).await;
         }
-        if random(4) == 0 {
-            tokio::time::sleep(Duration::from_micros(random(3000))).await;
+        if below(4) == 0 {
+            tokio::time::sleep(Duration::from_micros(below(3000))).await;
         }
     }
     told
@@ -157,7 +153,7 @@ async fn disturb(db: PgPool, done: Arc<AtomicBool>) -> i64 {
     while !done.load(Ordering::Relaxed) {
         let mut tx = db.begin().await.unwrap();
         append(&mut *tx, &[lone_event()]).await;
-        tokio::time::sleep(Duration::from_micros(random(5000))).await;
+        tokio::time::sleep(Duration::from_micros(below(5000))).await;
         tx.rollback().await.unwrap();
         times += 1;
         tokio::time::sleep(Duration::from_millis(50)).await;

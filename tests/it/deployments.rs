@@ -24,6 +24,36 @@ async fn a_requested_build_ends_up_serving() {
 }
 
 #[tokio::test]
+async fn a_server_is_reached_under_every_slug_that_its_team_had() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    project.deployed(&app, &owner).await;
+    for (from, to) in [("acme", "bolt"), ("bolt", "core")] {
+        owner.patch(&format!("/teams/{from}"), json!({ "slug": to })).await.expect(200);
+    }
+    let ask = async |team: &str| owner.get(&format!("//p/{team}/agent/api/headers")).await;
+    app.wait_until("the router knows the new name", Duration::from_secs(10), async || {
+        ask("core").await.status == 200
+    })
+    .await;
+    for team in ["acme", "bolt", "core"] {
+        let seen = ask(team).await.expect(200);
+        assert_eq!(
+            seen["headers"]["x-forwarded-prefix"],
+            format!("/p/{team}/agent"),
+            "links stay as they were asked for"
+        );
+    }
+    owner.delete("/teams/core").await.expect(200);
+    app.wait_until("nothing of the team is reached", Duration::from_secs(10), async || {
+        ask("core").await.status != 200
+    })
+    .await;
+    assert_ne!(ask("acme").await.status, 200, "nor under a name of before");
+}
+
+#[tokio::test]
 async fn a_new_deployment_takes_over_and_a_rollback_goes_back() {
     let app = TestApp::start().await;
     let owner = app.owner().await;
@@ -71,14 +101,77 @@ async fn a_server_that_ends_soon_after_it_was_ready_gives_way_to_the_one_before(
     let app = TestApp::start().await;
     let owner = app.owner().await;
     let project = team_and_project(&app, &owner, "tiny").await;
-    project.deployed(&app, &owner).await;
+    let first = project.deployed(&app, &owner).await;
     let path = app.repositories().join("tiny");
     repository::change(&path, &[("behaviour.json", r#"{ "version": "2", "crashAfter": 1000 }"#)]);
     let build = project.built(&app, &owner).await;
     let id = project.deployment_of(&app, &owner, build["id"].as_str().unwrap()).await;
-    let failed = app.until_status(&owner, &format!("/deployments/{id}"), &["failed"]).await;
-    assert_eq!(failed["failure"]["code"], "crashed_after_start", "{failed}");
+    let back = app.until_status(&owner, &format!("/deployments/{id}"), &["rolled_back"]).await;
+    assert_eq!(back["failure"]["code"], "crashed_after_start", "{back}");
+    assert_eq!(back["rolledBackTo"], first["id"], "{back}");
+    assert!(back["probationEndsAt"].as_str() > back["activatedAt"].as_str(), "{back}");
     assert_eq!(project.ask(&owner, "/api/version").await.body["version"], "1");
+    let list = owner.get(&format!("/environments/{}/deployments", project.production)).await.expect(200);
+    let shown: Vec<_> = list["items"].as_array().unwrap().iter().map(|one| one["status"].clone()).collect();
+    assert_eq!(shown, ["rolled_back", "running"]);
+    let trail = owner.get("/teams/acme/audit?action=deployment.rolled_back").await.expect(200);
+    let after = &trail["items"][0]["after"];
+    assert_eq!((&after["to"], &after["code"]), (&first["id"], &json!("crashed_after_start")), "{trail}");
+    // What never worked is nothing to go back to, and what serves is not either.
+    let nothing = owner.post(&format!("/environments/{}/rollback", project.production), json!({})).await;
+    assert_eq!((nothing.status, nothing.str("code").as_str()), (409, "nothing_to_roll_back_to"));
+}
+
+#[tokio::test]
+async fn a_crash_loop_after_the_switch_leads_back_to_what_worked_as_it_was_then() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let set = async |value: &str| {
+        let at = format!("/projects/{}/env-vars/GREETING", project.id);
+        owner.put(&at, json!({ "value": value, "sensitive": false })).await.expect(200);
+    };
+    set("then").await;
+    let first = project.deployed(&app, &owner).await;
+    set("now").await;
+    repository::change(&app.repositories().join("tiny"), &[("behaviour.json", r#"{ "version": "2" }"#)]);
+    let second = project.deployed(&app, &owner).await;
+    let at = |deployment: &serde_json::Value| format!("/deployments/{}", deployment["id"].as_str().unwrap());
+    app.until_status(&owner, &at(&first), &["superseded"]).await;
+
+    // As if its server had crashed five times in a row, which takes a minute.
+    sqlx::query(
+        r#"INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                               team_id)
+           SELECT aggregate_type, aggregate_id, sequence + 1, 'deployment.failed', '1',
+                  '{"type":"deployment.failed","code":"crash_loop","message":"it crashed","exit_code":1}', metadata,
+                  team_id
+             FROM events WHERE aggregate_id = $1 ORDER BY sequence DESC LIMIT 1"#,
+    )
+    .bind(second["id"].as_str().unwrap())
+    .execute(app.db.pool())
+    .await
+    .unwrap();
+    let back = app.until_status(&owner, &at(&second), &["rolled_back"]).await;
+    assert_eq!(back["failure"]["code"], "crash_loop", "{back}");
+    let again = format!("/deployments/{}", back["rolledBackTo"].as_str().unwrap());
+    let again = app.until_status(&owner, &again, &["running"]).await;
+    assert_eq!((&again["type"], &again["buildId"]), (&json!("rollback"), &first["buildId"]), "{again}");
+    assert_eq!(again["envVars"], first["envVars"], "as then");
+    assert_eq!(again["createdBy"], "process:return_to_good");
+    app.wait_until("it serves again", Duration::from_secs(10), async || {
+        project.ask(&owner, "/api/version").await.body["version"] == "1"
+    })
+    .await;
+    // Done twice, as after a crash, it is done once.
+    sqlx::query("UPDATE work SET state = 'ready', run_at = now() WHERE process = 'return_to_good'")
+        .execute(app.db.pool())
+        .await
+        .unwrap();
+    app.settle().await;
+    let list = owner.get(&format!("/environments/{}/deployments", project.production)).await.expect(200);
+    assert_eq!(list["items"].as_array().unwrap().len(), 3, "{list}");
+    assert_eq!(owner.get(&at(&second)).await.expect(200), back);
 }
 
 #[tokio::test]
@@ -214,4 +307,40 @@ async fn a_deleted_project_leaves_nothing_running() {
         work == 1
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_project_says_when_its_servers_are_healthy() {
+    let app = TestApp::start_with(&[("MASTRA_ADMIN_START_DEADLINE", "30")]).await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let at = format!("/projects/{}", project.id);
+    for (field, health) in [
+        ("health.path", json!({ "path": "ready" })),
+        ("health.timeoutMs", json!({ "timeoutMs": 1 })),
+        ("health.retries", json!({ "retries": 5000 })),
+    ] {
+        let refused = owner.patch(&at, json!({ "health": health })).await;
+        assert_eq!(
+            (refused.status, &refused.body["errors"][0]["field"]),
+            (422, &json!(field)),
+            "{}",
+            refused.text
+        );
+    }
+    let own = json!({ "path": "/api/version", "timeoutMs": 1000, "intervalMs": 100, "retries": 3 });
+    let shown = owner.patch(&at, json!({ "health": own })).await.expect(200);
+    assert_eq!(shown["health"], own);
+    assert_eq!(project.deployed(&app, &owner).await["status"], "running");
+
+    // A redirect is no good answer, whatever stands behind it; and it is not waited for longer than was said.
+    owner.patch(&at, json!({ "health": { "path": "/api/moved", "retries": 2 } })).await.expect(200);
+    let asked = std::time::Instant::now();
+    let failed = project.deployed(&app, &owner).await;
+    assert_eq!((&failed["status"], &failed["failure"]["code"]), (&json!("failed"), &json!("never_ready")));
+    assert!(failed["failure"]["message"].as_str().unwrap().contains("/api/moved answered 302"), "{failed}");
+    assert!(asked.elapsed() < Duration::from_secs(25), "{:?}", asked.elapsed());
+    assert_eq!(project.ask(&owner, "/api/version").await.body["version"], "1");
+    owner.patch(&at, json!({ "health": null })).await.expect(200);
+    assert_eq!(project.deployed(&app, &owner).await["status"], "running");
 }

@@ -3,7 +3,7 @@
 use commands::{CommandError, Context, Expected, IdempotencyKey, Mode};
 use domain::claim::ClaimScope;
 use domain::ids::{TeamId, UserId};
-use domain::team::{MemberRole, TeamCommand, TeamError};
+use domain::team::{MemberRole, RESTORABLE, TeamCommand, TeamError};
 use futures_util::future::join_all;
 use sqlx::Row;
 use tests::bus::{Bus, context};
@@ -116,7 +116,12 @@ async fn a_name_stays_after_a_rename_and_is_free_after_a_delete() {
         let taken = bus.commands.team(second, rename(name), &context()).await.unwrap_err();
         assert!(matches!(taken, CommandError::NameTaken { .. }), "{name}");
     }
-    bus.commands.team(first, TeamCommand::DeleteTeam, &context()).await.unwrap();
+    let at = context().at;
+    bus.commands.team(first, TeamCommand::CloseTeam { at }, &context()).await.unwrap();
+    let taken = bus.commands.team(second, rename("b"), &context()).await.unwrap_err();
+    assert!(matches!(taken, CommandError::NameTaken { .. }), "as long as it can be reopened");
+    let purge = TeamCommand::PurgeTeam { at: at + RESTORABLE };
+    bus.commands.team(first, purge, &context()).await.unwrap();
     bus.commands.team(second, rename("b"), &context()).await.unwrap();
     let names: Vec<(String, String)> =
         sqlx::query_as("SELECT key, owner FROM claims ORDER BY key").fetch_all(bus.db.pool()).await.unwrap();
@@ -129,7 +134,8 @@ async fn a_repeated_key_gets_the_first_receipt_even_when_it_would_now_be_refused
     let bus = Bus::start().await;
     let id = team();
     let first = bus.commands.team(id, create("acme"), &keyed("k", "h")).await.unwrap();
-    bus.commands.team(id, TeamCommand::DeleteTeam, &context()).await.unwrap();
+    let close = TeamCommand::CloseTeam { at: context().at };
+    bus.commands.team(id, close, &context()).await.unwrap();
     let again = bus.commands.team(team(), create("acme"), &keyed("k", "h")).await.unwrap();
     assert!(again.repeated);
     assert_eq!((again.aggregate_id, again.position), (first.aggregate_id, first.position));

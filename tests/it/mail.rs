@@ -165,3 +165,65 @@ async fn people_hear_of_what_happens_to_their_accounts() {
     let seen: i64 = sqlx::query_scalar(places).fetch_one(app.db.pool()).await.unwrap();
     assert_eq!(seen, 0, "they go with the person");
 }
+
+/// The server comes back after a kill, and the mail to this address arrives once more, as the same mail.
+async fn arrives_again(app: &mut TestApp, sink: &Sink, email: &str) {
+    app.kill_and_restart().await;
+    let mails = sink.until(app, email, 2).await;
+    let ids: BTreeSet<_> = mails.iter().map(|mail| mail.header("Message-ID").to_owned()).collect();
+    assert_eq!((mails.len(), ids.len()), (2, 1), "a mail program shows one of the two: {ids:?}");
+    assert!(ids.iter().all(|id| id.contains(".invite-")), "{ids:?}");
+    app.settle().await;
+    assert_eq!(sink.until(app, email, 2).await.len(), 2, "and that is all");
+}
+
+#[tokio::test]
+async fn a_mail_that_was_given_away_without_an_answer_when_the_server_died_is_the_same_mail_again() {
+    let sink = Sink::start().await;
+    let mut app = sink.app(&[]).await;
+    let owner = acme(&app).await;
+    invite(&owner, "hold@example.org").await;
+    sink.until(&app, "hold@example.org", 1).await;
+    let sending: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM work WHERE process = 'deliver_invite' AND state = 'running'",
+    )
+    .fetch_one(app.db.pool())
+    .await
+    .unwrap();
+    assert_eq!(sending, 1, "it waits for the answer");
+    arrives_again(&mut app, &sink, "hold@example.org").await;
+}
+
+#[tokio::test]
+async fn a_mail_that_was_taken_before_the_server_could_write_it_down_is_the_same_mail_again() {
+    const HELD: i64 = 4711;
+    let sink = Sink::start().await;
+    let mut app = sink.app(&[]).await;
+    let owner = acme(&app).await;
+    app.settle().await;
+    // That the mail is out is not written down while this lock is held.
+    let held = format!(
+        "CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_advisory_xact_lock({HELD}); RETURN new; END $$;
+         CREATE TRIGGER held BEFORE UPDATE ON work FOR EACH ROW
+            WHEN (new.state = 'done' AND new.process = 'deliver_invite') EXECUTE FUNCTION held()"
+    );
+    sqlx::raw_sql(&held).execute(app.db.pool()).await.unwrap();
+    let mut lock = app.db.pool().acquire().await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(HELD).execute(&mut *lock).await.unwrap();
+    invite(&owner, "ann@example.org").await;
+    let waiting = "pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
+    app.wait_until("the mail is out and that is to be written down", Duration::from_secs(60), async || {
+        let query = format!("SELECT count(*) FROM {waiting}");
+        sqlx::query_scalar::<_, i64>(&query).fetch_one(app.db.pool()).await.unwrap() == 1
+    })
+    .await;
+    assert_eq!(sink.until(&app, "ann@example.org", 1).await.len(), 1);
+    app.kill().await;
+    // PostgreSQL would still carry out what it was told.
+    let end = format!("SELECT pg_terminate_backend(pid) FROM {waiting}");
+    sqlx::query(&end).execute(app.db.pool()).await.unwrap();
+    sqlx::raw_sql("DROP TRIGGER held ON work").execute(app.db.pool()).await.unwrap();
+    sqlx::query("SELECT pg_advisory_unlock($1)").bind(HELD).execute(&mut *lock).await.unwrap();
+    arrives_again(&mut app, &sink, "ann@example.org").await;
+}

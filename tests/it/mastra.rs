@@ -51,9 +51,9 @@ async fn a_real_project_answers_and_what_fails_leaves_it_answering() {
         } else {
             assert_eq!(build["status"], "ready", "{variant}: {build}");
             let id = project.deployment_of(&app, &owner, build["id"].as_str().unwrap()).await;
-            app.until_status(&owner, &format!("/deployments/{id}"), &["failed"]).await
+            let end = if code == "crashed_after_start" { "rolled_back" } else { "failed" };
+            app.until_status(&owner, &format!("/deployments/{id}"), &[end]).await
         };
-        assert_eq!(failed["status"], "failed", "{variant}: {failed}");
         assert_eq!(failed["failure"]["code"], code, "{variant}: {failed}");
         let message = failed["failure"]["message"].as_str().unwrap();
         assert!(message.contains(words), "{variant}: {message}");
@@ -69,4 +69,28 @@ async fn a_real_monorepo_answers() {
     let deployment = project.deployed(&app, &owner).await;
     assert_eq!(deployment["status"], "running", "{deployment}\n{}", app.log());
     assert_eq!(weather(&project, &owner).await, PARIS);
+}
+
+#[tokio::test]
+async fn a_real_project_answers_from_containers_and_goes_on_while_the_platform_restarts() {
+    let mut app = TestApp::start_with(&tests::docker::engine().await.settings()).await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "single").await;
+    let deployment = project.deployed(&app, &owner).await;
+    assert_eq!(deployment["status"], "running", "{deployment}\n{}", app.log());
+    assert_eq!(weather(&project, &owner).await, PARIS);
+
+    app.kill_and_restart().await;
+    let owner = app.owner().await;
+    let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
+    let after = owner.get(&path).await.expect(200);
+    assert_eq!(
+        (&after["status"], &after["version"]),
+        (&deployment["status"], &deployment["version"]),
+        "{after}"
+    );
+    app.wait_until("it is taken up again", std::time::Duration::from_secs(60), async || {
+        app.log().contains("went on without the platform")
+    })
+    .await;
 }

@@ -301,3 +301,45 @@ async fn a_team_keeps_an_owner_however_many_owners_go_at_once() {
     assert!(left.iter().any(|id| !erased.contains(id)), "an owner who is somebody");
     arena.is_whole().await;
 }
+
+#[tokio::test]
+async fn edits_that_would_make_a_circle_of_roles_together_never_do() {
+    let arena = Arena::open().await;
+    let owner = arena.app.owner().await;
+    team(&owner, "acme").await;
+    for doors in arena.doors(&owner) {
+        let mut ids = vec![];
+        for name in ["One", "Two", "Three"] {
+            let role = json!({ "name": name, "permissions": [{ "resource": "build", "action": "read" }] });
+            ids.push(
+                owner.post("/teams/acme/roles", role).await.expect(201)["id"].as_str().unwrap().to_owned(),
+            );
+        }
+        for _ in 0..6 {
+            let answers = race(&doors, ids.len(), |n| {
+                let parent = &ids[(n + 1) % ids.len()];
+                (Method::PATCH, format!("/roles/{}", ids[n]), json!({ "inherits": [parent] }))
+            })
+            .await;
+            for answer in &answers {
+                assert!([200, 409, 422].contains(&answer.status), "{}", answer.text);
+            }
+            let roles = owner.get("/teams/acme/roles").await.expect(200);
+            let parent_of = |id: &str| -> Option<String> {
+                let role = roles["items"].as_array().unwrap().iter().find(|role| role["id"] == id)?;
+                role["inherits"][0].as_str().map(str::to_owned)
+            };
+            let linked = ids.iter().filter(|id| parent_of(id).is_some()).count();
+            let done = answers.iter().filter(|answer| answer.status == 200).count();
+            assert_eq!(linked, done, "what was answered with 200 is so: {roles}");
+            assert!((1..ids.len()).contains(&linked), "a circle: {roles}");
+            for id in &ids {
+                owner.patch(&format!("/roles/{id}"), json!({ "inherits": [] })).await.expect(200);
+            }
+        }
+        for id in &ids {
+            owner.delete(&format!("/roles/{id}")).await.expect(200);
+        }
+    }
+    arena.is_whole().await;
+}

@@ -1,6 +1,7 @@
 //! Snapshots: written after the fact, used by the code that wrote them alone, and never believed against the log.
 
 use commands::Store;
+use domain::fact::Stored;
 use domain::ids::{TeamId, UserId};
 use domain::team::{Team, TeamCommand};
 use serde_json::{Value, json};
@@ -50,9 +51,9 @@ async fn a_long_stream_is_read_from_its_snapshot_on() {
     let whole = read(&bus, id).await;
     assert_eq!(whole.0, 121);
     // What the snapshot says is what is read, so it is used; and the events after it come on top.
-    run(&bus, r#"UPDATE snapshots SET state = jsonb_set(state::jsonb, '{deleted}', 'true')::json"#).await;
+    run(&bus, r#"UPDATE snapshots SET state = jsonb_set(state::jsonb, '{life}', '"Deleted"')::json"#).await;
     let read = read(&bus, id).await;
-    assert_eq!((read.0, &read.1["deleted"], &read.1["slug"]), (121, &json!(true), &whole.1["slug"]));
+    assert_eq!((read.0, &read.1["life"], &read.1["names"]), (121, &json!("Deleted"), &whole.1["names"]));
 }
 
 #[tokio::test]
@@ -60,7 +61,7 @@ async fn snapshots_of_other_code_of_another_log_or_of_nonsense_are_not_believed(
     let bus = Bus::start().await;
     let id = long_lived(&bus).await;
     let whole = read(&bus, id).await;
-    let poison = r#"UPDATE snapshots SET state = jsonb_set(state::jsonb, '{deleted}', 'true')::json"#;
+    let poison = r#"UPDATE snapshots SET state = jsonb_set(state::jsonb, '{life}', '"Deleted"')::json"#;
     for disbelief in [
         "state_version = state_version - 1",
         "state_version = state_version + 2",
@@ -68,7 +69,8 @@ async fn snapshots_of_other_code_of_another_log_or_of_nonsense_are_not_believed(
         "sequence = 100000",
         r#"state = '{"nonsense": 1}'"#,
     ] {
-        run(&bus, "UPDATE snapshots SET state_version = 1, sequence = 100").await;
+        let version = Team::STATE_VERSION;
+        run(&bus, &format!("UPDATE snapshots SET state_version = {version}, sequence = 100")).await;
         run(&bus, "UPDATE snapshots s SET event_id = e.event_id FROM events e WHERE e.sequence = 100").await;
         run(&bus, poison).await;
         run(&bus, &format!("UPDATE snapshots SET {disbelief}")).await;

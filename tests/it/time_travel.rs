@@ -30,6 +30,7 @@ fn supported(project: &Project, build: &str, deployment: &str) -> Vec<String> {
         "/teams/acme/members".to_owned(),
         "/teams/acme/invites".to_owned(),
         "/teams/acme/roles".to_owned(),
+        "/teams/acme/installations".to_owned(),
         "/teams/acme/access-review?resource=team&action=read".to_owned(),
         "/teams/acme/projects".to_owned(),
         format!("/projects/{id}"),
@@ -38,6 +39,8 @@ fn supported(project: &Project, build: &str, deployment: &str) -> Vec<String> {
         format!("/projects/{id}/env-vars"),
         format!("/projects/{id}/env-vars/history"),
         format!("/projects/{id}/tokens"),
+        format!("/projects/{id}/repository"),
+        format!("/projects/{id}/push-hooks"),
         format!("/projects/{id}/builds"),
         format!("/builds/{build}"),
         format!("/environments/{environment}/deployments"),
@@ -105,6 +108,7 @@ async fn every_answer_is_that_of_then() {
         .expect(201);
     join(&app, &owner, "bob@example.org", Some(("acme", "viewer"))).await;
     self::project(&owner, "acme", "other", &app.repository("tiny", "other"), json!({})).await;
+    tests::github::installed(&app, &owner, "acme").await;
     project.build(&owner).await;
     owner.post(&format!("/deployments/{deployment}/stop"), json!({})).await.expect(200);
     app.settle().await;

@@ -2,7 +2,7 @@
 
 use commands::{CommandError, Context, IdempotencyKey, Mode, Step, StepError};
 use domain::ids::{TeamId, UserId};
-use domain::team::{MemberRole, TeamCommand, TeamError};
+use domain::team::{MemberRole, RESTORABLE, TeamCommand, TeamError};
 use futures_util::future::join_all;
 use tests::bus::{Bus, context};
 use uuid::Uuid;
@@ -36,15 +36,17 @@ async fn a_name_changes_hands_in_one_append() {
     let kept = [Step::Team(a, rename("old")), Step::Team(b, create("acme"))];
     let refused = bus.commands.together(&kept, &context()).await.unwrap_err();
     assert!(matches!(refused, CommandError::NameTaken { .. }), "{refused:?}");
-    let steps = [Step::Team(a, TeamCommand::DeleteTeam), Step::Team(b, create("acme"))];
+    let at = context().at;
+    let (close, purge) = (TeamCommand::CloseTeam { at }, TeamCommand::PurgeTeam { at: at + RESTORABLE });
+    let steps = [Step::Team(a, close), Step::Team(a, purge), Step::Team(b, create("acme"))];
     let receipt = bus.commands.together(&steps, &context()).await.unwrap();
-    assert_eq!((receipt.aggregate_id, receipt.version, receipt.position), (b.to_string(), 1, 3));
+    assert_eq!((receipt.aggregate_id, receipt.version, receipt.position), (b.to_string(), 1, 4));
     let taken = bus.commands.team(team(), create("acme"), &context()).await.unwrap_err();
     assert!(matches!(taken, CommandError::NameTaken { .. }));
     // What is remembered of both is as the log has it.
     bus.commands.team(a, rename("older"), &context()).await.unwrap_err();
     bus.commands.team(b, rename("newer"), &context()).await.unwrap();
-    assert_eq!(log(&bus).await.len(), 4);
+    assert_eq!(log(&bus).await.len(), 5);
 }
 
 #[tokio::test]

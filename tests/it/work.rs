@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use domain::ids::WorkId;
 use futures_util::future::join_all;
 use projections::pool;
@@ -15,7 +14,6 @@ use tests::bus::Bus;
 use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(15);
-const START: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 async fn database() -> (Bus, PgPool) {
     let bus = Bus::start().await;
@@ -31,7 +29,7 @@ async fn enqueue(pool: &PgPool, key: &str, lane: &str) {
         key: key.to_owned(),
         lane: lane.to_owned(),
         payload: json!({ "lane": lane }),
-        run_at: START,
+        not_before: None,
         cause_event: Uuid::now_v7().into(),
         cause_position: 1,
         correlation: "c".to_owned(),
@@ -39,8 +37,14 @@ async fn enqueue(pool: &PgPool, key: &str, lane: &str) {
     work::enqueue(&mut db, &row).await.unwrap();
 }
 
-async fn claim(pool: &PgPool, now: DateTime<Utc>) -> Option<Claimed> {
-    work::claim(pool, "p", "worker", now, LEASE).await.unwrap()
+async fn claim(pool: &PgPool) -> Option<Claimed> {
+    work::claim(pool, "p", "worker", LEASE).await.unwrap()
+}
+
+/// Lets time go by, as the rows see it; back when it is negative.
+async fn pass(pool: &PgPool, seconds: f64) {
+    let pass = "UPDATE work SET run_at = run_at - $1 * interval '1 s', lease_until = lease_until - $1 * interval '1 s'";
+    sqlx::query(pass).bind(seconds).execute(pool).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +55,7 @@ async fn of_many_workers_one_gets_each_row() {
     }
     let taken = join_all((0..32).map(|_| async {
         let mut keys = vec![];
-        while let Some(claimed) = claim(&pool, START).await {
+        while let Some(claimed) = claim(&pool).await {
             keys.push(claimed.key);
         }
         keys
@@ -72,7 +76,7 @@ async fn two_rows_of_a_lane_never_run_at_once() {
     let done = AtomicUsize::new(0);
     join_all((0..32).map(|_| async {
         while done.load(Ordering::SeqCst) < 120 {
-            let Some(claimed) = claim(&pool, START).await else {
+            let Some(claimed) = claim(&pool).await else {
                 tokio::task::yield_now().await;
                 continue;
             };
@@ -82,7 +86,7 @@ async fn two_rows_of_a_lane_never_run_at_once() {
             let rows: i64 = sqlx::query_scalar(rows).bind(lane.to_string()).fetch_one(&pool).await.unwrap();
             assert_eq!(rows, 1);
             running[lane].fetch_sub(1, Ordering::SeqCst);
-            work::finish(&pool, claimed.id, claimed.fence, START).await.unwrap();
+            work::finish(&pool, claimed.id, claimed.fence).await.unwrap();
             done.fetch_add(1, Ordering::SeqCst);
         }
     }))
@@ -95,23 +99,38 @@ async fn work_of_a_silent_worker_is_taken_over_and_the_silent_one_has_no_say() {
     let (_bus, pool) = database().await;
     enqueue(&pool, "a", "lane").await;
     enqueue(&pool, "b", "lane").await;
-    let first = claim(&pool, START).await.unwrap();
-    assert!(claim(&pool, START).await.is_none(), "its lane is taken");
-    assert!(work::heartbeat(&pool, first.id, first.fence, START + LEASE * 2).await.unwrap());
-    assert!(claim(&pool, START + LEASE + Duration::from_secs(1)).await.is_none(), "it was heard of");
+    let first = claim(&pool).await.unwrap();
+    assert!(claim(&pool).await.is_none(), "its lane is taken");
+    pass(&pool, 10.0).await;
+    assert!(work::heartbeat(&pool, first.id, first.fence, LEASE).await.unwrap());
+    pass(&pool, 10.0).await;
+    assert!(claim(&pool).await.is_none(), "it was heard of");
 
-    let late = START + LEASE * 3;
-    let second = claim(&pool, late).await.unwrap();
+    pass(&pool, 10.0).await;
+    let second = claim(&pool).await.unwrap();
     assert_eq!((second.key.as_str(), second.attempts), ("a", 2), "it is taken over before its lane goes on");
     assert!(second.fence > first.fence);
-    assert!(!work::heartbeat(&pool, first.id, first.fence, late + LEASE).await.unwrap());
-    work::finish(&pool, first.id, first.fence, late).await.unwrap();
-    work::retry(&pool, first.id, first.fence, late, "old").await.unwrap();
-    work::give_up(&pool, first.id, first.fence, late, "old").await.unwrap();
-    assert!(claim(&pool, late).await.is_none(), "nothing of that was heard");
+    assert!(!work::heartbeat(&pool, first.id, first.fence, LEASE).await.unwrap());
+    work::finish(&pool, first.id, first.fence).await.unwrap();
+    work::retry(&pool, first.id, first.fence, Duration::ZERO, "old").await.unwrap();
+    work::give_up(&pool, first.id, first.fence, "old").await.unwrap();
+    assert!(claim(&pool).await.is_none(), "nothing of that was heard");
 
-    work::finish(&pool, second.id, second.fence, late).await.unwrap();
-    assert_eq!(claim(&pool, late).await.unwrap().key, "b");
+    work::finish(&pool, second.id, second.fence).await.unwrap();
+    assert_eq!(claim(&pool).await.unwrap().key, "b");
+}
+
+/// The lease of a worker that is gone would otherwise last until the clock is there again.
+#[tokio::test]
+async fn a_clock_that_is_put_back_keeps_no_work_from_being_taken_over() {
+    let (_bus, pool) = database().await;
+    enqueue(&pool, "a", "lane").await;
+    let first = claim(&pool).await.unwrap();
+    pass(&pool, -3600.0).await;
+    let second = claim(&pool).await.unwrap();
+    assert_eq!((second.key.as_str(), second.attempts, second.is_taken_over), ("a", 2, true));
+    assert!(!work::heartbeat(&pool, first.id, first.fence, LEASE).await.unwrap());
+    assert!(claim(&pool).await.is_none(), "it is held now");
 }
 
 #[tokio::test]
@@ -119,24 +138,26 @@ async fn the_same_key_is_the_same_work() {
     let (_bus, pool) = database().await;
     enqueue(&pool, "a", "1").await;
     enqueue(&pool, "a", "2").await;
-    let claimed = claim(&pool, START).await.unwrap();
-    work::finish(&pool, claimed.id, claimed.fence, START).await.unwrap();
+    let claimed = claim(&pool).await.unwrap();
+    work::finish(&pool, claimed.id, claimed.fence).await.unwrap();
     enqueue(&pool, "a", "3").await;
-    assert!(claim(&pool, START).await.is_none());
+    assert!(claim(&pool).await.is_none());
 }
 
 #[tokio::test]
 async fn failed_work_waits_for_its_time_and_knows_why() {
     let (_bus, pool) = database().await;
     enqueue(&pool, "a", "1").await;
-    let claimed = claim(&pool, START).await.unwrap();
-    let later = START + Duration::from_secs(60);
-    work::retry(&pool, claimed.id, claimed.fence, later, "no disk").await.unwrap();
-    assert!(claim(&pool, START).await.is_none());
-    let again = claim(&pool, later).await.unwrap();
+    let claimed = claim(&pool).await.unwrap();
+    work::retry(&pool, claimed.id, claimed.fence, Duration::from_secs(60), "no disk").await.unwrap();
+    pass(&pool, 50.0).await;
+    assert!(claim(&pool).await.is_none());
+    pass(&pool, 11.0).await;
+    let again = claim(&pool).await.unwrap();
     assert_eq!((again.attempts, again.last_error.as_deref()), (2, Some("no disk")));
-    work::give_up(&pool, again.id, again.fence, later, "no disk at all").await.unwrap();
-    assert!(claim(&pool, later + LEASE * 9).await.is_none());
+    work::give_up(&pool, again.id, again.fence, "no disk at all").await.unwrap();
+    pass(&pool, 1000.0).await;
+    assert!(claim(&pool).await.is_none());
     let counts = work::counts(&pool).await.unwrap();
     assert_eq!((counts[0].state.as_str(), counts[0].rows), ("dead", 1));
 }

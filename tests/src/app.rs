@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -107,7 +108,12 @@ impl TestApp {
         std::fs::copy(ours.join("master.key"), its.join("master.key")).expect("the first server has a key");
         // Either of them sends a mail.
         let outbox = self.dir.path().join("mail").to_string_lossy().into_owned();
-        let mut extra = vec![("MASTRA_ADMIN_MAIL_OUTBOX".to_owned(), outbox)];
+        // Either of them builds.
+        let repositories = self.repositories().to_string_lossy().into_owned();
+        let mut extra = vec![
+            ("MASTRA_ADMIN_MAIL_OUTBOX".to_owned(), outbox),
+            ("MASTRA_ADMIN_ALLOW_LOCAL_REPOS".to_owned(), repositories),
+        ];
         extra.extend(self.extra.iter().cloned());
         let (child, url, _) = spawn(&self.db, dir.path(), &extra).await;
         Another { url, dir, child }
@@ -167,12 +173,17 @@ impl TestApp {
 
     /// Waits until the query tables, processes and due work have nothing more to do.
     pub async fn settle(&self) {
+        self.settle_in(self.db.pool()).await;
+    }
+
+    /// The same in a database that is not its own.
+    pub async fn settle_in(&self, db: &PgPool) {
         let settled =
             "SELECT NOT EXISTS (SELECT FROM consumers WHERE position < (SELECT position FROM log_head))
                           AND NOT EXISTS (SELECT FROM work WHERE state = 'running'
                                               OR (state = 'ready' AND run_at <= now()))";
         self.wait_until("everything has settled", Duration::from_secs(300), async || {
-            sqlx::query_scalar(settled).fetch_one(self.db.pool()).await.expect("the database answers")
+            sqlx::query_scalar(settled).fetch_one(db).await.expect("the database answers")
         })
         .await;
     }

@@ -47,7 +47,8 @@ impl Bus {
             pool.clone(),
             Arc::new(move |head| tell.lock().expect("no holder panics").push(head)),
         );
-        let vault = Vault::open(pool.clone(), Arc::new(OpenWrap), now()).await.expect("the vault opens");
+        let vault =
+            Vault::open(pool.clone(), vec![Arc::new(OpenWrap)], now()).await.expect("the vault opens");
         (Commands::new(pool, appender, Arc::new(vault)), appended)
     }
 
@@ -81,7 +82,7 @@ pub struct OpenWrap;
 
 #[async_trait]
 impl Encryption for OpenWrap {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "open"
     }
 

@@ -40,6 +40,11 @@ impl Client {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// The same at another server.
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     /// Its bearer token.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()

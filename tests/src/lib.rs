@@ -2,13 +2,23 @@
 
 pub mod app;
 pub mod bus;
+pub mod chance;
 pub mod client;
+pub mod docker;
+pub mod git_host;
+pub mod github;
+pub mod hostile;
+pub mod mastra_cli;
 pub mod oidc;
 pub mod people;
 pub mod postgres;
+pub mod python;
+pub mod receiver;
 pub mod repository;
+pub mod s3;
 pub mod smtp;
 pub mod svix;
+pub mod switches;
 pub mod tape;
 pub mod trail;
 pub mod wire;

@@ -6,11 +6,16 @@ use std::process::Command;
 /// Makes a repository with one commit on `main` of a fixture: `tiny`, `single`, `monorepo`, or a variant.
 pub fn create(fixture: &str, path: &Path) {
     std::fs::create_dir_all(path).expect("it can be made");
+    lay(path, fixture);
+    git(path, &["init", "-q", "-b", "main"]);
+    commit(path, &format!("fixture {fixture}"));
+}
+
+/// Puts the files of a fixture into a directory that is no repository.
+pub fn lay(path: &Path, fixture: &str) {
     for layer in layers(fixture) {
         copy(&layer, path);
     }
-    git(path, &["init", "-q", "-b", "main"]);
-    commit(path, &format!("fixture {fixture}"));
 }
 
 /// Writes files into a repository and commits them; answers the commit.
@@ -23,9 +28,7 @@ pub fn change(path: &Path, files: &[(&str, &str)]) -> String {
 
 /// Puts the files of a fixture back, without a commit.
 pub fn restore(path: &Path, fixture: &str) {
-    for layer in layers(fixture) {
-        copy(&layer, path);
-    }
+    lay(path, fixture);
 }
 
 /// Lays a variant of `single` over a repository of it and commits that; answers the commit.

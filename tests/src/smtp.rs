@@ -1,18 +1,15 @@
 //! An SMTP server that keeps what it is given (PyPI `aiosmtpd`), in a process of its own.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::OnceCell;
+use tokio::process::Child;
 
-use crate::app::{TestApp, program};
-
-static INSTALLED: OnceCell<PathBuf> = OnceCell::const_new();
+use crate::app::TestApp;
+use crate::python;
 
 /// The server. Dropping it kills it.
 pub struct Sink {
@@ -51,22 +48,11 @@ impl Sink {
     }
 
     async fn start_as(more: &[&str]) -> Self {
-        let python = INSTALLED.get_or_init(install).await;
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let mut child = Command::new(python)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/smtp/smtp_sink.py"))
-            .arg(folder.path())
-            .args(more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("python is installed");
-        let mut lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
-        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
-        let line = line.expect("it starts in time").expect("it can be read").expect("it says where it is");
-        let port = line.strip_prefix("READY ").and_then(|port| port.parse().ok()).expect("a port");
+        let arguments: Vec<&OsStr> =
+            [folder.path().as_os_str()].into_iter().chain(more.iter().map(OsStr::new)).collect();
+        let (child, port) = python::start("smtp", "smtp_sink.py", &arguments).await;
+        let port = port.parse().expect("a port");
         Self { port, folder, _child: child }
     }
 
@@ -123,20 +109,4 @@ impl Sink {
         let tries = std::fs::read_to_string(self.folder.path().join("tries")).unwrap_or_default();
         serde_json::from_str::<Value>(&tries).ok().and_then(|it| it[who].as_u64()).unwrap_or_default()
     }
-}
-
-async fn install() -> PathBuf {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/smtp/requirements.txt");
-    let folder = program("test-peers").join("smtp");
-    std::fs::create_dir_all(&folder).expect("it can be made");
-    let (python, done) = (folder.join("bin/python"), folder.join("installed"));
-    if !done.exists() {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).status().await;
-        assert!(made.expect("python is installed").success(), "there is no virtual environment");
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-        let installed = Command::new(&python).args(pip).arg(requirements).status().await;
-        assert!(installed.expect("pip runs").success(), "pip could not install the SMTP server");
-        std::fs::write(done, "").expect("it can be written");
-    }
-    python
 }

@@ -1,20 +1,16 @@
 //! Svix's own library (PyPI `svix`) as the one who signs webhooks, in a process of its own.
 
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::OnceCell;
 
-use crate::app::program;
 use crate::client::{Answer, Client};
+use crate::python;
 
 /// A secret as Clerk shows it.
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-static INSTALLED: OnceCell<PathBuf> = OnceCell::const_new();
 
 /// Who signs. Dropping it kills it.
 pub struct Signer {
@@ -27,9 +23,8 @@ pub struct Signer {
 impl Signer {
     /// Starts it; the first time, pip brings what it needs.
     pub async fn start() -> Self {
-        let python = INSTALLED.get_or_init(install).await;
-        let mut child = Command::new(python)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/svix/sign.py"))
+        let mut child = Command::new(python::environment("svix").await.join("python"))
+            .arg(python::peers().join("svix/sign.py"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -77,21 +72,4 @@ pub async fn deliver(
         request = request.header(*name, value);
     }
     Client::send(request.body(body)).await
-}
-
-async fn install() -> PathBuf {
-    let folder = program("test-peers").join("svix");
-    let python = folder.join("bin/python");
-    if !folder.join("installed").exists() {
-        let run = async |program: &Path, arguments: &[&str]| {
-            let done = Command::new(program).args(arguments).status().await.expect("python3 is installed");
-            assert!(done.success(), "{program:?} {arguments:?} failed");
-        };
-        let whole = folder.to_str().expect("it is UTF-8");
-        run(Path::new("python3"), &["-m", "venv", "--clear", whole]).await;
-        let wanted = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/svix/requirements.txt");
-        run(&python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted]).await;
-        std::fs::write(folder.join("installed"), []).expect("it can be written");
-    }
-    python
 }

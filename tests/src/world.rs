@@ -35,6 +35,35 @@ pub async fn project(client: &Client, team: &str, slug: &str, repository: &str, 
     Project { team: team.to_owned(), slug: slug.to_owned(), id, production }
 }
 
+/// Endpoints of the team `acme`.
+pub struct Endpoints {
+    /// One that mails its maker.
+    pub mail: String,
+    /// What was mailed.
+    pub message: String,
+    /// A webhook that hears of next to nothing.
+    pub webhook: String,
+}
+
+/// Makes endpoints of the team `acme`, one of which was sent something.
+pub async fn endpoints(app: &TestApp, client: &Client) -> Endpoints {
+    let id = |made: &Value| made["endpoint"]["id"].as_str().expect("an id").to_owned();
+    let me = client.get("/me").await.expect(200)["id"].clone();
+    let mail = json!({ "name": "Mail", "kind": "email", "to": [me] });
+    let mail = id(&client.post("/teams/acme/endpoints", mail).await.expect(201));
+    client.post(&format!("/endpoints/{mail}/ping"), json!({})).await.expect(202);
+    let mut message = None;
+    app.wait_until("it is mailed", std::time::Duration::from_secs(30), async || {
+        let sent = client.get(&format!("/endpoints/{mail}/deliveries?status=delivered")).await.expect(200);
+        message = sent["items"][0]["id"].as_str().map(str::to_owned);
+        message.is_some()
+    })
+    .await;
+    let rare = json!({ "name": "Rare", "kind": "webhook", "url": "https://hooks.example/", "events": ["team.closed"] });
+    let webhook = id(&client.post("/teams/acme/endpoints", rare).await.expect(201));
+    Endpoints { mail, message: message.expect("it was waited for"), webhook }
+}
+
 /// A team and a project of a fixture.
 pub async fn team_and_project(app: &TestApp, client: &Client, fixture: &str) -> Project {
     let repository = app.repository(fixture, fixture);
@@ -63,7 +92,8 @@ impl Project {
         let build = self.built(app, client).await;
         assert_eq!(build["status"], "ready", "{build}");
         let deployment = self.deployment_of(app, client, build["id"].as_str().expect("an id")).await;
-        app.until_status(client, &format!("/deployments/{deployment}"), &["running", "failed"]).await
+        app.until_status(client, &format!("/deployments/{deployment}"), &["running", "failed", "rolled_back"])
+            .await
     }
 
     /// The id of the newest deployment of a build, once there is one.

@@ -30,9 +30,10 @@ use crate::reply::X_PROJECTION_LAG;
 const PAGE: i64 = 1000;
 
 /// As what.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 pub(crate) struct As {
     #[serde(default)]
+    #[param(inline)]
     format: Format,
 }
 

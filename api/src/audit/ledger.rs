@@ -18,7 +18,7 @@ use crate::platform::Platform;
 const SOON: u64 = 5;
 
 /// What the checkpoint is to be compared with.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Since {
     /// Size of a checkpoint that the caller has.

@@ -23,28 +23,37 @@ use crate::gate::{Scoped, TeamPart};
 use crate::platform::Platform;
 use crate::reply::{items, list as cut};
 
-pub(crate) use view::{Shown, show};
+pub use view::show_event;
+pub(crate) use view::{Shown, View, show};
 
 /// Which events.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Which {
+    #[param(max_length = 500)]
     actor: Option<String>,
     /// The gate has read it: who may see one project only must name it.
     #[serde(rename = "projectId")]
+    #[param(value_type = Option<uuid::Uuid>)]
     _project_id: Option<ProjectId>,
+    #[param(max_length = 500)]
     resource: Option<String>,
+    #[param(max_length = 500)]
     resource_id: Option<String>,
+    #[param(max_length = 500)]
     action: Option<String>,
+    #[param(pattern = "^(success|denied|failed)$")]
     outcome: Option<String>,
     from: Option<DateTime<Utc>>,
     to: Option<DateTime<Utc>>,
+    #[param(max_length = 500)]
     q: Option<String>,
 }
 
 /// Which of them on this page.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 pub(crate) struct Page {
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
     cursor: Option<String>,
 }
@@ -108,11 +117,12 @@ pub(crate) async fn list(
 }
 
 /// A place in the trail as a text: microseconds and position.
-fn cursor(Place { at, position }: Place) -> String {
+pub(crate) fn cursor(Place { at, position }: Place) -> String {
     format!("{}.{position}", at.timestamp_micros())
 }
 
-fn place(cursor: &str) -> Result<Place, ApiError> {
+/// The same read again.
+pub(crate) fn place(cursor: &str) -> Result<Place, ApiError> {
     let parse = || {
         let (micros, position) = cursor.split_once('.')?;
         Some(Place {

@@ -22,7 +22,7 @@ use crate::platform::Platform;
 pub(crate) const PATIENCE: TimeDelta = TimeDelta::minutes(10);
 
 /// Where to go afterwards.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Begin {
     return_to: Option<String>,
@@ -97,7 +97,7 @@ pub(crate) fn away(provider: &str, error: &AuthError) -> ApiError {
 }
 
 /// Whether it is a path of ours. Browsers read `//` and `/\\` as another host, and leave out tabs and line ends.
-fn is_own_path(path: &str) -> bool {
+pub(crate) fn is_own_path(path: &str) -> bool {
     let mut bytes = path.bytes();
     path.len() <= 2000
         && bytes.next() == Some(b'/')

@@ -26,7 +26,7 @@ use crate::platform::Platform;
 use crate::reply::X_EVENT_POSITION;
 
 /// What the provider gave the browser. It may send more, which means nothing here.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 pub(crate) struct Back {
     state: Option<String>,
     code: Option<String>,

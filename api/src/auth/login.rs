@@ -36,6 +36,13 @@ pub(crate) struct Login {
     totp: Option<String>,
 }
 
+impl Login {
+    /// What a form says.
+    pub(crate) fn new(email: String, password: String, totp: Option<String>) -> Self {
+        Self { email, password, totp }
+    }
+}
+
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
     caller: Caller,

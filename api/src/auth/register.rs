@@ -20,6 +20,7 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::gate::Caller;
 use crate::platform::Platform;
+use crate::shape;
 use crate::teams::invites::accept;
 
 /// A new account of somebody who was invited.
@@ -27,12 +28,12 @@ use crate::teams::invites::accept;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Register {
     invite_token: String,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Email)]
     email: Email,
     password: String,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::PersonName)]
     first_name: PersonName,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::PersonName)]
     last_name: PersonName,
 }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use commands::{CommandError, Context, Mode, Receipt};
 use domain::ids::{SessionId, UserId};
 use domain::sealed::KeyOwner;
 use domain::user::UserCommand;
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::auth::login::note;
@@ -19,6 +21,23 @@ use crate::error::ApiError;
 use crate::gate::{Caller, Principal};
 use crate::platform::Platform;
 use crate::reply::{Done, Page, items};
+
+/// A session as the API shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Session)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct View<'a> {
+    #[schema(value_type = uuid::Uuid)]
+    id: SessionId,
+    provider: &'a str,
+    /// Whether it is the one that asks.
+    current: bool,
+    source_ip: Option<String>,
+    user_agent: Option<String>,
+    created_at: DateTime<Utc>,
+    last_seen_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+}
 
 pub(crate) async fn list(
     State(platform): State<Arc<Platform>>,
@@ -40,15 +59,15 @@ pub(crate) async fn list(
             }
             None => Ok(None),
         };
-        views.push(json!({
-            "id": session.id,
-            "provider": session.provider,
-            "current": Some(session.id) == current,
-            "sourceIp": open("source_ip", &session.source_ip).await?,
-            "userAgent": open("user_agent", &session.user_agent).await?,
-            "createdAt": session.created_at,
-            "lastSeenAt": session.last_seen_at,
-            "expiresAt": session.expires_at,
+        views.push(json!(View {
+            id: session.id,
+            provider: &session.provider,
+            current: Some(session.id) == current,
+            source_ip: open("source_ip", &session.source_ip).await?,
+            user_agent: open("user_agent", &session.user_agent).await?,
+            created_at: session.created_at,
+            last_seen_at: session.last_seen_at,
+            expires_at: session.expires_at,
         }));
     }
     Ok(items(views, next))

@@ -21,18 +21,19 @@ use crate::dry_run;
 use crate::error::ApiError;
 use crate::gate::Caller;
 use crate::platform::Platform;
+use crate::shape;
 
 /// The first user.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Setup {
     setup_token: String,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Email)]
     email: Email,
     password: String,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::PersonName)]
     first_name: PersonName,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::PersonName)]
     last_name: PersonName,
 }
 

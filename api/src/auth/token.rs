@@ -4,7 +4,7 @@
 //! made-up one is refused without a look into the database.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as BASE64};
 use commands::{IdempotencyKey, Vault, VaultError};
 use sha2::{Digest, Sha256};
 
@@ -70,6 +70,15 @@ impl NewToken {
         let hash = sha256(&plain);
         Self { plain, hash }
     }
+}
+
+/// What messages to an endpoint are signed with, by Standard Webhooks; with an idempotency key as an API token.
+pub(crate) async fn endpoint_secret(
+    key: Option<&IdempotencyKey>,
+    vault: &Vault,
+) -> Result<String, VaultError> {
+    let bytes = BASE64.decode(once(key, vault).await?).expect("it was encoded so");
+    Ok(format!("whsec_{}", STANDARD.encode(bytes)))
 }
 
 /// SHA-256 of a secret.

@@ -1,5 +1,7 @@
 //! Deployments: what runs in an environment, and going back.
 
+mod diff;
+mod promote;
 mod roll_back;
 
 use std::sync::Arc;
@@ -7,49 +9,50 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use commands::Context;
-use domain::deployment::{DeploymentCommand, DeploymentKind};
-use domain::ids::{BuildId, DeploymentId};
-use domain::policy::{self, Action};
+use domain::deployment::{DeploymentCommand, DeploymentKind, PROBATION};
+use domain::ids::{BuildId, DeploymentId, EnvironmentId, ProjectId};
 use domain::ports::logs::LogSource;
 use domain::ports::runner::Health;
-use domain::project::{EnvVar, Project};
+use domain::project::EnvVar;
+use domain::values::EnvKey;
 use http::{HeaderMap, StatusCode};
-use projections::deployments::DeploymentRow;
+use projections::builds::BuildRow;
+use projections::deployments::{DeploymentRow, Failure};
+use projections::past;
 use projections::projects::EnvironmentRow;
-use serde::Deserialize;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::body::{Body, Query};
+use crate::body::Query;
+use crate::dry_run;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::output;
 use crate::platform::Platform;
 use crate::reply::{Done, Page, items, list as cut, resource};
+use crate::router::Place;
 
-pub(crate) use roll_back::{RollBack, roll_back};
+pub(crate) use promote::{Deploy, promote};
+pub(crate) use roll_back::roll_back;
 
 /// How long an answer waits for the router to know what it says.
-const SWITCH: Duration = Duration::from_millis(500);
-
-/// What to deploy.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Deploy {
-    #[schema(value_type = String)]
-    build_id: BuildId,
-}
+pub(crate) const SWITCH: Duration = Duration::from_millis(500);
 
 pub(crate) async fn list(
+    State(platform): State<Arc<Platform>>,
     environment: Scoped<EnvironmentRow>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
+    let place = Place::of(&platform, environment.view(), environment.it.project_id).await?;
+    let url = place.url(environment.it.environment.slug.as_str());
     let (limit, before) = (page.limit()?, page.cursor()?);
     let id = environment.it.environment.id;
     let rows = projections::deployments::of_environment(environment.view(), id, before, limit + 1).await?;
     let (rows, next) = cut(rows, limit, |row| row.id.to_string());
-    Ok(items(rows.iter().map(view).collect(), next))
+    Ok(items(rows.iter().map(|row| view(row, url.as_deref())).collect(), next))
 }
 
 pub(crate) async fn show(
@@ -61,38 +64,8 @@ pub(crate) async fn show(
         let head = projections::log::head(&platform.pool).await?;
         platform.router.seen(head, SWITCH).await;
     }
-    Ok(resource(view(&deployment.it), deployment.it.version))
-}
-
-/// `POST /environments/{environment}/deployments` — puts a build of the project into the environment.
-pub(crate) async fn deploy(
-    State(platform): State<Arc<Platform>>,
-    environment: Scoped<EnvironmentRow>,
-    Body(Deploy { build_id }): Body<Deploy>,
-) -> Result<Done, ApiError> {
-    let unknown =
-        || ApiError::field("buildId", "unknown_build", "must be a build of the project that is ready");
-    let build = projections::builds::find(&platform.pool, build_id).await?;
-    let build = build.filter(|build| build.project_id == environment.it.project_id).ok_or_else(unknown)?;
-    let here =
-        |context| policy::Context { build_id: Some(build_id), branch: Some(build.branch.clone()), ..context };
-    environment.must(&platform, Action::Execute, here).await?;
-    let (Some(artifact), Some(node_version)) = (build.artifact, build.node_version) else {
-        return Err(unknown());
-    };
-    let project = platform.commands.load::<Project>(environment.it.project_id).await?.aggregate;
-    let env_vars = at_run_time(project.env_vars_in(environment.it.environment.id));
-    let command = DeploymentCommand::RequestDeployment {
-        team_id: environment.team_id,
-        project_id: environment.it.project_id,
-        environment_id: environment.it.environment.id,
-        build_id,
-        artifact,
-        node_version,
-        env_vars,
-        kind: DeploymentKind::Promote,
-    };
-    request(&platform, command, &environment.context()).await
+    let url = url(&platform, deployment.view(), &deployment.it).await?;
+    Ok(resource(view(&deployment.it, url.as_deref()), deployment.it.version))
 }
 
 /// `POST /deployments/{deployment}/restart` — the same thing anew: a new deployment takes over from the old one.
@@ -101,6 +74,9 @@ pub(crate) async fn restart(
     deployment: Scoped<DeploymentRow>,
 ) -> Result<Done, ApiError> {
     let row = &deployment.it;
+    if let Some(build) = projections::builds::find(&platform.pool, row.build_id).await? {
+        must_be_kept(&build)?;
+    }
     let command = again(row, row.env_vars.clone(), DeploymentKind::Restart);
     request(&platform, command, &deployment.context()).await
 }
@@ -143,6 +119,13 @@ pub(crate) async fn stream(
     output::live(platform, LogSource::Deployment(deployment.it.id), deployment.standing(), &headers).await
 }
 
+/// What is not kept any longer is not there to be deployed.
+fn must_be_kept(build: &BuildRow) -> Result<(), ApiError> {
+    let Some(at) = build.artifact_pruned_at else { return Ok(()) };
+    let text = format!("The artifact of build {} is not kept since {at}. Build the commit again.", build.id);
+    Err(ApiError::new(StatusCode::CONFLICT, "artifact_pruned", text))
+}
+
 /// A command that runs what an earlier deployment ran.
 fn again(row: &DeploymentRow, env_vars: Vec<EnvVar>, kind: DeploymentKind) -> DeploymentCommand {
     DeploymentCommand::RequestDeployment {
@@ -158,7 +141,7 @@ fn again(row: &DeploymentRow, env_vars: Vec<EnvVar>, kind: DeploymentKind) -> De
 }
 
 fn at_run_time(vars: Vec<EnvVar>) -> Vec<EnvVar> {
-    vars.into_iter().filter(|var| var.availability.at_run_time()).collect()
+    vars.into_iter().filter(EnvVar::is_at_run_time).collect()
 }
 
 async fn request(
@@ -173,35 +156,113 @@ async fn request(
     Done::new(platform, StatusCode::ACCEPTED, receipt, async || find(platform, id).await).await
 }
 
-async fn find(platform: &Platform, id: DeploymentId) -> Result<Value, ApiError> {
-    let row = projections::deployments::find(&platform.pool, id).await?;
-    Ok(view(&row.ok_or_else(ApiError::not_found)?))
+/// The same, whose dry run shows what would be different; `of` is the deployment whose artifact it is.
+async fn request_or_compare(
+    platform: &Platform,
+    command: DeploymentCommand,
+    of: Option<DeploymentId>,
+    context: &Context,
+) -> Result<Response, ApiError> {
+    match request(platform, command.clone(), context).await {
+        Err(ApiError::DryRun(events)) => {
+            let diff = diff::diff(platform, &command, of).await?;
+            Ok(dry_run::answer_with(events, diff))
+        }
+        done => Ok(done?.into_response()),
+    }
 }
 
-fn view(row: &DeploymentRow) -> Value {
-    let env_vars = row.env_vars.iter().map(|var| {
-        json!({
-            "key": var.key,
-            "environment": var.environment_id,
-            "sensitive": var.sensitive,
-            "fingerprint": var.mark,
-        })
+async fn find(platform: &Platform, id: DeploymentId) -> Result<Value, ApiError> {
+    let row = projections::deployments::find(&platform.pool, id).await?.ok_or_else(ApiError::not_found)?;
+    let url = url(platform, &past::View::now(platform.pool.clone()), &row).await?;
+    Ok(view(&row, url.as_deref()))
+}
+
+/// A deployment as the API shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Deployment)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct View<'a> {
+    #[schema(value_type = uuid::Uuid)]
+    id: DeploymentId,
+    #[schema(value_type = uuid::Uuid)]
+    project_id: ProjectId,
+    #[schema(value_type = uuid::Uuid)]
+    environment_id: EnvironmentId,
+    #[schema(value_type = uuid::Uuid)]
+    build_id: BuildId,
+    /// `deploy`, `promote`, `rollback` or `restart`.
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    kind: DeploymentKind,
+    /// Where its environment is reached.
+    url: Option<&'a str>,
+    /// `pending`, `starting`, `running`, `sleeping`, `failed`, `stopped`, `superseded` or `rolled_back`.
+    status: &'a str,
+    /// A code and a message.
+    #[schema(value_type = Option<Object>)]
+    failure: Option<&'a Failure>,
+    crashes: i32,
+    #[schema(value_type = Option<uuid::Uuid>)]
+    superseded_by: Option<DeploymentId>,
+    /// Which one serves again because this one failed; `failure` says why.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    rolled_back_to: Option<DeploymentId>,
+    /// Until then it may still be given up for the one before.
+    probation_ends_at: Option<DateTime<Utc>>,
+    env_vars: Vec<Given<'a>>,
+    created_by: &'a str,
+    created_at: DateTime<Utc>,
+    activated_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+    updated_at: DateTime<Utc>,
+}
+
+/// A variable that a deployment was given.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = GivenEnvVar)]
+pub(crate) struct Given<'a> {
+    #[schema(value_type = String)]
+    key: &'a EnvKey,
+    #[schema(value_type = Option<uuid::Uuid>)]
+    environment: Option<EnvironmentId>,
+    sensitive: bool,
+    fingerprint: &'a str,
+}
+
+/// Where its environment is reached.
+async fn url(platform: &Platform, at: &past::View, row: &DeploymentRow) -> Result<Option<String>, ApiError> {
+    let environments = projections::projects::environments(at, row.project_id).await?;
+    let own = environments.iter().find(|other| other.environment.id == row.environment_id);
+    let place = Place::of(platform, at, row.project_id).await?;
+    Ok(own.and_then(|own| place.url(own.environment.slug.as_str())))
+}
+
+fn view(row: &DeploymentRow, url: Option<&str>) -> Value {
+    let env_vars = row.env_vars.iter().map(|var| Given {
+        key: &var.key,
+        environment: var.environment_id,
+        sensitive: var.sensitive,
+        fingerprint: &var.mark,
     });
-    json!({
-        "id": row.id,
-        "projectId": row.project_id,
-        "environmentId": row.environment_id,
-        "buildId": row.build_id,
-        "type": row.kind,
-        "status": row.status,
-        "failure": row.failure,
-        "crashes": row.crashes,
-        "supersededBy": row.superseded_by,
-        "envVars": env_vars.collect::<Vec<_>>(),
-        "createdBy": row.created_by,
-        "createdAt": row.created_at,
-        "activatedAt": row.activated_at,
-        "finishedAt": row.finished_at,
-        "updatedAt": row.updated_at,
+    json!(View {
+        id: row.id,
+        project_id: row.project_id,
+        environment_id: row.environment_id,
+        build_id: row.build_id,
+        kind: row.kind,
+        url,
+        status: &row.status,
+        failure: row.failure.as_ref(),
+        crashes: row.crashes,
+        superseded_by: row.superseded_by,
+        rolled_back_to: row.rolled_back_to,
+        probation_ends_at: row.activated_at.map(|at| at + PROBATION),
+        env_vars: env_vars.collect(),
+        created_by: &row.created_by,
+        created_at: row.created_at,
+        activated_at: row.activated_at,
+        finished_at: row.finished_at,
+        updated_at: row.updated_at,
     })
 }

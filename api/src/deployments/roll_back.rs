@@ -4,47 +4,67 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::deployment::DeploymentKind;
-use domain::fact::StoredEvent;
 use domain::ids::{DeploymentId, EnvironmentId};
 use domain::policy;
-use domain::project::{EnvVar, Project};
+use domain::project::Project;
 use http::StatusCode;
 use projections::deployments::DeploymentRow;
 use projections::projects::EnvironmentRow;
 use serde::Deserialize;
 
-use super::{again, at_run_time, request};
+use super::diff::project_at;
+use super::{again, at_run_time, must_be_kept, request_or_compare};
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::Done;
 
 /// Where to go back to. Without anything: to the deployment before the present one, with the variables of now.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RollBack {
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     deployment_id: Option<DeploymentId>,
+    /// `now` (default): as they are set now; `then`: exactly those that the deployment ran with.
+    env_vars: Option<EnvVarsOf>,
+    /// As they were set at a time; instead of `envVars`.
     with_env_vars_as_of: Option<DateTime<Utc>>,
+}
+
+/// Which variables it runs with.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EnvVarsOf {
+    Now,
+    Then,
 }
 
 pub(crate) async fn roll_back(
     State(platform): State<Arc<Platform>>,
     environment: Scoped<EnvironmentRow>,
     Body(body): Body<RollBack>,
-) -> Result<Done, ApiError> {
+) -> Result<Response, ApiError> {
+    if body.env_vars.is_some() && body.with_env_vars_as_of.is_some() {
+        let text = "must not be given together with `withEnvVarsAsOf`";
+        return Err(ApiError::field("envVars", "conflicting", text));
+    }
     let id = environment.it.environment.id;
     let target = target(&platform, id, body.deployment_id).await?;
     let build = projections::builds::find(&platform.pool, target.build_id).await?;
-    let branch = build.map(|build| build.branch);
+    let branch = build.as_ref().and_then(projections::builds::BuildRow::known_branch);
     let here = |context| policy::Context { build_id: Some(target.build_id), branch, ..context };
     environment.must(&platform, policy::Action::Execute, here).await?;
-    let project = project_at(&platform, &environment.it, body.with_env_vars_as_of).await?;
-    let env_vars: Vec<EnvVar> = at_run_time(project.env_vars_in(id));
-    request(&platform, again(&target, env_vars, DeploymentKind::Rollback), &environment.context()).await
+    build.as_ref().map_or(Ok(()), must_be_kept)?;
+    let env_vars = match (body.env_vars, body.with_env_vars_as_of) {
+        (Some(EnvVarsOf::Then), _) => target.env_vars.clone(),
+        (_, Some(at)) => project_then(&platform, &environment.it, at).await?.env_vars_in(id),
+        _ => platform.commands.load::<Project>(environment.it.project_id).await?.aggregate.env_vars_in(id),
+    };
+    let command = again(&target, at_run_time(env_vars), DeploymentKind::Rollback);
+    request_or_compare(&platform, command, Some(target.id), &environment.context()).await
 }
 
 /// A deployment of this environment that has served once.
@@ -54,7 +74,7 @@ async fn target(
     wanted: Option<DeploymentId>,
 ) -> Result<DeploymentRow, ApiError> {
     let Some(id) = wanted else {
-        let before = projections::deployments::before_last(&platform.pool, environment).await?;
+        let before = projections::going_back::before_present(&platform.pool, environment).await?;
         let text = "There is no earlier deployment to go back to.";
         return before.ok_or_else(|| ApiError::new(StatusCode::CONFLICT, "nothing_to_roll_back_to", text));
     };
@@ -65,22 +85,14 @@ async fn target(
     })
 }
 
-/// The project as it is, or as the log had it at a time.
-async fn project_at(
+/// The project as the log had it at a time.
+async fn project_then(
     platform: &Platform,
     environment: &EnvironmentRow,
-    at: Option<DateTime<Utc>>,
+    at: DateTime<Utc>,
 ) -> Result<Project, ApiError> {
-    let id = environment.project_id;
-    let Some(at) = at else { return Ok(platform.commands.load::<Project>(id).await?.aggregate) };
-    let events = projections::log::read_stream(&platform.pool, "project", &id.to_string()).await?;
-    let mut project = Project::default();
     let then = projections::log::position_at(&platform.pool, at).await?;
-    for event in events.iter().filter(|event: &&StoredEvent| event.position <= then) {
-        for event in event.events::<Project>().map_err(|error| ApiError::internal(&error))? {
-            cqrs_es::Aggregate::apply(&mut project, event);
-        }
-    }
+    let project = project_at(platform, environment.project_id, then).await?;
     if project.environment(environment.environment.id).is_none() {
         return Err(ApiError::field(
             "withEnvVarsAsOf",

@@ -36,11 +36,15 @@ const RETRY: Duration = Duration::from_secs(2);
 const LIFE: Duration = Duration::from_secs(15 * 60);
 
 /// Which events.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 pub(crate) struct Which {
+    /// A position of the log.
     after: Option<i64>,
+    /// The same, as `nextCursor` of the page before gives it.
     cursor: Option<i64>,
+    /// Names of types, with commas between them.
     types: Option<String>,
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
 }
 

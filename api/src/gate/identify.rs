@@ -129,7 +129,7 @@ fn check_origin(platform: &Platform, headers: &HeaderMap, session: &Session) -> 
 }
 
 /// Whether the page came from here: from the public address, or from the name by which this request reached us.
-fn is_own_origin(headers: &HeaderMap, public_url: &str) -> bool {
+pub(crate) fn is_own_origin(headers: &HeaderMap, public_url: &str) -> bool {
     let Some(origin) = text(headers, "origin") else { return false };
     let public = public_url.split('/').take(3).collect::<Vec<_>>().join("/");
     let host = text(headers, "host").unwrap_or("?");

@@ -11,7 +11,7 @@ use crate::limits::{Empty, Who};
 use crate::platform::Platform;
 
 /// Only what begins like this is limited: health, metrics and documents are not.
-const LIMITED: &str = "/api/v1/";
+const LIMITED: [&str; 2] = ["/api/v1/", "/v1/"];
 
 const HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit"),
@@ -46,7 +46,7 @@ impl Seen {
     }
 
     fn count(&self, platform: &Platform, who: Who) -> Result<(), ApiError> {
-        if !self.route.starts_with(LIMITED) {
+        if !LIMITED.iter().any(|begin| self.route.starts_with(begin)) {
             return Ok(());
         }
         let mut tightest = self.room.lock().expect("no holder panics");

@@ -4,6 +4,7 @@
 //! caller who may see it and do this to it.
 
 mod api_token;
+mod closed;
 mod denied;
 mod fresh;
 mod identify;
@@ -14,7 +15,9 @@ mod past;
 mod request_id;
 mod scope;
 mod search;
+mod sender;
 mod standing;
+mod visitor;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -39,13 +42,16 @@ use crate::reply::{X_EVENT_POSITION, X_PROJECTION_LAG};
 pub(crate) use api_token::holds;
 use denied::{About, Seen};
 pub use fresh::Fresh;
-pub(crate) use identify::{cookie as cookie_of, cookie_name};
+pub(crate) use identify::{cookie as cookie_of, cookie_name, is_own_origin};
 pub use needs::Needs;
 pub use once::UnderWay;
 pub(crate) use past::moment;
 pub(crate) use request_id::{RequestId, request_id};
 pub(crate) use scope::{EventAt, Given, GivenRole, Scoped, TeamPart, must_hold};
+pub(crate) use search::{ORGANIZATION, find_team};
+pub(crate) use sender::Sender;
 pub(crate) use standing::{EVERY, Standing, while_standing};
+pub(crate) use visitor::{visitor, visitor_as, visitor_with_cookie};
 
 /// Whether a route answers `?asOf=`, and of which kinds of aggregates it then needs all of the team or project;
 /// what its path names is always there.
@@ -224,7 +230,7 @@ async fn pass(
     seen.count_principal(platform, &principal)?;
     api_token::in_scope(needs, &principal, &parts.method)?;
     let lags = !has_reached_position(platform, &parts).await?;
-    let (body, hash) = once::hash_body(&parts, body).await?;
+    let (body, hash) = sender::read_body(platform, needs, &principal, &mut parts, body).await?;
     let given = body.clone();
     let mut caller = caller(platform, &parts, principal, id)?;
     caller.key = once::key(&caller.principal, &parts.headers, hash)?;
@@ -292,7 +298,9 @@ fn caller(platform: &Platform, parts: &Parts, principal: Principal, id: &str) ->
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let unsafe_method = is_unsafe(&parts.method);
     let dry = is_dry_run(parts)?;
-    let expected = match header(&parts.headers, "if-match") {
+    // What cannot be read is a condition all the same: it is refused below.
+    let condition = parts.headers.get("if-match").map(|tag| tag.to_str().unwrap_or_default());
+    let expected = match condition {
         Some("*") | None => Expected::Any,
         Some(_) if !unsafe_method => Expected::Any,
         Some(tag) => Expected::Exactly(version(tag)?),
@@ -342,8 +350,37 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// `"7"` or `W/"7"`.
 fn version(tag: &str) -> Result<i64, ApiError> {
-    let digits = tag.trim_start_matches("W/").trim_matches('"');
-    digits
-        .parse()
-        .map_err(|_| ApiError::field("If-Match", "invalid", "must be the ETag of an earlier answer"))
+    let quoted = tag.strip_prefix("W/").unwrap_or(tag);
+    let version = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let version = version.filter(|version| version.bytes().all(|byte| byte.is_ascii_digit()));
+    version
+        .and_then(|version| version.parse().ok())
+        .ok_or_else(|| ApiError::field("If-Match", "invalid", "must be the ETag of an earlier answer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_an_etag_and_nothing_like_it() {
+        assert_eq!(version("\"7\"").ok(), Some(7));
+        assert_eq!(version("W/\"7\"").ok(), Some(7));
+        for odd in [
+            "",
+            "7",
+            "\"",
+            "\"\"",
+            "\"7",
+            "7\"",
+            "\"-7\"",
+            "\"+7\"",
+            "W/W/\"7\"",
+            "\"\"7\"\"",
+            "\"7\", \"8\"",
+            "\"99999999999999999999\"",
+        ] {
+            assert!(version(odd).is_err(), "{odd}");
+        }
+    }
 }

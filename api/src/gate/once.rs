@@ -18,23 +18,35 @@ use sha2::{Digest, Sha256};
 use super::{Principal, is_unsafe};
 use crate::error::ApiError;
 use crate::platform::Platform;
+use crate::telemetry::Room;
 
 /// The largest body of a request.
-const MAX_BODY: usize = 1024 * 1024;
+pub(super) const MAX_BODY: usize = 1024 * 1024;
+/// The same of what GitHub sends: it sends nothing larger.
+pub(super) const MAX_DELIVERY: usize = 25 * 1024 * 1024;
+pub(super) const GITHUB: &str = "/api/webhooks/github";
 /// Beyond this the connection is cut instead.
 const MAX_DISCARDED: usize = 16 * 1024 * 1024;
 /// Headers that belong to an answer.
 const KEPT: [&str; 4] = ["content-type", "etag", "x-event-position", "location"];
 
-/// Reads the body of a command and hashes the request, so that another request under the same key is noticed.
-pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Bytes, String), ApiError> {
+/// Reads the body of a command, no more than `most` bytes into the room there is, and hashes the request, so that
+/// another request under the same key is noticed.
+pub(super) async fn hash_body(
+    parts: &Parts,
+    body: Body,
+    most: usize,
+    room: Option<&Room>,
+) -> Result<(Bytes, String), ApiError> {
     if !is_unsafe(&parts.method) {
         // A question has none, and what is sent with it is not read.
         return Ok((Bytes::new(), String::new()));
     }
-    let too_large =
-        || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is larger than 1 MiB.");
-    let Some(bytes) = read(body).await else { return Err(too_large()) };
+    let too_large = || {
+        let detail = format!("The body is larger than {} MiB.", most >> 20);
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    };
+    let Some(bytes) = read(body, most, room).await? else { return Err(too_large()) };
     let mut hash = Sha256::new();
     for part in [parts.method.as_str(), &parts.uri.to_string()] {
         hash.update(part.as_bytes());
@@ -46,20 +58,21 @@ pub(super) async fn hash_body(parts: &Parts, body: Body) -> Result<(Bytes, Strin
 
 /// The body, or nothing when it is larger than allowed. Somewhat more is read and thrown away: a client that is
 /// still sending would otherwise see a broken connection instead of the answer.
-async fn read(body: Body) -> Option<Vec<u8>> {
+async fn read(body: Body, most: usize, room: Option<&Room>) -> Result<Option<Vec<u8>>, ApiError> {
     let mut frames = body.into_data_stream();
     let (mut bytes, mut length) = (Vec::new(), 0);
     while let Some(frame) = frames.next().await {
         // Whoever has gone does not read the answer.
-        let Ok(frame) = frame else { return None };
+        let Ok(frame) = frame else { return Ok(None) };
         length += frame.len();
-        if length <= MAX_BODY {
+        if length <= most {
+            room.map_or(Ok(()), |room| room.take(frame.len()))?;
             bytes.extend_from_slice(&frame);
-        } else if length > MAX_DISCARDED {
+        } else if length > most.max(MAX_DISCARDED) {
             break;
         }
     }
-    (length <= MAX_BODY).then_some(bytes)
+    Ok((length <= most).then_some(bytes))
 }
 
 /// The caller's key, in the caller's own scope.

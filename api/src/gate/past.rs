@@ -74,10 +74,15 @@ pub(super) async fn open(
     let thing = match needs {
         Needs::Public
         | Needs::SignedIn
+        | Needs::Credential
+        | Needs::Sender
+        | Needs::ClosedTeam(..)
         | Needs::Event(..)
         | Needs::TeamPart(..)
         | Needs::Cause(..)
         | Needs::Role(..)
+        | Needs::Installation(..)
+        | Needs::Endpoint(..)
         | Needs::Assignment(..)
         | Needs::Given(..) => {
             return Err(ApiError::not_found());
@@ -92,10 +97,19 @@ pub(super) async fn open(
         Needs::Build(..) => Thing::Build(params.id("build")?),
         Needs::Deployment(..) => Thing::Deployment(params.id("deployment")?),
     };
-    let origin = Origin::find(&platform.pool, thing).await?.ok_or_else(ApiError::not_found)?;
+    let origin = origin(platform, thing).await?;
     ask.permits(origin.team_id, origin.project_id)?;
     let view = platform.archive.open(origin.clone().extent(all), then).await?;
     Ok((origin, view))
+}
+
+/// Where something belongs, or belonged; that of a team which is closed now has no past either.
+pub(super) async fn origin(platform: &Platform, thing: Thing) -> Result<Origin, ApiError> {
+    let origin = Origin::find(&platform.pool, thing).await?.ok_or_else(ApiError::not_found)?;
+    if projections::teams::is_closed(&platform.pool, origin.team_id).await? {
+        return Err(ApiError::not_found());
+    }
+    Ok(origin)
 }
 
 impl From<PastError> for ApiError {

@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use commands::Context;
-use domain::ids::{ProjectId, TeamId};
+use domain::ids::{ProjectId, TeamId, UserId};
 use domain::policy::{self, Action, Grant, Permission, Resource, Scope};
 use http::StatusCode;
 use http::request::Parts;
@@ -180,17 +180,44 @@ impl<S: Send + Sync> FromRequestParts<S> for GivenRole {
 
 /// Everything that a caller holds.
 pub(super) async fn grants(platform: &Platform, principal: &Principal) -> Result<Vec<Grant>, ApiError> {
-    match principal {
-        Principal::Nobody => Ok(vec![]),
-        Principal::PersonalToken { user, scopes, .. } => {
-            Ok(narrowed(projections::roles::grants_of(&platform.pool, *user).await?, scopes))
+    Ok(match principal.person() {
+        Some(user) => principal.left_of(projections::roles::grants_of(&platform.pool, user).await?),
+        None => principal.left_of(vec![]),
+    })
+}
+
+/// The same, with what a person had in teams that are closed.
+pub(super) async fn grants_before_closing(
+    platform: &Platform,
+    principal: &Principal,
+) -> Result<Vec<Grant>, ApiError> {
+    Ok(match principal.person() {
+        Some(user) => {
+            principal.left_of(projections::roles::grants_before_closing(&platform.pool, user).await?)
         }
-        Principal::Session { user, .. } | Principal::ProviderToken { user } => {
-            Ok(projections::roles::grants_of(&platform.pool, *user).await?)
+        None => vec![],
+    })
+}
+
+impl Principal {
+    fn person(&self) -> Option<UserId> {
+        match self {
+            Self::Session { user, .. } | Self::ProviderToken { user } | Self::PersonalToken { user, .. } => {
+                Some(*user)
+            }
+            Self::Nobody | Self::ProjectToken { .. } => None,
         }
-        Principal::ProjectToken { project, scopes, .. } => {
-            let permissions = scopes.iter().flat_map(|scope| scope.permissions()).collect();
-            Ok(vec![Grant { scope: Scope::Project { project_id: *project }, permissions }])
+    }
+
+    /// What may be done in this way of what its person holds; with a project's token that is its own.
+    fn left_of(&self, held: Vec<Grant>) -> Vec<Grant> {
+        match self {
+            Self::PersonalToken { scopes, .. } => narrowed(held, scopes),
+            Self::ProjectToken { project, scopes, .. } => {
+                let permissions = scopes.iter().flat_map(|scope| scope.permissions()).collect();
+                vec![Grant { scope: Scope::Project { project_id: *project }, permissions }]
+            }
+            Self::Nobody | Self::Session { .. } | Self::ProviderToken { .. } => held,
         }
     }
 }
@@ -239,6 +266,11 @@ impl<'a> Question<'a> {
         caller: &'a Caller,
     ) -> Self {
         Self { grants, resource, action, caller }
+    }
+
+    /// What is asked for.
+    pub(super) fn right(&self) -> (Resource, Action) {
+        (self.resource, self.action)
     }
 
     /// The same about another right.

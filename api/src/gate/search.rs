@@ -7,13 +7,14 @@ use http::request::Parts;
 use projections::audit_trail::AuditRow;
 use projections::builds::BuildRow;
 use projections::deployments::DeploymentRow;
+use projections::endpoints::EndpointRow;
 use projections::past::{Origin, Then, Thing, View};
 use projections::projects::{EnvironmentRow, ProjectRow};
 use projections::roles::{AssignmentRow, RoleRow};
-use projections::teams::TeamRow;
+use projections::teams::{InstallationRow, TeamRow};
 
 use super::scope::{EventAt, Given, GivenRole, Question, TeamPart, grants};
-use super::{Caller, Needs, is_unsafe, parameters, past};
+use super::{Caller, Needs, closed, is_unsafe, parameters, past, sender};
 use crate::body::Params;
 use crate::error::ApiError;
 use crate::platform::Platform;
@@ -29,6 +30,9 @@ pub(super) async fn admit(
     parts: &mut Parts,
     body: &[u8],
 ) -> Result<bool, ApiError> {
+    if needs == Needs::Sender {
+        return sender::admit(platform, caller, parts).await.map(|()| true);
+    }
     let Some((resource, action)) = needs.right() else {
         return if needs == Needs::SignedIn { caller.user().map(|_| true) } else { Ok(true) };
     };
@@ -43,13 +47,16 @@ pub(super) async fn admit(
         }
     };
     let search = Search { platform, params, origin, ask };
-    match needs {
-        Needs::Public | Needs::SignedIn => Ok(true),
+    let sees = match needs {
+        Needs::Public | Needs::SignedIn | Needs::Credential | Needs::Sender => Ok(true),
         Needs::Given(..) => search.in_what_is_given(body, parts).await,
         Needs::Team(..)
+        | Needs::ClosedTeam(..)
         | Needs::TeamOrSelf(..)
         | Needs::TeamPart(..)
         | Needs::Role(..)
+        | Needs::Installation(..)
+        | Needs::Endpoint(..)
         | Needs::Assignment(..)
         | Needs::Cause(..)
         | Needs::Event(..) => search.in_a_team(needs, view, parts).await,
@@ -58,7 +65,21 @@ pub(super) async fn admit(
         | Needs::Environment(..)
         | Needs::Build(..)
         | Needs::Deployment(..) => search.in_a_project(needs, view, parts).await,
-    }
+    }?;
+    in_organization(platform, caller, parts).await?;
+    Ok(sees)
+}
+
+/// The team that the caller means, by id or slug. Whoever says so is held to it, whatever else he may see.
+pub(crate) const ORGANIZATION: &str = "x-organization-id";
+
+async fn in_organization(platform: &Platform, caller: &Caller, parts: &Parts) -> Result<(), ApiError> {
+    let (Some(meant), Some(place)) = (parts.headers.get(ORGANIZATION), caller.about.place.get()) else {
+        return Ok(());
+    };
+    let meant = meant.to_str().map_err(|_| ApiError::not_found())?;
+    let is_it = find_team(platform, meant).await?.id == place.team_id;
+    is_it.then_some(()).ok_or_else(ApiError::not_found)
 }
 
 /// Where a route leads, and who asks to go there.
@@ -74,6 +95,14 @@ impl Search<'_> {
     /// What a team has, beside projects.
     async fn in_a_team(self, needs: Needs, view: View, parts: &mut Parts) -> Result<bool, ApiError> {
         match needs {
+            Needs::ClosedTeam(..) => {
+                let (name, asked) = (self.params.text("team"), (self.ask.right(), self.ask.caller));
+                if closed::admit(self.platform, name, asked, parts).await? {
+                    return Ok(true);
+                }
+                let team = find_team(self.platform, name).await?;
+                self.ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
+            }
             Needs::Team(..) => {
                 let team = match self.origin {
                     None => find_team(self.platform, self.params.text("team")).await?,
@@ -112,6 +141,8 @@ impl Search<'_> {
                 let it: RoleRow = it.ok_or_else(ApiError::not_found)?;
                 self.ask.scoped(parts, ("role", it.id.0), it.team_id, None, it, view)
             }
+            Needs::Installation(..) => self.in_an_installation(view, parts).await,
+            Needs::Endpoint(..) => self.in_an_endpoint(view, parts).await,
             Needs::Assignment(..) => self.in_what_was_given(parts).await,
             Needs::Cause(..) => {
                 let it =
@@ -131,6 +162,21 @@ impl Search<'_> {
             }
             _ => Err(ApiError::not_found()),
         }
+    }
+
+    /// An installation that a team has connected.
+    async fn in_an_installation(self, view: View, parts: &mut Parts) -> Result<bool, ApiError> {
+        let id = self.params.id("installation")?;
+        let it = projections::teams::installation(&self.platform.pool, id).await?;
+        let it: InstallationRow = it.ok_or_else(ApiError::not_found)?;
+        self.ask.scoped(parts, ("installation", it.id.0), it.team_id, None, it, view)
+    }
+
+    /// Where a team is told what happens.
+    async fn in_an_endpoint(self, view: View, parts: &mut Parts) -> Result<bool, ApiError> {
+        let it = projections::endpoints::find(&self.platform.pool, self.params.id("endpoint")?).await?;
+        let it: EndpointRow = it.ok_or_else(ApiError::not_found)?;
+        self.ask.scoped(parts, ("endpoint", it.id.0), it.team_id, None, it, view)
     }
 
     /// A role that was given, where it holds.
@@ -183,6 +229,15 @@ impl Search<'_> {
         Ok(sees)
     }
 
+    /// What a path names besides must be what the thing belongs to.
+    fn is_of(&self, name: &str, id: uuid::Uuid) -> Result<(), ApiError> {
+        match self.params.text(name) {
+            "" => Ok(()),
+            named if named.parse() == Ok(id) => Ok(()),
+            _ => Err(ApiError::not_found()),
+        }
+    }
+
     /// A project, and what it has.
     async fn in_a_project(self, needs: Needs, view: View, parts: &mut Parts) -> Result<bool, ApiError> {
         match needs {
@@ -199,15 +254,14 @@ impl Search<'_> {
             }
             Needs::AnyProject(..) => {
                 let id: ProjectId = self.params.id("project")?;
-                let thing = Thing::Project(id);
-                let origin =
-                    Origin::find(&self.platform.pool, thing).await?.ok_or_else(ApiError::not_found)?;
+                let origin = past::origin(self.platform, Thing::Project(id)).await?;
                 self.ask.scoped(parts, ("project", id.0), origin.team_id, origin.project_id, origin, view)
             }
             Needs::Environment(..) => {
                 let id = self.params.id("environment")?;
                 let it = projections::projects::find_environment(&view, id).await?;
                 let it: EnvironmentRow = it.ok_or_else(ApiError::not_found)?;
+                self.is_of("project", it.project_id.0)?;
                 let context = policy::Context {
                     environment: Some(it.environment.id),
                     ..self.ask.caller.context_of(it.team_id, Some(it.project_id))
@@ -218,9 +272,11 @@ impl Search<'_> {
                 let it: Option<BuildRow> = projections::builds::find(&view, self.params.id("build")?).await?;
                 let it = it.ok_or_else(ApiError::not_found)?;
                 find_project(&view, it.project_id).await?;
+                self.is_of("project", it.project_id.0)?;
+                self.is_of("environment", it.environment_id.0)?;
                 let context = policy::Context {
                     environment: Some(it.environment_id),
-                    branch: Some(it.branch.clone()),
+                    branch: it.known_branch(),
                     build_id: Some(it.id),
                     ..self.ask.caller.context_of(it.team_id, Some(it.project_id))
                 };
@@ -235,7 +291,7 @@ impl Search<'_> {
                     projections::builds::find(&self.platform.pool, it.build_id).await?;
                 let context = policy::Context {
                     environment: Some(it.environment_id),
-                    branch: build.map(|build| build.branch),
+                    branch: build.and_then(|build| build.known_branch()),
                     build_id: Some(it.build_id),
                     ..self.ask.caller.context_of(it.team_id, Some(it.project_id))
                 };
@@ -259,13 +315,21 @@ fn parameter_once(parts: &Parts, name: &'static str) -> Result<Option<String>, A
 /// The scope of a command.
 fn scope_of(body: &[u8]) -> Result<Scope, ApiError> {
     let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    serde_json::from_value(body["scope"].clone()).map_err(|_| {
+    let scope: Scope = serde_json::from_value(body["scope"].clone()).map_err(|_| {
         ApiError::field(
             "scope",
             "invalid",
             "must be {type: global}, {type: team, teamId} or {type: project, projectId}",
         )
-    })
+    })?;
+    // A global scope with a team in it was meant for that team: nobody gets more than was written.
+    let (given, kept) = (body["scope"].as_object(), serde_json::json!(scope));
+    match given.into_iter().flatten().find(|(field, _)| kept.get(field).is_none()) {
+        Some((field, _)) => {
+            Err(ApiError::field(format!("scope.{field}"), "unknown_field", "is not a field of this scope"))
+        }
+        None => Ok(scope),
+    }
 }
 
 /// The scope of a question.
@@ -284,7 +348,7 @@ fn asked_scope(parts: &Parts) -> Result<Scope, ApiError> {
 }
 
 /// By id or slug.
-pub(super) async fn find_team(platform: &Platform, name: &str) -> Result<TeamRow, ApiError> {
+pub(crate) async fn find_team(platform: &Platform, name: &str) -> Result<TeamRow, ApiError> {
     let team = match name.parse() {
         Ok(id) => projections::teams::find(&platform.pool, id).await?,
         Err(_) if name.parse::<domain::values::Slug>().is_ok() => {

@@ -22,7 +22,8 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    pub(super) fn new(caller: Caller, right: Option<(Resource, Action, policy::Context)>) -> Self {
+    /// Somebody who was let in by this right.
+    pub(crate) fn new(caller: Caller, right: Option<(Resource, Action, policy::Context)>) -> Self {
         Self { caller, right }
     }
 
@@ -45,6 +46,11 @@ impl Standing {
         let Some((resource, action, context)) = self.right.as_ref().filter(|_| is_known) else {
             return Ok(is_known);
         };
+        if let Some(team) = context.team_id
+            && projections::teams::is_closed(&platform.pool, team).await?
+        {
+            return Ok(false);
+        }
         let grants = self.caller.grants(platform).await?;
         Ok(policy::allows(&grants, *resource, *action, context))
     }

@@ -24,6 +24,8 @@ const NOW_AND_THEN: u32 = 4096;
 const MANY: usize = 100_000;
 /// A violation of somebody is recorded once in so long.
 const WINDOW: Duration = Duration::from_secs(60);
+/// Of so many requests that an address may make, one may be a webhook that proves nothing: 60 a minute, of 60 000.
+const UNPROVED: u32 = 1000;
 /// Violators remembered at most; the violations of others are only counted.
 const VIOLATORS: usize = 10_000;
 
@@ -50,6 +52,8 @@ impl Default for Rates {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Who {
     Address(IpAddr),
+    /// An address whose webhooks prove nothing.
+    Unproved(IpAddr),
     User(UserId),
     Token(TokenId),
     Team(TeamId),
@@ -58,20 +62,30 @@ pub(crate) enum Who {
 impl Who {
     /// An address; of IPv6 the network that one customer has.
     pub(crate) fn address(ip: IpAddr) -> Self {
-        Self::Address(match ip.to_canonical() {
-            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (!0 << 64))),
-            v4 => v4,
-        })
+        Self::Address(network(ip))
+    }
+
+    /// The same of who sends webhooks that prove nothing.
+    pub(crate) fn unproved(ip: IpAddr) -> Self {
+        Self::Unproved(network(ip))
     }
 
     /// What it is, for metrics and answers.
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Address(_) => "address",
+            Self::Unproved(_) => "unproved",
             Self::User(_) => "user",
             Self::Token(_) => "token",
             Self::Team(_) => "team",
         }
+    }
+}
+
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (!0 << 64))),
+        v4 => v4,
     }
 }
 
@@ -115,6 +129,7 @@ type Buckets = RateLimiter<Who, DashMapStateStore<Who>, MonotonicClock, StateInf
 pub struct Limits {
     /// With the requests of a full bucket; none where nothing is limited.
     of_address: Option<(u32, Buckets)>,
+    of_unproved: Option<(u32, Buckets)>,
     of_user: Option<(u32, Buckets)>,
     of_token: Option<(u32, Buckets)>,
     of_team: Option<(u32, Buckets)>,
@@ -132,6 +147,7 @@ impl Limits {
         };
         Self {
             of_address: buckets(rates.address),
+            of_unproved: buckets(rates.address.div_ceil(UNPROVED)),
             of_user: buckets(rates.user),
             of_token: buckets(rates.token),
             of_team: buckets(rates.team),
@@ -159,7 +175,9 @@ impl Limits {
     /// Forgets buckets that are full again. To be called every few seconds.
     pub fn forget_idle(&self) {
         for (_, buckets) in
-            [&self.of_address, &self.of_user, &self.of_token, &self.of_team].into_iter().flatten()
+            [&self.of_address, &self.of_unproved, &self.of_user, &self.of_token, &self.of_team]
+                .into_iter()
+                .flatten()
         {
             buckets.retain_recent();
             buckets.shrink_to_fit();
@@ -170,6 +188,7 @@ impl Limits {
     fn of(&self, who: Who) -> Option<&(u32, Buckets)> {
         match who {
             Who::Address(_) => self.of_address.as_ref(),
+            Who::Unproved(_) => self.of_unproved.as_ref(),
             Who::User(_) => self.of_user.as_ref(),
             Who::Token(_) => self.of_token.as_ref(),
             Who::Team(_) => self.of_team.as_ref(),

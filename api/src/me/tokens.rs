@@ -19,16 +19,17 @@ use crate::error::ApiError;
 use crate::gate::{Caller, Principal};
 use crate::platform::Platform;
 use crate::reply::{Done, Page, items};
+use crate::shape;
 use crate::tokens::{RotateToken, allowlist, made, views};
 
 /// A new personal token.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateToken {
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Name)]
     name: DisplayName,
     /// `deploy`, `telemetry:write`, `telemetry:read`, `read`; all that its owner may do when absent.
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<shape::TokenScope>>)]
     scopes: Option<Vec<TokenScope>>,
     /// Addresses and ranges from which it is believed, 50 at most; every address when absent.
     ip_allowlist: Option<Vec<String>>,

@@ -20,24 +20,25 @@ use crate::gate::Caller;
 use crate::me::show;
 use crate::platform::Platform;
 use crate::reply::Done;
+use crate::shape;
 
 /// What is absent stays.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeMe {
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::PersonName>)]
     first_name: Option<PersonName>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::PersonName>)]
     last_name: Option<PersonName>,
     /// An https address; null for none.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     photo_url: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     active_team_id: Option<Option<TeamId>>,
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     active_project_id: Option<Option<ProjectId>>,
 }
 

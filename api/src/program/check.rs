@@ -6,14 +6,17 @@ use anyhow::bail;
 use providers::database::embedded::{Embedded, EmbeddedConfig};
 
 use super::config::Config;
+use super::runner::{DockerEngine, PullKind};
 
 /// Says what is there and what is missing; fails when something is.
 #[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
     let mut missing = 0;
-    for (program, what) in
-        [("git", "reads repositories"), ("bwrap", "runs builds and servers apart"), ("npm", "installs")]
-    {
+    let mut programs = vec![("git", "reads repositories"), ("npm", "installs")];
+    if config.docker.is_none() {
+        programs.push(("bwrap", "runs builds and servers apart"));
+    }
+    for (program, what) in programs {
         let found = on_path(program);
         missing += i32::from(!found);
         println!("{} {program}: {what}", if found { "ok     " } else { "MISSING" });
@@ -32,11 +35,21 @@ pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
             println!("MISSING database: {error:#}");
         }
     }
+    if let Some(engine) = &config.docker {
+        missing += i32::from(!docker(engine).await);
+    }
     match providers::auth::open(&config.auth_providers, config.secrets.auth.0.clone()) {
         Ok(providers) => println!("ok      sign-in providers: {}", providers.len()),
         Err(error) => {
             missing += 1;
             println!("MISSING sign-in providers: {error}");
+        }
+    }
+    match artifacts(&config).await {
+        Ok(()) => println!("ok      artifacts"),
+        Err(error) => {
+            missing += 1;
+            println!("MISSING artifacts: {error:#}");
         }
     }
     match super::serve::email(&config) {
@@ -50,6 +63,32 @@ pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
         bail!("{missing} of the things that `serve` needs are missing");
     }
     Ok(())
+}
+
+/// Says whether the Docker engine can be reached, and whether it has or may pull the base image.
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
+async fn docker(engine: &DockerEngine) -> bool {
+    let report = match providers::runner::docker::inspect(&engine.host, &engine.image).await {
+        Ok(report) => report,
+        Err(error) => {
+            println!("MISSING Docker engine at {}: {error}", engine.host);
+            return false;
+        }
+    };
+    println!("ok      Docker engine {} at {} (API {})", report.version, engine.host, report.api_version);
+    match (report.has_image, engine.pull) {
+        (true, _) => println!("ok      base image {}", engine.image),
+        (false, PullKind::Never) => println!("MISSING base image {}: pull it", engine.image),
+        (false, _) => {
+            println!("ok      base image {}: not there yet, the first build pulls it", engine.image)
+        }
+    }
+    report.has_image || engine.pull != PullKind::Never
+}
+
+/// Writes something where artifacts are kept, and removes it.
+async fn artifacts(config: &Config) -> anyhow::Result<()> {
+    Ok(super::artifacts::open(config).await?.check().await?)
 }
 
 /// Starts the embedded server and stops it again.

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use anyhow::Context as _;
-use providers::database::embedded::{Embedded, EmbeddedConfig};
+use providers::database::embedded::{Embedded, EmbeddedConfig, running_url};
 use sqlx::PgPool;
 
 use super::config::Config;
@@ -46,6 +46,21 @@ impl Database {
                 "the server works with the rights of the log's owner; `replay-tool doctor` says more"
             );
         }
+        Ok(Self { pool, embedded })
+    }
+
+    /// Connects to a database that is there, as it is: also to the embedded one of a server that runs.
+    pub(crate) async fn beside(config: &Config) -> anyhow::Result<Self> {
+        let (data_dir, bin_dir) = (config.data_dir.clone(), config.postgres_bin.clone());
+        let (url, embedded) = match (&config.secrets.database_url, running_url(&data_dir)) {
+            (Some(url), _) => (url.expose_str().context("DATABASE_URL is no text")?.to_owned(), None),
+            (None, Some(url)) => (url, None),
+            (None, None) => {
+                let embedded = Embedded::start(EmbeddedConfig { data_dir, bin_dir, durable: true }).await?;
+                (embedded.url(), Some(embedded))
+            }
+        };
+        let pool = projections::pool::connect(&url, 2).await.context("the database cannot be reached")?;
         Ok(Self { pool, embedded })
     }
 

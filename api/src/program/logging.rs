@@ -2,7 +2,8 @@
 
 use tracing_subscriber::EnvFilter;
 
-use super::config::{Config, LogFormat};
+use super::config::Config;
+use super::settings::LogFormat;
 
 /// Starts logging. An unreadable filter is `info`.
 pub(crate) fn start(config: &Config) {

@@ -9,47 +9,45 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use api::auth::setup;
 use api::limits::Limits;
-use api::router::Router;
+use api::router::{Hosts, Router};
 use api::{Platform, Settings};
+use axum::serve::ListenerExt;
 use chrono::Utc;
 use commands::sessions::Sessions;
 use commands::token_uses::TokenUses;
-use commands::{Appender, Commands, Context, Vault};
+use commands::{Appender, Commands, Context};
 use domain::envelope::Actor;
+use domain::ports::artifacts::Artifacts;
 use domain::ports::auth::Auth;
 use domain::ports::email::Email;
-use domain::ports::git::Git;
-use domain::ports::runner::Runner;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use processes::{Workers, World};
+use processes::{BuildSettings, Workers, World};
 use projections::feed::Feed;
 use projections::ledger::{KeyRing, Ledger, LedgerOptions};
 use projections::past::Archive;
 use projections::shred::ShredList;
-use providers::artifacts::folder::FolderArtifacts;
 use providers::email::console::ConsoleEmail;
 use providers::email::smtp::{Security, SmtpConfig, SmtpEmail};
-use providers::encryption::aes_256_gcm::Aes256Gcm;
-use providers::encryption::master_key::MasterKey;
-use providers::git::command::{GitCommand, GitConfig};
+use providers::git::hooks::AnyHost;
 use providers::observability::postgres::PostgresLogs;
-use providers::runner::app::toolchain::Toolchains;
-use providers::runner::local::{LocalRunner, LocalRunnerConfig};
+use providers::observability::postgres_spans::PostgresSpans;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::artifacts;
 use super::config::{Config, SmtpSecurity};
 use super::database::Database;
+use super::github;
+use super::keys;
+use super::outbound;
+use super::runner::{runner, stop_servers, sweep};
+use super::world::world;
 
-/// First of the users that teams' sandboxes run as, when the server is root.
-const SANDBOX_USERS: u32 = 210_000;
 /// How long requests and work may take to end when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(20);
-
-/// From SIGTERM to SIGKILL of deployed servers when the platform stops.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Brings the database to the present schema.
 pub(crate) async fn migrate(config: Config) -> anyhow::Result<()> {
@@ -60,40 +58,40 @@ pub(crate) async fn migrate(config: Config) -> anyhow::Result<()> {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be kept")?;
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("the data directory {} cannot be made", config.data_dir.display()))?;
-    let (auth, email) = (auth(&config)?, email(&config)?);
-    // The port first: who cannot listen should not touch anything.
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}: is another server running there?", config.listen))?;
-    let address = listener.local_addr().context("the listener has no address")?;
+    make_data_dir(&config)?;
+    let (auth, email, outbound) = (auth(&config)?, email(&config)?, outbound::open(&config)?);
+    let (listener, address) = bind(config.listen).await?;
     let database = Database::open(&config).await?;
     let pool = database.pool.clone();
 
-    let vault = vault(&config, &pool).await?;
-    let feed = feed(&pool).await?;
+    let (vault, feed) = (keys::vault(&config, &pool).await?, feed(&pool, config.builds).await?);
     let commands = Commands::new(pool.clone(), appender(&pool, &feed), Arc::new(vault));
-    let (logs, git) = (PostgresLogs::start(pool.clone()), Arc::new(git(&config)?));
-    let ledger = ledger(&config, &pool)?;
-    let runner = Arc::new(runner(&config, git.clone()).await?);
-    // What an earlier life has left running is ended before anything new begins.
-    runner.sweep(&[]).await?;
+    let (logs, git) = (PostgresLogs::start(pool.clone()), Arc::new(github::git(&config)?));
+    let (hosts, ledger) = (github::hosts(&config)?, ledger(&config, &pool)?);
+    let (artifacts, uploads) = (artifacts::open(&config).await?, artifacts::open_uploads(&config).await?);
+    let runner = runner(&config, git.clone(), (uploads.clone(), artifacts.clone())).await?;
+    sweep(&runner, &pool, &feed).await?;
 
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-    let router = Router::start(pool.clone(), &feed, public_url.starts_with("https:"));
+    let router = router(&config, &pool, &feed, &public_url)?;
     let platform = Arc::new(Platform {
         pool: pool.clone(),
-        commands: commands.clone(),
+        commands,
         feed: feed.clone(),
         archive: Archive::new(pool.clone()),
         logs: logs.clone(),
+        uploads: artifacts::upload_room(&config, &pool, uploads.clone())?,
+        telemetry: Arc::new(PostgresSpans::new(pool.clone(), config.telemetry_days)),
+        intake: Default::default(),
         runner: runner.clone(),
-        git: git.clone(),
-        router: router.clone(),
+        git,
+        hosts,
+        push_hooks: Arc::new(AnyHost),
+        outbound,
+        router,
         auth,
         sessions: Sessions::new(pool.clone()),
-        token_uses: TokenUses::new(pool.clone()),
+        token_uses: TokenUses::new(pool),
         shred_list: ShredList::new(&config.data_dir),
         ledger_keys: KeyRing::new(&config.data_dir),
         throttle: Default::default(),
@@ -104,41 +102,54 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         now: Utc::now,
         settings: settings(&config, &public_url),
     });
-    let world = World {
-        pool,
-        commands,
-        feed: feed.clone(),
-        runner: runner.clone(),
-        git,
-        logs: logs.clone(),
-        traffic: router,
-        email,
-        shred_list: ShredList::new(&config.data_dir),
-        now: Utc::now,
-        public_url: public_url.clone(),
-        start_deadline: config.start_deadline,
-    };
+    let world = world(&platform, &config, (artifacts, email));
     let (boot, stop) = (Uuid::now_v7(), CancellationToken::new());
-    let workers = Workers::start(processes::all(), world.clone(), boot.to_string());
-    let keeper = tokio::spawn(processes::keep_running(world, boot, stop.clone()));
+    let workers = Workers::start(processes::all(config.builds), world.clone(), boot.to_string());
+    let keeper = tokio::spawn(reconcile(world, boot, (&config, uploads), stop.clone()));
 
-    erase_again(&platform).await?;
-    first_user(&platform, &config, &public_url).await?;
+    people(&platform, &config, &public_url).await?;
     announce(address);
     let ended = listen(listener, platform.clone(), database.crashed(), stop.clone()).await;
 
-    // Every step is bounded: a server that was told to stop does.
-    write_down(&platform).await;
-    let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
-    let _ = keeper.await;
-    stop_servers(&platform, &*runner).await;
+    wind_up(&platform, workers, keeper, &*runner).await;
     close(&feed, &logs, &ledger, database).await;
     ended
 }
 
+fn make_data_dir(config: &Config) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("the data directory {} cannot be made", config.data_dir.display()))
+}
+
+/// Listens; who cannot does not touch anything.
+async fn bind(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {address}: is another server running there?"))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    Ok((listener, address))
+}
+
+/// What should run, runs; what nobody asks for, sleeps; what nobody can need, goes.
+fn reconcile(
+    world: World,
+    boot: Uuid,
+    (config, uploads): (&Config, Arc<dyn Artifacts>),
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let sleeps = processes::sleep_idle(world.clone(), config.sleep_after, stop.clone());
+    let pruning = processes::prune_artifacts(world.clone(), config.retention, stop.clone());
+    let forgetting = processes::forget_uploads(world.clone(), uploads, stop.clone());
+    let finding = processes::find_missed_pushes(world.clone(), stop.clone());
+    let running = processes::keep_running(world, boot, stop);
+    async move {
+        tokio::join!(running, sleeps, pruning, forgetting, finding);
+    }
+}
+
 /// Reads the log for every query table and process.
-async fn feed(pool: &PgPool) -> anyhow::Result<Feed> {
-    let consumers = projections::read_models().into_iter().chain(processes::consumers()).collect();
+async fn feed(pool: &PgPool, builds: BuildSettings) -> anyhow::Result<Feed> {
+    let consumers = projections::read_models().into_iter().chain(processes::consumers(builds)).collect();
     Feed::start(pool.clone(), consumers).await.context("the query tables cannot be made")
 }
 
@@ -146,6 +157,19 @@ async fn feed(pool: &PgPool) -> anyhow::Result<Feed> {
 fn appender(pool: &PgPool, feed: &Feed) -> Appender {
     let wake = feed.clone();
     Appender::start(pool.clone(), Arc::new(move |_| wake.wake()))
+}
+
+/// Writes down what is not written yet, ends what it works on and what it runs. Every step is bounded: a server that was told to stop does.
+async fn wind_up(
+    platform: &Platform,
+    workers: Workers,
+    keeper: JoinHandle<()>,
+    runner: &dyn domain::ports::runner::Runner,
+) {
+    write_down(platform).await;
+    let _ = tokio::time::timeout(SHUTDOWN, workers.stop()).await;
+    let _ = keeper.await;
+    stop_servers(platform, runner).await;
 }
 
 /// What was only counted or noted so far.
@@ -167,6 +191,9 @@ async fn keep_house(platform: &Platform) -> Infallible {
     let mut hour = tokio::time::interval(Duration::from_secs(3600));
     loop {
         hour.tick().await;
+        if let Err(error) = platform.telemetry.keep_house(Utc::now()).await {
+            tracing::warn!(%error, "spans that are over could not be dropped: {error}");
+        }
         if let Err(error) = platform.forget_old().await {
             tracing::warn!(%error, "what is over could not be forgotten: {error}");
         }
@@ -196,20 +223,6 @@ async fn note_uses(platform: &Platform) -> Infallible {
     }
 }
 
-/// Ends every deployed server as it would want to be ended; the next start of the platform starts them again.
-async fn stop_servers(platform: &Platform, runner: &dyn Runner) {
-    match projections::deployments::all_running(&platform.pool).await {
-        Ok(rows) => {
-            let stops = rows.iter().map(|row| runner.stop(row.id, STOP_GRACE));
-            futures_util::future::join_all(stops).await;
-        }
-        Err(error) => tracing::warn!(%error, "the running servers are not known: {error}"),
-    }
-    if let Err(error) = runner.sweep(&[]).await {
-        tracing::warn!(%error, "a server may have been left: {error}");
-    }
-}
-
 /// Answers requests until a signal comes or the database is gone.
 async fn listen(
     listener: TcpListener,
@@ -219,6 +232,12 @@ async fn listen(
 ) -> anyhow::Result<()> {
     let app = api::app(platform.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let stopped = stop.clone();
+    // An answer is whole: one that is held until the last is acknowledged (Nagle) comes up to 40 ms later.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays slow: {error}");
+        }
+    });
     let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await });
     let server = tokio::spawn(server.into_future());
     let ended = tokio::select! {
@@ -245,14 +264,6 @@ async fn signal() {
         _ = int.recv() => {}
     }
     tracing::info!("stopping");
-}
-
-/// Opens the key vault; another master key than the one it was made with is refused here.
-async fn vault(config: &Config, pool: &PgPool) -> anyhow::Result<Vault> {
-    let file = config.data_dir.join("master.key");
-    let key = MasterKey::from_env_or_file(config.secrets.master_key.as_ref(), &file)?;
-    let vault = Vault::open(pool.clone(), Arc::new(Aes256Gcm::new(&key)), Utc::now());
-    vault.await.context("the key vault does not open")
 }
 
 /// Starts the ledger with its anchors.
@@ -294,34 +305,22 @@ fn auth(config: &Config) -> anyhow::Result<Vec<Arc<dyn Auth>>> {
     opened.context("sign-in providers (MASTRA_ADMIN_AUTH_…)")
 }
 
-fn git(config: &Config) -> anyhow::Result<GitCommand> {
-    let git = program("git").context("git is missing: apt-get install git")?;
-    Ok(GitCommand::new(GitConfig {
-        git,
-        local_roots: config.allow_local_repos.clone(),
-        timeout: Duration::from_secs(300),
-        max_checkout_bytes: 2 << 30,
-    }))
+/// The router, with a host form when the operator gave it a domain.
+fn router(config: &Config, pool: &PgPool, feed: &Feed, public_url: &str) -> anyhow::Result<Arc<Router>> {
+    let hosts = config.base_domain.as_ref().map(|base| Hosts::try_new(base, public_url, config.path_form));
+    let hosts = hosts.transpose().context("MASTRA_ADMIN_BASE_DOMAIN")?;
+    Ok(Router::start(pool.clone(), feed, public_url.starts_with("https:"), hosts, config.router))
 }
 
-async fn runner(config: &Config, git: Arc<dyn Git>) -> anyhow::Result<LocalRunner> {
-    let bwrap = program("bwrap").context("bubblewrap is missing: apt-get install bubblewrap")?;
-    let artifacts =
-        FolderArtifacts::open(config.data_dir.join("artifacts")).await.context("artifacts cannot be kept")?;
-    let runner = LocalRunner::open(LocalRunnerConfig {
-        data_dir: config.data_dir.clone(),
-        toolchains: Toolchains::new(config.toolchains_dir.clone(), config.npm_registry.clone()),
-        git,
-        artifacts: Arc::new(artifacts),
-        bwrap,
-        uid_base: SANDBOX_USERS,
-    });
-    Ok(runner.await?)
-}
-
-fn program(name: &str) -> Option<PathBuf> {
+pub(super) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| Path::new(&folder).join(name)).find(|file| file.is_file())
+}
+
+/// Who was erased stays so, and somebody is there.
+async fn people(platform: &Platform, config: &Config, public_url: &str) -> anyhow::Result<()> {
+    erase_again(platform).await?;
+    first_user(platform, config, public_url).await
 }
 
 /// A database that was restored does not bring back who was erased since its backup.
@@ -334,7 +333,9 @@ fn settings(config: &Config, public_url: &str) -> Settings {
     Settings {
         public_url: public_url.to_owned(),
         environment: config.environment.clone(),
+        encryption: config.encryption.name(),
         local_roots: config.allow_local_repos.clone(),
+        builds: config.builds.limits,
         trusted_proxies: config.trusted_proxies.clone(),
     }
 }

@@ -19,16 +19,18 @@ use crate::error::ApiError;
 use crate::gate::{Scoped, holds};
 use crate::platform::Platform;
 use crate::reply::{Done, Page, items, versioned};
+use crate::shape;
 use crate::tokens::{RotateToken, allowlist, made, views};
 
 /// A new project token.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = CreateProjectToken)]
 pub(crate) struct CreateToken {
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Name)]
     name: DisplayName,
     /// `deploy`, `telemetry:write`, `telemetry:read`, `read`; `read` when absent.
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<shape::TokenScope>>)]
     scopes: Option<Vec<TokenScope>>,
     /// Addresses and ranges from which it is believed, 50 at most; every address when absent.
     ip_allowlist: Option<Vec<String>>,

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use domain::ids::{InstallationId, ProjectId};
-use domain::project::{ProjectCommand, ProjectSettings};
-use domain::values::{BranchName, CommandLine, DisplayName, RelativePath, RepoUrl, ResourcePlan, Slug};
+use domain::ports::git_host::HostError;
+use domain::project::{Previews, ProjectCommand, ProjectSettings};
+use domain::values::{
+    BranchName, CommandLine, DisplayName, HealthGate, PathFilter, RelativePath, RepoUrl, ResourcePlan, Slug,
+};
 use http::StatusCode;
 use projections::teams::TeamRow;
 use serde::Deserialize;
@@ -13,36 +16,49 @@ use serde::Deserialize;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::gate::Scoped;
+use crate::github;
 use crate::platform::Platform;
 use crate::projects::show::view;
 use crate::reply::Done;
+use crate::shape;
+
+/// Patterns of paths that a project may have.
+const MAX_WATCHED: usize = 100;
 
 /// A new project.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateProject {
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Name)]
     name: DisplayName,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Slug)]
     slug: Slug,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::RepoUrl)]
     repo_url: RepoUrl,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::BranchName>)]
     branch: Option<BranchName>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::RelativePath>)]
     project_root: Option<RelativePath>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::RelativePath>)]
     mastra_directory: Option<RelativePath>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::CommandLine>)]
     install_command: Option<CommandLine>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::CommandLine>)]
     build_command: Option<CommandLine>,
     port: Option<u16>,
     min_scale: Option<u8>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<shape::HealthGate>)]
+    health: Option<HealthGate>,
+    #[schema(value_type = Option<shape::ResourcePlan>)]
     resources: Option<ResourcePlan>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     installation_id: Option<InstallationId>,
+    /// What a push must touch to be built, as `apps/agent/**`; `!` before a pattern takes away.
+    #[schema(value_type = Option<Vec<String>>)]
+    watch_paths: Option<Vec<PathFilter>>,
+    /// What pull requests get; nothing when absent.
+    #[schema(value_type = Option<shape::Previews>)]
+    previews: Option<Previews>,
 }
 
 pub(crate) async fn handler(
@@ -50,7 +66,7 @@ pub(crate) async fn handler(
     team: Scoped<TeamRow>,
     Body(body): Body<CreateProject>,
 ) -> Result<Done, ApiError> {
-    let settings = ProjectSettings {
+    let mut settings = ProjectSettings {
         name: body.name,
         slug: body.slug,
         repo_url: body.repo_url,
@@ -61,10 +77,15 @@ pub(crate) async fn handler(
         build_command: body.build_command,
         port: body.port,
         min_scale: body.min_scale,
+        health: body.health,
         resources: body.resources.unwrap_or_default(),
         installation_id: body.installation_id,
+        repository_id: None,
+        watch_paths: body.watch_paths.unwrap_or_default(),
+        previews: body.previews,
     };
     check(&platform, &settings, &team).await?;
+    find_repository(&platform, &mut settings).await?;
     let id: ProjectId = platform.new_id();
     let command = ProjectCommand::CreateProject {
         team_id: team.it.id,
@@ -79,6 +100,29 @@ pub(crate) async fn handler(
         Ok(view(&project.ok_or_else(ApiError::not_found)?))
     })
     .await
+}
+
+/// Asks GitHub which repository the address is, when the project goes through an installation.
+pub(crate) async fn find_repository(
+    platform: &Platform,
+    settings: &mut ProjectSettings,
+) -> Result<(), ApiError> {
+    settings.repository_id = None;
+    let Some(id) = settings.installation_id else { return Ok(()) };
+    let unknown = || ApiError::field("installationId", "unknown", "must be an installation of the team");
+    let row = projections::teams::installation(&platform.pool, id).await?.ok_or_else(unknown)?;
+    match github::github(platform)?.repository(row.github_id, &settings.repo_url).await {
+        Ok(found) => {
+            settings.repository_id = Some(found.id);
+            settings.repo_url = found.url;
+            Ok(())
+        }
+        Err(HostError::NotFound(_)) => {
+            let text = "must be a repository that the installation opens";
+            Err(ApiError::field("repoUrl", "not_in_installation", text))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a type alone cannot know.
@@ -102,6 +146,15 @@ pub(crate) async fn check<T>(
                 error.to_string(),
             ));
         }
+    }
+    if let Some(Err((field, error))) = settings.health.as_ref().map(HealthGate::check) {
+        return Err(ApiError::field(format!("health.{field}"), "out_of_range", error.to_string()));
+    }
+    if let Some(Err((field, error))) = settings.previews.as_ref().map(Previews::check) {
+        return Err(ApiError::field(format!("previews.{field}"), "out_of_range", error.to_string()));
+    }
+    if settings.watch_paths.len() > MAX_WATCHED {
+        return Err(ApiError::field("watchPaths", "too_many", format!("must be {MAX_WATCHED} at most")));
     }
     if let Some(id) = settings.installation_id {
         let installations = projections::teams::installations(&platform.pool, scope.team_id).await?;

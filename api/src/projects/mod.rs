@@ -4,5 +4,6 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod diff;
 pub(crate) mod list;
+pub(crate) mod markers;
 pub(crate) mod show;
 pub(crate) mod update;

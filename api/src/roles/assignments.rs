@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, Utc};
 use commands::Step;
-use domain::ids::{RoleId, TeamId, UserId};
+use domain::ids::{AssignmentId, ProjectId, RoleId, TeamId, UserId};
 use domain::policy::{self, BuiltinRole, Permission, Scope};
 use domain::role::{Effective, effective};
 use domain::role_assignment::{RoleAssignment, RoleAssignmentCommand};
 use domain::team::Team;
 use http::StatusCode;
 use projections::roles::AssignmentRow;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::body::{Body, Params, Query};
@@ -20,17 +21,18 @@ use crate::error::ApiError;
 use crate::gate::{Caller, Given, GivenRole, must_hold};
 use crate::platform::Platform;
 use crate::reply::{Done, Page, items};
+use crate::shape;
 
 /// Who gets which role where.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AssignRole {
-    #[schema(value_type = String)]
+    #[schema(value_type = uuid::Uuid)]
     user_id: UserId,
     /// Id of a custom role of the team or name of a built-in one.
     role_id: String,
     /// `{type: global}`, `{type: team, teamId}` or `{type: project, projectId}`; the gate has read it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = shape::Scope)]
     #[expect(dead_code, reason = "the handler gets it from the gate, which has judged it")]
     scope: Scope,
 }
@@ -172,14 +174,34 @@ fn no_member() -> ApiError {
     ApiError::field("userId", "no_member", "must be a member of the team")
 }
 
+/// A role that somebody has, as the API shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = RoleAssignment)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct View<'a> {
+    #[schema(value_type = uuid::Uuid)]
+    id: AssignmentId,
+    #[schema(value_type = uuid::Uuid)]
+    user_id: UserId,
+    role_id: &'a str,
+    #[schema(value_type = shape::Scope)]
+    scope: Scope,
+    /// Where it holds, also of the project; null for everywhere.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    team_id: Option<TeamId>,
+    #[schema(value_type = Option<uuid::Uuid>)]
+    project_id: Option<ProjectId>,
+    created_at: DateTime<Utc>,
+}
+
 fn view(row: &AssignmentRow) -> Value {
-    json!({
-        "id": row.id,
-        "userId": row.user_id,
-        "roleId": row.role,
-        "scope": row.scope,
-        "teamId": row.team_id,
-        "projectId": row.project_id,
-        "createdAt": row.created_at,
+    json!(View {
+        id: row.id,
+        user_id: row.user_id,
+        role_id: &row.role,
+        scope: row.scope,
+        team_id: row.team_id,
+        project_id: row.project_id,
+        created_at: row.created_at,
     })
 }

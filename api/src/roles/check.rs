@@ -18,6 +18,7 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::gate::{Caller, moment};
 use crate::platform::Platform;
+use crate::shape;
 
 /// Kinds of streams that say who held what in a team.
 pub(super) const OF_RIGHTS: &[&str] = &["role", "role_assignment", "project"];
@@ -26,11 +27,11 @@ pub(super) const OF_RIGHTS: &[&str] = &["role", "role_assignment", "project"];
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Check {
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     user_id: Option<UserId>,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Resource)]
     resource: Resource,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Action)]
     action: Action,
     #[serde(default)]
     context: CheckContext,
@@ -42,14 +43,14 @@ pub(crate) struct Check {
 #[derive(Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CheckContext {
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     team_id: Option<TeamId>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     project_id: Option<ProjectId>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     environment: Option<EnvironmentId>,
     branch: Option<String>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<uuid::Uuid>)]
     build_id: Option<BuildId>,
     /// Of the asker when absent, for a question about himself.
     #[schema(value_type = Option<String>)]
@@ -142,7 +143,9 @@ async fn team_of(platform: &Platform, check: &Check) -> Result<Option<TeamId>, A
     if check.as_of.is_some() {
         // It may have gone since.
         let origin = Origin::find(&platform.pool, Thing::Project(project)).await?;
-        return Ok(origin.map(|origin| origin.team_id));
+        let Some(team) = origin.map(|origin| origin.team_id) else { return Ok(None) };
+        let is_closed = projections::teams::is_closed(&platform.pool, team).await?;
+        return Ok(Some(team).filter(|_| !is_closed));
     }
     Ok(projections::projects::find(&platform.pool, project).await?.map(|row| row.team_id))
 }

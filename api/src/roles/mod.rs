@@ -7,25 +7,64 @@ mod why;
 pub(crate) mod write;
 
 use axum::Json;
-use domain::policy::BuiltinRole;
+use chrono::{DateTime, Utc};
+use domain::ids::{RoleId, TeamId};
+use domain::policy::{BuiltinRole, Permission};
+use domain::values::DisplayName;
 use projections::roles::RoleRow;
 use projections::teams::TeamRow;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::reply::{Page, items};
+use crate::shape;
+
+/// A built-in role as the API shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Builtin {
+    id: &'static str,
+    name: &'static str,
+    description: &'static str,
+    #[schema(value_type = Vec<shape::Permission>)]
+    permissions: Vec<Permission>,
+    inherits: [String; 0],
+    is_system: bool,
+}
+
+/// A custom role as the API shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Role)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct View<'a> {
+    #[schema(value_type = uuid::Uuid)]
+    id: RoleId,
+    #[schema(value_type = uuid::Uuid)]
+    team_id: TeamId,
+    #[schema(value_type = shape::Name)]
+    name: &'a DisplayName,
+    description: Option<&'a str>,
+    #[schema(value_type = Vec<shape::Permission>)]
+    permissions: &'a [Permission],
+    /// Ids of custom roles of the team or names of built-in ones.
+    inherits: &'a [String],
+    is_system: bool,
+    created_at: DateTime<Utc>,
+    version: i64,
+}
 
 pub(crate) async fn builtin() -> Json<Value> {
     let view = BuiltinRole::ALL.into_iter().map(|role| {
-        json!({
-            "id": role.as_str(),
-            "name": role.as_str(),
-            "description": role.description(),
-            "permissions": role.permissions(),
-            "inherits": [],
-            "isSystem": true,
+        json!(Builtin {
+            id: role.as_str(),
+            name: role.as_str(),
+            description: role.description(),
+            permissions: role.permissions(),
+            inherits: [],
+            is_system: true,
         })
     });
     items(view.collect(), None)
@@ -41,15 +80,16 @@ pub(crate) async fn of_team(
 }
 
 fn view(role: &RoleRow) -> Value {
-    json!({
-        "id": role.id,
-        "teamId": role.team_id,
-        "name": role.definition.name,
-        "description": role.definition.description,
-        "permissions": role.definition.permissions,
-        "inherits": role.definition.inherits,
-        "isSystem": false,
-        "createdAt": role.created_at,
-        "version": role.version,
+    let definition = &role.definition;
+    json!(View {
+        id: role.id,
+        team_id: role.team_id,
+        name: &definition.name,
+        description: definition.description.as_deref(),
+        permissions: &definition.permissions,
+        inherits: &definition.inherits,
+        is_system: false,
+        created_at: role.created_at,
+        version: role.version,
     })
 }

@@ -21,6 +21,7 @@ use crate::csv;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
+use crate::shape;
 
 const COLUMNS: [&str; 15] = [
     "subject",
@@ -41,20 +42,25 @@ const COLUMNS: [&str; 15] = [
 ];
 
 /// What is asked about.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Which {
+    #[param(inline, value_type = shape::Resource)]
     resource: Resource,
+    #[param(inline, value_type = shape::Action)]
     action: Action,
+    #[param(value_type = Option<uuid::Uuid>)]
     project_id: Option<ProjectId>,
+    #[param(value_type = Option<uuid::Uuid>)]
     environment: Option<EnvironmentId>,
     branch: Option<String>,
     #[serde(default)]
+    #[param(inline)]
     format: Format,
 }
 
 /// As what it is answered.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Format {
     #[default]

@@ -23,17 +23,18 @@ use crate::error::ApiError;
 use crate::gate::{Scoped, must_hold};
 use crate::platform::Platform;
 use crate::reply::Done;
+use crate::shape;
 
 /// A role to be.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateRole {
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Name)]
     name: DisplayName,
     description: Option<String>,
     /// `{resource, action, conditions?: [{field, operator, value}]}`.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<shape::Permission>)]
     permissions: Vec<Permission>,
     /// Ids of custom roles of the team or names of built-in ones.
     #[serde(default)]
@@ -44,13 +45,13 @@ pub(crate) struct CreateRole {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeRole {
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::Name>)]
     name: Option<DisplayName>,
     /// Null takes it away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<shape::Permission>>)]
     permissions: Option<Vec<Permission>>,
     inherits: Option<Vec<String>>,
 }

@@ -24,8 +24,8 @@ const DROPPED: [&str; 14] = [
 ];
 /// The platform's own: no business of an app's.
 const OWN: [&str; 2] = ["x-csrf-token", "x-min-position"];
-/// The platform's own cookies.
-const COOKIES: [&str; 2] = ["mastra_session", "__Host-mastra_session"];
+/// The platform's own cookies, with TLS with `__Host-` before them.
+const COOKIES: [&str; 4] = ["mastra_session", "mastra_sign_in", "mastra_access", "mastra_access_state"];
 
 /// Makes a request's headers those that the app may see.
 pub(super) fn outward(request: &mut Request, prefix: &str, is_https: bool, upgrade: Option<HeaderValue>) {
@@ -46,7 +46,9 @@ pub(super) fn outward(request: &mut Request, prefix: &str, is_https: bool, upgra
     if let Some(host) = host {
         headers.insert("x-forwarded-host", host);
     }
-    if let Ok(prefix) = HeaderValue::try_from(prefix) {
+    if let Some(prefix) = Some(prefix).filter(|prefix| !prefix.is_empty())
+        && let Ok(prefix) = HeaderValue::try_from(prefix)
+    {
         headers.insert("x-forwarded-prefix", prefix);
     }
     if let Some(protocol) = upgrade {
@@ -73,16 +75,32 @@ pub(super) fn homeward(headers: &mut HeaderMap, prefix: &str, is_upgrade: bool) 
     {
         headers.insert(header::LOCATION, moved);
     }
-    let is_own = |value: &HeaderValue| {
-        let name = value.to_str().unwrap_or_default().split('=').next().unwrap_or_default().trim();
-        COOKIES.contains(&name)
-    };
-    let kept: Vec<_> =
-        headers.get_all(header::SET_COOKIE).iter().filter(|value| !is_own(value)).cloned().collect();
+    let kept: Vec<_> = headers.get_all(header::SET_COOKIE).iter().filter_map(own_cookie).collect();
     headers.remove(header::SET_COOKIE);
     for value in kept {
         headers.append(header::SET_COOKIE, value);
     }
+}
+
+/// A cookie that an app sets, for its own host alone: a wider one would reach other apps, or the platform.
+fn own_cookie(value: &HeaderValue) -> Option<HeaderValue> {
+    let bytes = value.as_bytes();
+    let name = bytes.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default();
+    if is_of_the_platform(&String::from_utf8_lossy(name)) {
+        return None;
+    }
+    let is_domain = |part: &&[u8]| {
+        part.trim_ascii_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"domain"))
+    };
+    let mut parts = bytes.split(|byte| *byte == b';');
+    let pair = parts.next()?;
+    let rest: Vec<&[u8]> = parts.filter(|part| !is_domain(part)).collect();
+    HeaderValue::from_bytes(&[&[pair][..], &rest].concat().join(&b';')).ok()
+}
+
+fn is_of_the_platform(cookie: &str) -> bool {
+    let name = cookie.trim();
+    COOKIES.contains(&name.strip_prefix("__Host-").unwrap_or(name))
 }
 
 fn drop_hop(headers: &mut HeaderMap) {
@@ -109,7 +127,7 @@ fn cut_cookies(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .map(str::trim)
-        .filter(|pair| !COOKIES.contains(&pair.split('=').next().unwrap_or_default()))
+        .filter(|pair| !is_of_the_platform(pair.split('=').next().unwrap_or_default()))
         .filter(|pair| !pair.is_empty())
         .map(str::to_owned)
         .collect();
@@ -156,11 +174,13 @@ mod tests {
     #[test]
     fn an_app_cannot_set_the_platforms_cookie_and_its_redirects_stay_inside() {
         let mut answer = headers(&[("location", "/login"), ("set-cookie", "mastra_session=evil; Path=/")]);
-        answer.append("set-cookie", HeaderValue::from_static("mine=1"));
+        for cookie in ["mine=1; Domain=example.org; Path=/", "__Host-mastra_access=evil", "domain=1"] {
+            answer.append("set-cookie", HeaderValue::from_static(cookie));
+        }
         homeward(&mut answer, "/p/a/b", false);
         assert_eq!(answer["location"], "/p/a/b/login");
         let cookies: Vec<_> = answer.get_all("set-cookie").iter().collect();
-        assert_eq!(cookies, ["mine=1"]);
+        assert_eq!(cookies, ["mine=1; Path=/", "domain=1"]);
         let mut elsewhere = headers(&[("location", "https://example.org/")]);
         homeward(&mut elsewhere, "/p/a/b", false);
         assert_eq!(elsewhere["location"], "https://example.org/");

@@ -1,60 +1,90 @@
-//! The router: sends requests for `/p/{team}/{project}[/{environment}]/…` to the deployed server.
+//! The router: sends requests to deployed servers.
 //!
-//! When the segment behind the project is the slug of one of its environments, it is that environment;
-//! otherwise it belongs to the app's own path, and the environment is production.
+//! In the host form an environment has a host name of its own (`hosts`). In the path form, which is all there is
+//! without a base domain, it is `/p/{team}/{project}[/{environment}]/…`: when the segment behind the project is the
+//! slug of one of its environments, it is that environment; otherwise it belongs to the app's own path, and the
+//! environment is production.
 
+mod access;
+mod connection;
 mod forward;
 mod headers;
+mod hold;
+mod hosts;
 mod in_flight;
+mod serve;
+mod sign_in;
+mod table;
+mod url;
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use domain::ids::DeploymentId;
+use domain::ids::{DeploymentId, EnvironmentId};
 use domain::ports::traffic::Traffic;
 use http::StatusCode;
 use projections::feed::Feed;
-use projections::routes::{self, RouteRow};
+use projections::routes;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
+use self::connection::{Connection, Lost};
 use self::forward::Forwarder;
+use self::hold::Held;
 use self::in_flight::InFlight;
+use self::table::{Route, Table, Target};
 use crate::error::ApiError;
 
-/// The environment of a path that names none.
+pub use forward::Patience;
+pub use hosts::{Hosts, InvalidBase, PathForm};
+pub(crate) use serve::{by_host, by_path};
+pub(crate) use sign_in::{access, providers_of};
+pub(crate) use url::Place;
+
+/// The environment of a path or host that names none.
 const DEFAULT: &str = "production";
 /// How long to wait for a call before the table is read again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// Where a request goes: the newest running server first, the one before in reserve.
-type Servers = Vec<(DeploymentId, SocketAddr)>;
+/// How long a request that no server took waits for other news of its environment.
+const NEWS: Duration = Duration::from_secs(3);
 
 /// The router.
 pub struct Router {
-    table: RwLock<HashMap<(String, String), HashMap<String, Servers>>>,
+    table: RwLock<Table>,
     /// Position of the log that the table is true for.
     position: watch::Sender<i64>,
     in_flight: InFlight,
+    held: Held,
     forwarder: Forwarder,
+    hosts: Option<Hosts>,
 }
 
 impl Router {
     /// A router that follows the query tables.
-    pub fn start(pool: PgPool, feed: &Feed, is_https: bool) -> Arc<Self> {
-        let router = Arc::new(Self {
+    pub fn start(
+        pool: PgPool,
+        feed: &Feed,
+        is_https: bool,
+        hosts: Option<Hosts>,
+        patience: Patience,
+    ) -> Arc<Self> {
+        let router = Arc::new(Self::new(is_https, hosts, patience));
+        tokio::spawn(follow(Arc::downgrade(&router), pool, feed.moved("routes")));
+        router
+    }
+
+    fn new(is_https: bool, hosts: Option<Hosts>, patience: Patience) -> Self {
+        Self {
             table: RwLock::default(),
             position: watch::Sender::new(-1),
             in_flight: InFlight::default(),
-            forwarder: Forwarder::new(is_https),
-        });
-        tokio::spawn(follow(Arc::downgrade(&router), pool, feed.moved("routes")));
-        router
+            held: Held::default(),
+            forwarder: Forwarder::new(is_https, patience),
+            hosts,
+        }
     }
 
     /// Waits until the table is true for a position of the log, or until `patience` ends.
@@ -63,58 +93,71 @@ impl Router {
         let _ = tokio::time::timeout(patience, seen.wait_for(|seen| *seen >= position)).await;
     }
 
-    /// Sends a request on, and its answer back.
-    pub async fn handle(&self, request: Request) -> Response {
-        let path = request.uri().path().to_owned();
-        let Some(target) = self.target(&path) else { return ApiError::not_found().into_response() };
-        let Target { servers, prefix } = target;
-        let mut request = Some(request);
-        for (n, (deployment, address)) in servers.iter().enumerate() {
-            let guard = self.in_flight.enter(*deployment);
-            let Some(sent) = request.take() else { break };
-            match self.forwarder.send(sent, *address, &prefix, guard).await {
-                Ok(response) => return response,
+    /// The environment as soon as it is another than this; `None` when it stays so, or is no more.
+    async fn news(&self, old: &Route) -> Option<Arc<Route>> {
+        let mut moved = self.position.subscribe();
+        let news = async {
+            loop {
+                moved.mark_unchanged();
+                let now = self.of_environment(old.environment)?;
+                // Who may use it was asked for as it was.
+                if now.protection != old.protection {
+                    return None;
+                }
+                if (&now.servers, now.asleep) != (&old.servers, old.asleep) {
+                    return Some(now);
+                }
+                moved.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(NEWS, news).await.ok()?
+    }
+
+    /// Sends a request to the first server that takes it; it comes back when none does. The answer is cut when `lost`
+    /// ends.
+    async fn send(
+        &self,
+        target: &Target,
+        request: Request,
+        lost: impl Fn() -> Option<Lost>,
+    ) -> Result<Response, Box<Request>> {
+        let Target { route, prefix } = target;
+        let mut request = Box::new(request);
+        for (n, (deployment, address)) in route.servers.iter().enumerate() {
+            let connection = Connection::new(self.in_flight.enter(*deployment), lost());
+            match self.forwarder.send(*request, *address, prefix, connection).await {
+                Ok(response) => return Ok(response),
                 // It never left: the one before may take it.
                 Err(forward::Failure::NotSent(back)) => {
                     tracing::debug!(deployment.id = %deployment, attempt = n, "server of {deployment} is not there");
-                    request = Some(*back);
+                    request = back;
                 }
-                Err(forward::Failure::Lost(problem)) => return problem.into_response(),
+                Err(forward::Failure::Lost(problem)) => return Ok(problem.into_response()),
             }
         }
-        unavailable().into_response()
+        Err(request)
     }
 
-    /// Which servers, and the part of the path that is the platform's.
-    fn target(&self, path: &str) -> Option<Target> {
-        let mut segments = path.strip_prefix("/p/")?.splitn(4, '/');
-        let (team, project) = (segments.next()?, segments.next()?);
-        let third = segments.next();
-        let table = self.table.read().expect("no holder panics");
-        let environments = table.get(&(team.to_owned(), project.to_owned()))?;
-        let named = third.and_then(|slug| Some((slug, environments.get(slug)?)));
-        let (servers, prefix) = match named {
-            Some((slug, servers)) => (servers, format!("/p/{team}/{project}/{slug}")),
-            None => (environments.get(DEFAULT)?, format!("/p/{team}/{project}")),
-        };
-        Some(Target { servers: servers.clone(), prefix })
+    /// Which environment a path of the path form is.
+    fn of_path(&self, path: &str) -> Option<Target> {
+        self.table.read().expect("no holder panics").of_path(path)
     }
 
-    fn replace(&self, position: i64, rows: Vec<RouteRow>) {
-        let mut table: HashMap<_, HashMap<String, Servers>> = HashMap::new();
-        for row in rows {
-            let parsed =
-                row.servers.into_iter().filter_map(|(id, address)| Some((id, address.parse().ok()?)));
-            table.entry((row.team, row.project)).or_default().insert(row.environment, parsed.collect());
-        }
-        *self.table.write().expect("no holder panics") = table;
+    /// Which environment has this label.
+    fn of_label(&self, label: &str) -> Option<Target> {
+        self.table.read().expect("no holder panics").of_label(label)
+    }
+
+    /// An environment by its id.
+    fn of_environment(&self, id: EnvironmentId) -> Option<Arc<Route>> {
+        self.table.read().expect("no holder panics").of_environment(id)
+    }
+
+    fn replace(&self, position: i64, rows: Vec<routes::RouteRow>) {
+        self.in_flight.forget_all_but(rows.iter().flat_map(|row| row.servers.iter().map(|(id, _)| *id)));
+        *self.table.write().expect("no holder panics") = Table::new(rows);
         self.position.send_replace(position);
     }
-}
-
-struct Target {
-    servers: Servers,
-    prefix: String,
 }
 
 /// Reads the table whenever the query table behind it has moved. Ends with the router.
@@ -142,6 +185,19 @@ fn unavailable() -> ApiError {
 
 #[async_trait]
 impl Traffic for Router {
+    fn address(&self, public_url: &str, (team, project, environment): (&str, &str, &str)) -> String {
+        if let Some(hosts) = &self.hosts {
+            return hosts.origin(&hosts::label(team, project, environment));
+        }
+        let base = public_url.trim_end_matches('/');
+        let named = if environment == DEFAULT { String::new() } else { format!("/{environment}") };
+        format!("{base}/p/{team}/{project}{named}")
+    }
+
+    fn idle(&self, deployment: DeploymentId) -> Option<Duration> {
+        self.in_flight.idle(deployment)
+    }
+
     async fn drained(&self, deployment: DeploymentId, position: i64, timeout: Duration) {
         let mut seen = self.position.subscribe();
         let wait = async {

@@ -3,8 +3,12 @@ use std::time::Duration;
 use axum::Router as Axum;
 use axum::body::Body;
 use axum::routing::{any, get};
-use domain::ids::EnvironmentId;
+use domain::ids::{EnvironmentId, ProjectId, TeamId};
+use domain::project::Protection;
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use projections::routes::RouteRow;
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
@@ -21,19 +25,33 @@ fn row(environment: &str, servers: Vec<(DeploymentId, SocketAddr)>) -> RouteRow 
         project: "agent".into(),
         environment: environment.into(),
         environment_id: EnvironmentId(Uuid::from_u128(1)),
+        project_id: ProjectId(Uuid::from_u128(2)),
+        team_id: TeamId(Uuid::from_u128(3)),
+        protection: Protection::Public,
+        asleep: None,
         servers: servers.into_iter().map(|(id, address)| (id, address.to_string())).collect(),
     }
 }
 
 fn router(rows: Vec<RouteRow>) -> Arc<Router> {
-    let router = Router {
-        table: RwLock::default(),
-        position: watch::Sender::new(-1),
-        in_flight: InFlight::default(),
-        forwarder: Forwarder::new(false),
-    };
+    patient(rows, Patience::default())
+}
+
+fn patient(rows: Vec<RouteRow>, patience: Patience) -> Arc<Router> {
+    let router = Router::new(false, None, patience);
     router.replace(7, rows);
     Arc::new(router)
+}
+
+/// What the path form answers.
+async fn handle(router: &Router, request: Request) -> Response {
+    match router.of_path(request.uri().path()) {
+        Some(target) => {
+            let sent = router.send(&target, request, || None).await;
+            sent.unwrap_or_else(|_| unavailable().into_response())
+        }
+        None => ApiError::not_found().into_response(),
+    }
 }
 
 /// A server that answers with the path and query as it got them.
@@ -54,7 +72,7 @@ async fn gone() -> SocketAddr {
 
 async fn ask(router: &Router, uri: &str) -> (u16, String) {
     let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
-    let response = router.handle(request).await;
+    let response = handle(router, request).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8_lossy(&body).into_owned())
@@ -81,8 +99,8 @@ async fn an_environments_slug_wins_and_production_is_the_rest() {
     let (production, staging) = (echo().await, echo().await);
     let servers = |n, address| vec![(deployment(n), address)];
     let router = router(vec![row("production", servers(1, production)), row("staging", servers(2, staging))]);
-    assert_eq!(router.target("/p/acme/agent/staging/x").unwrap().servers[0].1, staging);
-    assert_eq!(router.target("/p/acme/agent/stagings/x").unwrap().servers[0].1, production);
+    assert_eq!(router.of_path("/p/acme/agent/staging/x").unwrap().route.servers[0].1, staging);
+    assert_eq!(router.of_path("/p/acme/agent/stagings/x").unwrap().route.servers[0].1, production);
     assert_eq!(ask(&router, "/p/acme/agent/staging/x").await.1, "/x");
 }
 
@@ -101,6 +119,32 @@ async fn the_server_before_takes_what_the_newest_does_not_accept() {
 }
 
 #[tokio::test]
+async fn what_no_server_takes_comes_back_and_waits_for_news_of_its_environment() {
+    let (old, new) = (gone().await, echo().await);
+    let router = router(vec![row("production", vec![(deployment(1), old)])]);
+    let mut target = router.of_path("/p/acme/agent/x").unwrap();
+    let request = Request::builder().method("POST").uri("/p/acme/agent/x").body("all of it".into()).unwrap();
+    let untaken = router.send(&target, request, || None).await.unwrap_err();
+    let asleep = || RouteRow { asleep: Some((deployment(1), 8)), ..row("production", vec![]) };
+    let changes = async {
+        while router.position.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        router.replace(8, vec![row("production", vec![(deployment(1), old)])]);
+        router.replace(9, vec![asleep()]);
+    };
+    let (news, ()) = tokio::join!(router.news(&target.route), changes);
+    target.route = news.unwrap();
+    assert_eq!(target.route.asleep, Some((deployment(1), 8)), "what is the same is no news");
+    router.replace(10, vec![row("production", vec![(deployment(1), new)])]);
+    target.route = router.news(&target.route).await.unwrap();
+    assert_eq!(untaken.body().size_hint().exact(), Some(9), "nothing of it is lost");
+    assert_eq!(router.send(&target, *untaken, || None).await.unwrap().status(), 200);
+    router.replace(11, vec![RouteRow { protection: Protection::Team, ..asleep() }]);
+    assert!(router.news(&target.route).await.is_none(), "who may use it is asked anew");
+}
+
+#[tokio::test]
 async fn an_answer_streams_before_it_ends() {
     let (send, receive) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(1);
     let receive = Arc::new(std::sync::Mutex::new(Some(receive)));
@@ -110,7 +154,7 @@ async fn an_answer_streams_before_it_ends() {
     }));
     let router = router(vec![row("production", vec![(deployment(1), serve(app).await)])]);
     let request = Request::builder().uri("/p/acme/agent/x").body(Body::empty()).unwrap();
-    let mut body = router.handle(request).await.into_body();
+    let mut body = handle(&router, request).await.into_body();
     for word in ["one", "two"] {
         send.send(Ok(word)).await.unwrap();
         let frame = tokio::time::timeout(Duration::from_secs(5), body.frame()).await.unwrap();
@@ -133,7 +177,7 @@ async fn a_drain_waits_for_what_is_under_way_and_no_longer() {
     tokio::time::timeout(Duration::from_secs(1), router.drained(deployment(1), 7, long)).await.unwrap();
 
     let request = Request::builder().uri("/p/acme/agent/x").body(Body::empty()).unwrap();
-    let response = router.handle(request).await;
+    let response = handle(&router, request).await;
     let drain = router.drained(deployment(1), 7, long);
     tokio::pin!(drain);
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut drain).await.is_err());
@@ -143,7 +187,7 @@ async fn a_drain_waits_for_what_is_under_way_and_no_longer() {
 }
 
 #[tokio::test]
-async fn an_upgrade_becomes_a_tunnel() {
+async fn an_upgrade_becomes_a_tunnel_until_both_sides_are_silent() {
     // A server that switches protocols and then sends back what it gets, in capitals.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = listener.local_addr().unwrap();
@@ -168,10 +212,11 @@ async fn an_upgrade_becomes_a_tunnel() {
             });
         }
     });
-    let router = router(vec![row("production", vec![(deployment(1), upstream)])]);
+    let patience = Patience { idle: Duration::from_millis(500), ..Patience::default() };
+    let router = patient(vec![row("production", vec![(deployment(1), upstream)])], patience);
     let front = serve(Axum::new().fallback(any(move |request: Request| {
         let router = router.clone();
-        async move { router.handle(request).await }
+        async move { handle(&router, request).await }
     })))
     .await;
     let mut socket = TcpStream::connect(front).await.unwrap();
@@ -184,4 +229,6 @@ async fn an_upgrade_becomes_a_tunnel() {
     let mut answer = [0; 5];
     tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"QUIET");
+    let end = tokio::time::timeout(Duration::from_secs(5), socket.read(&mut answer)).await;
+    assert_eq!(end.expect("it is cut").unwrap_or(0), 0);
 }

@@ -7,33 +7,17 @@ use super::{Route, get};
 use crate::gate::Needs::{Cause, SignedIn, TeamPart};
 use crate::{audit, events};
 
-const PAGE: &[&str] = &[
-    "actor",
-    "projectId",
-    "resource",
-    "resourceId",
-    "action",
-    "outcome",
-    "from",
-    "to",
-    "q",
-    "limit",
-    "cursor",
-];
-const EXPORT: &[&str] =
-    &["format", "actor", "projectId", "resource", "resourceId", "action", "outcome", "from", "to", "q"];
-
 pub(super) fn audit_routes() -> Vec<Route> {
     vec![
-        get("/api/v1/teams/{team}/audit", TeamPart(Audit, Read), "Who did what", audit::list).query(PAGE),
+        get("/api/v1/teams/{team}/audit", TeamPart(Audit, Read), "Who did what", audit::list)
+            .lists::<audit::View>(),
         get(
             "/api/v1/teams/{team}/audit/export",
             TeamPart(Audit, Read),
             "Who did what, all of it: JSON lines, CSV, or OCSF events as JSON lines",
             audit::export::handler,
         )
-        .query(EXPORT)
-        .answers("application/x-ndjson"),
+        .answers(&["application/x-ndjson", "text/csv"]),
         get(
             "/api/v1/causation/{event}",
             Cause(Audit, Read),
@@ -41,14 +25,13 @@ pub(super) fn audit_routes() -> Vec<Route> {
             audit::causation::handler,
         ),
         get("/api/v1/events", SignedIn, "Events in their order, of all that one may audit", events::list)
-            .query(&["after", "types", "limit"]),
+            .lists::<audit::View>(),
         get(
             "/api/v1/events/stream",
             SignedIn,
             "Events as they happen, of all that one may audit",
             events::stream,
         )
-        .query(&["after", "types"])
-        .answers("text/event-stream"),
+        .answers(&["text/event-stream"]),
     ]
 }

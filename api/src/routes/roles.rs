@@ -16,10 +16,10 @@ pub(super) fn role_routes() -> Vec<Route> {
             "Makes a custom role",
             write::create,
         )
-        .body::<write::CreateRole>()
+        .gives::<roles::View>()
         .status(201),
         patch("/api/v1/roles/{role}", Role(On::TeamMembers, Update), "Changes a custom role", write::update)
-            .body::<write::ChangeRole>(),
+            .gives::<roles::View>(),
         delete(
             "/api/v1/roles/{role}",
             Role(On::TeamMembers, Delete),
@@ -32,14 +32,16 @@ pub(super) fn role_routes() -> Vec<Route> {
             "Who was given which role",
             assignments::list,
         )
-        .query(&["teamId", "projectId", "limit", "cursor"]),
+        .lists::<assignments::View>()
+        .also(&[404]),
         post(
             "/api/v1/role-assignments",
             Given(On::TeamMembers, Create),
             "Gives a role to somebody",
             assignments::assign,
         )
-        .body::<assignments::AssignRole>()
+        .gives::<assignments::View>()
+        .also(&[404])
         .status(201),
         delete(
             "/api/v1/role-assignments/{assignment}",
@@ -52,15 +54,14 @@ pub(super) fn role_routes() -> Vec<Route> {
             Given(On::TeamMembers, Read),
             "What somebody may do",
             assignments::of_user,
-        )
-        .query(&["teamId", "projectId"]),
+        ),
         get(
             "/api/v1/teams/{team}/access-review",
             Team(On::Audit, Read),
             "Who could do something, and why",
             roles::review::handler,
         )
-        .query(&["resource", "action", "projectId", "environment", "branch", "format"])
+        .answers(&["application/json", "text/csv"])
         .knows_past(&["user", "role", "role_assignment", "project"]),
     ]
 }

@@ -4,16 +4,21 @@ use domain::policy::Action::{Create, Delete, Execute, Read, Update};
 use domain::policy::Resource as On;
 
 use super::audit::audit_routes;
+use super::cli::cli_routes;
+use super::endpoints::endpoint_routes;
+use super::env_vars::env_var_routes;
+use super::github::github_routes;
+use super::repository::repository_routes;
 use super::roles::role_routes;
 use super::sign_in::sign_in_routes;
 use super::teams::{invite_routes, team_routes};
-use super::{PAGE, Route, delete, get, patch, post, put};
+use super::telemetry::telemetry_routes;
+use super::{Route, delete, get, patch, post};
 use crate::gate::Needs::{
     AnyProject, Build, Deployment, Environment, Event, Project, Public, SignedIn, Team,
 };
 use crate::{
-    audit, builds, deployments, env_vars, environments, me, project_tokens, projects, roles, system, teams,
-    tokens,
+    audit, builds, deployments, environments, me, project_tokens, projects, roles, system, teams, tokens,
 };
 
 /// Every route.
@@ -26,8 +31,14 @@ pub(crate) fn table() -> Vec<Route> {
         role_routes(),
         invite_routes(),
         project_routes(),
+        env_var_routes(),
         run_routes(),
+        github_routes(),
+        repository_routes(),
+        endpoint_routes(),
         audit_routes(),
+        cli_routes(),
+        telemetry_routes(),
     ]
     .into_iter()
     .flatten()
@@ -38,7 +49,7 @@ fn system_routes() -> Vec<Route> {
     vec![
         get("/api/health", Public, "Whether the server and its database live", system::health),
         get("/api/ready", Public, "Whether query tables and work keep up", system::ready),
-        get("/metrics", Public, "Metrics for Prometheus", system::metrics::handler).answers("text/plain"),
+        get("/metrics", Public, "Metrics for Prometheus", system::metrics::handler).answers(&["text/plain"]),
         get("/openapi.json", Public, "This document", system::openapi::handler),
         get(
             "/api/v1/audit/checkpoint",
@@ -46,8 +57,9 @@ fn system_routes() -> Vec<Route> {
             "The newest signed checkpoint of the log",
             audit::ledger::checkpoint,
         )
-        .query(&["from"]),
-        get("/api/v1/audit/key", SignedIn, "The public keys that sign the log", audit::ledger::key),
+        .also(&[404]),
+        get("/api/v1/audit/key", SignedIn, "The public keys that sign the log", audit::ledger::key)
+            .also(&[404]),
         get(
             "/api/v1/audit/proof/{position}",
             Event(On::Audit, Read),
@@ -59,14 +71,13 @@ fn system_routes() -> Vec<Route> {
 
 fn people_routes() -> Vec<Route> {
     vec![
-        get("/api/v1/me", SignedIn, "Who asks", me::show::handler),
+        get("/api/v1/me", SignedIn, "Who asks", me::show::handler).gives::<me::show::View>(),
         patch("/api/v1/me", SignedIn, "Changes name, picture, and where one looks", me::update::handler)
-            .body::<me::update::ChangeMe>(),
-        delete("/api/v1/me", SignedIn, "Erases who asks, for good", me::erase::handler)
-            .body::<me::erase::EraseMe>(),
-        get("/api/v1/me/tokens", SignedIn, "Personal API tokens", me::tokens::list).query(PAGE),
+            .gives::<me::show::View>(),
+        delete("/api/v1/me", SignedIn, "Erases who asks, for good", me::erase::handler),
+        get("/api/v1/me/tokens", SignedIn, "Personal API tokens", me::tokens::list).lists::<tokens::View>(),
         post("/api/v1/me/tokens", SignedIn, "Makes a personal API token", me::tokens::create)
-            .body::<me::tokens::CreateToken>()
+            .gives::<tokens::NewSecret>()
             .status(201),
         post(
             "/api/v1/me/tokens/{token}/rotate",
@@ -74,23 +85,24 @@ fn people_routes() -> Vec<Route> {
             "Gives a personal API token another secret",
             me::tokens::rotate,
         )
-        .body::<tokens::RotateToken>(),
+        .gives::<tokens::NewSecret>(),
         delete("/api/v1/me/tokens/{token}", SignedIn, "Revokes a personal API token", me::tokens::delete),
-        get("/api/v1/roles", SignedIn, "The built-in roles", roles::builtin),
+        get("/api/v1/roles", SignedIn, "The built-in roles", roles::builtin).lists::<roles::Builtin>(),
         post(
             "/api/v1/permissions/check",
             SignedIn,
             "Whether somebody may do something, and why",
             roles::check::handler,
         )
-        .body::<roles::check::Check>(),
+        .also(&[404]),
         post(
             "/api/v1/invites/accept",
             SignedIn,
             "Joins the team of an invite",
             teams::invites::accept::handler,
         )
-        .body::<teams::invites::accept::AcceptInvite>(),
+        .gives::<teams::show::View>()
+        .also(&[410]),
     ]
 }
 
@@ -103,7 +115,7 @@ fn project_routes() -> Vec<Route> {
             "Projects of a team",
             projects::list::handler,
         )
-        .query(PAGE)
+        .lists::<projects::show::View>()
         .knows_past(&["project"]),
         post(
             "/api/v1/teams/{team}/projects",
@@ -111,9 +123,10 @@ fn project_routes() -> Vec<Route> {
             "Makes a project",
             projects::create::handler,
         )
-        .body::<projects::create::CreateProject>()
+        .gives::<projects::show::View>()
         .status(201),
         get("/api/v1/projects/{project}", Project(On::Project, Read), "One project", projects::show::handler)
+            .gives::<projects::show::View>()
             .knows_past(&[]),
         patch(
             "/api/v1/projects/{project}",
@@ -121,7 +134,7 @@ fn project_routes() -> Vec<Route> {
             "Other settings",
             projects::update::handler,
         )
-        .body::<projects::update::ChangeProject>(),
+        .gives::<projects::show::View>(),
         delete(
             "/api/v1/projects/{project}",
             Project(On::Project, Delete),
@@ -133,15 +146,21 @@ fn project_routes() -> Vec<Route> {
             AnyProject(On::Project, Read),
             "What changed between two moments",
             projects::diff::handler,
+        ),
+        get(
+            "/api/v1/projects/{project}/markers",
+            Project(On::Project, Read),
+            "What to mark on charts: switches, rollbacks, changes of settings and variables",
+            projects::markers::handler,
         )
-        .query(&["from", "to"]),
+        .lists::<projects::markers::View>(),
         get(
             "/api/v1/projects/{project}/environments",
             Project(On::Project, Read),
             "Environments of a project",
             environments::list,
         )
-        .query(PAGE)
+        .lists::<environments::View>()
         .knows_past(&[]),
         post(
             "/api/v1/projects/{project}/environments",
@@ -149,7 +168,7 @@ fn project_routes() -> Vec<Route> {
             "Makes an environment",
             environments::create,
         )
-        .body::<environments::CreateEnvironment>()
+        .gives::<environments::View>()
         .status(201),
         get(
             "/api/v1/environments/{environment}",
@@ -157,57 +176,35 @@ fn project_routes() -> Vec<Route> {
             "One environment",
             environments::show,
         )
-        .knows_past(&[]),
+        .gives::<environments::View>()
+        .knows_past(&["build"]),
         patch(
             "/api/v1/environments/{environment}",
             Environment(On::Project, Update),
             "Another name or branch",
             environments::update,
         )
-        .body::<environments::ChangeEnvironment>(),
+        .gives::<environments::View>(),
         delete(
             "/api/v1/environments/{environment}",
             Environment(On::Project, Update),
             "Ends an environment",
             environments::delete,
         ),
-        get(
-            "/api/v1/projects/{project}/env-vars",
-            Project(On::ProjectEnvVars, Read),
-            "Environment variables, without their values",
-            env_vars::list,
+        post(
+            "/api/v1/environments/{environment}/approve",
+            Environment(On::Project, Update),
+            "Allows a commit of a fork to be built for its preview",
+            environments::approve,
         )
-        .query(&["environment", "reveal"])
-        .knows_past(&[]),
-        put(
-            "/api/v1/projects/{project}/env-vars/{key}",
-            Project(On::ProjectEnvVars, Update),
-            "Sets a variable",
-            env_vars::set,
-        )
-        .body::<env_vars::SetEnvVar>(),
-        delete(
-            "/api/v1/projects/{project}/env-vars/{key}",
-            Project(On::ProjectEnvVars, Delete),
-            "Deletes a variable",
-            env_vars::delete,
-        )
-        .query(&["environment"]),
-        get(
-            "/api/v1/projects/{project}/env-vars/history",
-            Project(On::ProjectEnvVars, Read),
-            "How the variables changed",
-            env_vars::history,
-        )
-        .query(PAGE)
-        .knows_past(&[]),
+        .gives::<environments::View>(),
         get(
             "/api/v1/projects/{project}/tokens",
             Project(On::ProjectTokens, Read),
             "API tokens of a project",
             project_tokens::list,
         )
-        .query(PAGE)
+        .lists::<tokens::View>()
         .knows_past(&[]),
         post(
             "/api/v1/projects/{project}/tokens",
@@ -215,7 +212,7 @@ fn project_routes() -> Vec<Route> {
             "Makes an API token of a project",
             project_tokens::create,
         )
-        .body::<project_tokens::CreateToken>()
+        .gives::<tokens::NewSecret>()
         .status(201),
         post(
             "/api/v1/projects/{project}/tokens/{token}/rotate",
@@ -223,7 +220,7 @@ fn project_routes() -> Vec<Route> {
             "Gives an API token of a project another secret",
             project_tokens::rotate,
         )
-        .body::<tokens::RotateToken>(),
+        .gives::<tokens::NewSecret>(),
         delete(
             "/api/v1/projects/{project}/tokens/{token}",
             Project(On::ProjectTokens, Delete),
@@ -242,7 +239,7 @@ fn run_routes() -> Vec<Route> {
             "Builds of a project",
             builds::list,
         )
-        .query(PAGE)
+        .lists::<builds::View>()
         .knows_past(&["build"]),
         post(
             "/api/v1/projects/{project}/builds",
@@ -250,34 +247,37 @@ fn run_routes() -> Vec<Route> {
             "Asks for a build",
             builds::request,
         )
-        .body::<builds::RequestBuild>()
+        .gives::<builds::View>()
         .status(202),
-        get("/api/v1/builds/{build}", Build(On::Build, Read), "One build", builds::show).knows_past(&[]),
-        post("/api/v1/builds/{build}/cancel", Build(On::Build, Execute), "Ends a build", builds::cancel),
+        get("/api/v1/builds/{build}", Build(On::Build, Read), "One build", builds::show)
+            .gives::<builds::View>()
+            .knows_past(&["project"]),
+        post("/api/v1/builds/{build}/cancel", Build(On::Build, Execute), "Ends a build", builds::cancel)
+            .gives::<builds::View>(),
         get("/api/v1/builds/{build}/logs", Build(On::Logs, Read), "Output of a build", builds::logs)
-            .answers("text/plain"),
+            .answers(&["text/plain", "application/x-ndjson"]),
         get(
             "/api/v1/builds/{build}/logs/stream",
             Build(On::Logs, Read),
             "Output of a build, live",
             builds::stream,
         )
-        .answers("text/event-stream"),
+        .answers(&["text/event-stream"]),
         get(
             "/api/v1/environments/{environment}/deployments",
             Environment(On::Build, Read),
             "Deployments of an environment",
             deployments::list,
         )
-        .query(PAGE)
+        .lists::<deployments::View>()
         .knows_past(&["deployment"]),
         post(
             "/api/v1/environments/{environment}/deployments",
             Environment(On::Build, Execute),
-            "Deploys a build",
-            deployments::deploy,
+            "Deploys a build, or what another environment has",
+            deployments::promote,
         )
-        .body::<deployments::Deploy>()
+        .gives::<deployments::View>()
         .status(202),
         post(
             "/api/v1/environments/{environment}/rollback",
@@ -285,7 +285,7 @@ fn run_routes() -> Vec<Route> {
             "Goes back to an earlier deployment",
             deployments::roll_back,
         )
-        .body::<deployments::RollBack>()
+        .gives::<deployments::View>()
         .status(202),
         get(
             "/api/v1/deployments/{deployment}",
@@ -293,19 +293,22 @@ fn run_routes() -> Vec<Route> {
             "One deployment",
             deployments::show,
         )
+        .gives::<deployments::View>()
         .knows_past(&[]),
         post(
             "/api/v1/deployments/{deployment}/stop",
             Deployment(On::Build, Execute),
             "Stops a deployment",
             deployments::stop,
-        ),
+        )
+        .gives::<deployments::View>(),
         post(
             "/api/v1/deployments/{deployment}/restart",
             Deployment(On::Build, Execute),
             "Runs the same thing anew",
             deployments::restart,
         )
+        .gives::<deployments::View>()
         .status(202),
         get(
             "/api/v1/deployments/{deployment}/logs",
@@ -313,14 +316,14 @@ fn run_routes() -> Vec<Route> {
             "Output of a server",
             deployments::logs,
         )
-        .answers("text/plain"),
+        .answers(&["text/plain", "application/x-ndjson"]),
         get(
             "/api/v1/deployments/{deployment}/logs/stream",
             Deployment(On::Logs, Read),
             "Output of a server, live",
             deployments::stream,
         )
-        .answers("text/event-stream"),
+        .answers(&["text/event-stream"]),
         get(
             "/api/v1/deployments/{deployment}/health",
             Deployment(On::Build, Read),

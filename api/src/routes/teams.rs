@@ -3,35 +3,45 @@
 use domain::policy::Action::{Create, Delete, Read, Update};
 use domain::policy::Resource as On;
 
-use super::{PAGE, Route, delete, get, patch, post};
-use crate::gate::Needs::{SignedIn, Team, TeamOrSelf};
+use super::{Route, delete, get, patch, post};
+use crate::gate::Needs::{ClosedTeam, SignedIn, Team, TeamOrSelf};
 use crate::{roles, teams};
 
 pub(super) fn team_routes() -> Vec<Route> {
     use teams::members;
     vec![
-        get("/api/v1/teams", SignedIn, "The teams of who asks", teams::list::handler).query(PAGE),
+        get("/api/v1/teams", SignedIn, "The teams of who asks", teams::list::handler)
+            .lists::<teams::show::View>(),
         post("/api/v1/teams", SignedIn, "Makes a team", teams::create::handler)
-            .body::<teams::create::CreateTeam>()
+            .gives::<teams::show::View>()
             .status(201),
-        get("/api/v1/teams/{team}", Team(On::Team, Read), "One team", teams::show::handler).knows_past(&[]),
+        get("/api/v1/teams/{team}", Team(On::Team, Read), "One team", teams::show::handler)
+            .gives::<teams::show::View>()
+            .knows_past(&[]),
         patch("/api/v1/teams/{team}", Team(On::Team, Update), "Another name or slug", teams::update::handler)
-            .body::<teams::update::ChangeTeam>(),
-        delete("/api/v1/teams/{team}", Team(On::Team, Delete), "Closes a team", teams::delete::handler),
+            .gives::<teams::show::View>(),
+        delete("/api/v1/teams/{team}", Team(On::Team, Delete), "Closes a team", teams::delete::handler)
+            .gives::<teams::show::View>(),
+        post(
+            "/api/v1/teams/{team}/restore",
+            ClosedTeam(On::Team, Delete),
+            "Opens a closed team again, as it was",
+            teams::restore::handler,
+        )
+        .gives::<teams::show::View>(),
         post(
             "/api/v1/teams/{team}/transfer",
             Team(On::Team, Delete),
             "An owner gives the team to another member",
             teams::transfer::handler,
-        )
-        .body::<teams::transfer::TransferTeam>(),
+        ),
         get(
             "/api/v1/teams/{team}/members",
             Team(On::TeamMembers, Read),
             "Who belongs to a team",
             members::list,
         )
-        .query(PAGE)
+        .lists::<members::View>()
         .knows_past(&["user"]),
         patch(
             "/api/v1/teams/{team}/members/{user}",
@@ -39,7 +49,7 @@ pub(super) fn team_routes() -> Vec<Route> {
             "Gives a member another role",
             members::update,
         )
-        .body::<members::ChangeRole>(),
+        .gives::<members::View>(),
         delete(
             "/api/v1/teams/{team}/members/{user}",
             TeamOrSelf(On::TeamMembers, Delete),
@@ -52,7 +62,7 @@ pub(super) fn team_routes() -> Vec<Route> {
             "Custom roles of a team",
             roles::of_team,
         )
-        .query(PAGE)
+        .lists::<roles::View>()
         .knows_past(&["role"]),
     ]
 }
@@ -66,7 +76,7 @@ pub(super) fn invite_routes() -> Vec<Route> {
             "Who was invited",
             invites::list::handler,
         )
-        .query(PAGE)
+        .lists::<invites::list::View>()
         .knows_past(&[]),
         post(
             "/api/v1/teams/{team}/invites",
@@ -74,14 +84,16 @@ pub(super) fn invite_routes() -> Vec<Route> {
             "Invites an address",
             invites::create::handler,
         )
-        .body::<invites::create::CreateInvite>()
+        .gives::<invites::list::View>()
         .status(201),
         post(
             "/api/v1/teams/{team}/invites/{invite}/resend",
             Team(On::TeamInvites, Create),
             "Sends an invite once more, with another secret",
             invites::resend::handler,
-        ),
+        )
+        .gives::<invites::list::View>()
+        .also(&[410]),
         delete(
             "/api/v1/teams/{team}/invites/{invite}",
             Team(On::TeamInvites, Delete),

@@ -69,6 +69,7 @@ pub(crate) async fn ready(State(platform): State<Arc<Platform>>) -> Response {
     let body = json!({
         "status": if is_ready && is_whole { "ok" } else { "degraded" },
         "database": { "connected": true },
+        "encryption": platform.settings.encryption,
         "consumers": view.collect::<Vec<_>>(),
         "work": work.collect::<Vec<_>>(),
     });

@@ -14,15 +14,16 @@ use crate::error::ApiError;
 use crate::gate::Caller;
 use crate::platform::Platform;
 use crate::reply::Done;
+use crate::shape;
 use crate::teams::show::view;
 
 /// A new team.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateTeam {
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Name)]
     name: DisplayName,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Slug)]
     slug: Slug,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use domain::ids::UserId;
 use domain::policy::BuiltinRole;
 use domain::sealed::purpose;
@@ -11,7 +12,7 @@ use domain::team::{MemberRole, TeamCommand};
 use http::StatusCode;
 use projections::teams::{MemberRow, TeamRow};
 use projections::users::UserRow;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::body::{Body, Params, Query};
@@ -19,13 +20,31 @@ use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
 use crate::reply::{Done, Page, items, versioned};
+use crate::shape;
 
 /// Another role.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ChangeMember)]
 pub(crate) struct ChangeRole {
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::MemberRole)]
     role: MemberRole,
+}
+
+/// A member as the API shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Member)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct View {
+    #[schema(value_type = uuid::Uuid)]
+    user_id: UserId,
+    #[schema(value_type = shape::MemberRole)]
+    role: MemberRole,
+    created_at: DateTime<Utc>,
+    /// Absent when no provider has verified one, or it was erased.
+    email: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
 }
 
 pub(crate) async fn list(
@@ -91,13 +110,20 @@ pub(crate) async fn role_of_caller(
 }
 
 async fn view(platform: &Platform, member: &MemberRow, user: Option<&UserRow>) -> Result<Value, ApiError> {
-    let mut view = json!({ "userId": member.user_id, "role": member.role, "createdAt": member.created_at });
+    let mut view = View {
+        user_id: member.user_id,
+        role: member.role,
+        created_at: member.created_at,
+        email: None,
+        first_name: None,
+        last_name: None,
+    };
     if let Some(user) = user {
         let vault = platform.commands.vault();
         let email = vault.open_text(&user.email, purpose::USER_EMAIL).await?;
-        view["email"] = Some(email).filter(|email| !email.is_empty()).into();
-        view["firstName"] = vault.open_text(&user.first_name, purpose::USER_FIRST_NAME).await?.into();
-        view["lastName"] = vault.open_text(&user.last_name, purpose::USER_LAST_NAME).await?.into();
+        view.email = Some(email).filter(|email| !email.is_empty());
+        view.first_name = Some(vault.open_text(&user.first_name, purpose::USER_FIRST_NAME).await?);
+        view.last_name = Some(vault.open_text(&user.last_name, purpose::USER_LAST_NAME).await?);
     }
-    Ok(view)
+    Ok(json!(view))
 }

@@ -20,7 +20,7 @@ use crate::reply::Done;
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TransferTeam {
-    #[schema(value_type = String)]
+    #[schema(value_type = uuid::Uuid)]
     user_id: UserId,
 }
 

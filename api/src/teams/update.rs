@@ -14,15 +14,16 @@ use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
 use crate::reply::Done;
+use crate::shape;
 use crate::teams::show::view;
 
 /// What is absent stays.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeTeam {
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::Name>)]
     name: Option<DisplayName>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<shape::Slug>)]
     slug: Option<Slug>,
 }
 

@@ -3,7 +3,10 @@
 //! Invariant: a delivery is answered with 2xx once all it asks for is in the log, or there is nothing to do. What comes
 //! again, late or in another order does nothing that was not so.
 
+pub(crate) mod deliveries;
+pub(crate) mod inbox;
 mod people;
+pub(crate) mod project;
 mod teams;
 
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use crate::auth::providers::find;
 use crate::body::Params;
 use crate::error::ApiError;
 use crate::gate::Caller;
+use crate::limits::{Empty, Who};
 use crate::platform::{PATIENCE, Platform};
 
 /// Deliveries that are worked on at once: each has a connection of its own.
@@ -131,8 +135,21 @@ fn not_yet(what: &str) -> ApiError {
     )
 }
 
+/// Counts a request that proves nothing. What is proved is never counted: who sends wrong signatures from an address
+/// does not keep the host away that others share it with.
+fn count_refused(platform: &Platform, caller: &Caller) -> Result<(), ApiError> {
+    platform.limits.take(Who::unproved(caller.ip)).map(drop).map_err(|Empty { limit, wait, .. }| {
+        metrics::counter!("mastra_admin_rate_limited_total", "of" => "unproved").increment(1);
+        let detail = format!("Too many requests of this address that prove nothing: {limit} a minute.");
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).with_retry_after(wait)
+    })
+}
+
 /// Recorded before it is told.
 async fn unproved(platform: &Platform, caller: &Caller, provider: &str, why: &'static str) -> ApiError {
+    if let Err(refused) = count_refused(platform, caller) {
+        return refused;
+    }
     let event = AccessEvent::AccessSignatureRefused { source: provider.to_owned(), reason: why.to_owned() };
     let context = Context { key: None, mode: Mode::Append, ..caller.context(None) };
     match platform.commands.access(event, &context).await {

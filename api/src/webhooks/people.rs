@@ -11,9 +11,6 @@ use super::{Desk, Done};
 use crate::auth::identity::registration;
 use crate::error::ApiError;
 
-/// Teams that somebody belongs to, at most.
-const TEAMS: i64 = 10_000;
-
 impl Desk<'_> {
     /// The user of a subject of this provider. Asks the names that the log's own transactions take: it is never late.
     pub(super) async fn user_of(&self, subject: &str) -> Result<Option<UserId>, ApiError> {
@@ -83,8 +80,8 @@ impl Desk<'_> {
             Err(CommandError::Refused(UserError::Unknown)) => return Ok(Done::Nothing("gone")),
             Err(error) => return Err(error.into()),
         }
-        for team in projections::teams::of_user(&self.platform.pool, user, None, TEAMS).await? {
-            self.remove(team.id, user).await?;
+        for team in projections::teams::memberships(&self.platform.pool, user).await? {
+            self.remove(team, user).await?;
         }
         // The log has ended them; so that nobody finds one of them any more.
         for session in self.platform.sessions.of_user(user, self.caller.at()).await? {

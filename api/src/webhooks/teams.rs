@@ -72,7 +72,9 @@ impl Desk<'_> {
 
     pub(super) async fn organization_gone(&self, id: &str) -> Result<Done, ApiError> {
         let id = self.team_of(id);
-        match self.platform.commands.team(id, TeamCommand::DeleteTeam, &self.context(Some(id))).await {
+        // As a person would: what a provider deletes by mistake is not lost here.
+        let close = TeamCommand::CloseTeam { at: self.caller.at() };
+        match self.platform.commands.team(id, close, &self.context(Some(id))).await {
             Ok(_) => Ok(Done::Changed),
             Err(CommandError::Refused(TeamError::Unknown)) => Ok(Done::Nothing("unknown")),
             Err(error) => Err(error.into()),

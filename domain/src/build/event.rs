@@ -3,10 +3,12 @@
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
-use super::Phase;
-use crate::ids::{EnvironmentId, ProjectId, TeamId};
+use super::{Peak, Phase, Source};
+use crate::ids::{BuildId, EnvironmentId, ProjectId, TeamId};
 use crate::ports::artifacts::Artifact;
 use crate::ports::runner::BuildFailure;
+use crate::project::EnvironmentType;
+use crate::push::Trigger;
 use crate::values::{BranchName, CommitSha};
 
 /// Events of a build.
@@ -22,13 +24,22 @@ pub enum BuildEvent {
         project_id: ProjectId,
         /// The environment it is for.
         environment_id: EnvironmentId,
+        /// What that environment is for: production goes first. Absent in builds of the first versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        environment_type: Option<EnvironmentType>,
         /// The branch it is of.
         branch: BranchName,
         /// The commit, when it is known; the head of the branch otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commit: Option<CommitSha>,
+        /// What it is made of; absent where that is a commit of the repository.
+        #[serde(default, skip_serializing_if = "Source::is_repository")]
+        source: Source,
         /// Whether it is deployed when it is ready.
         deploy: bool,
+        /// What asked for it, when that was no person and no program of a person.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trigger: Option<Trigger>,
     },
     /// A worker has taken it; once more with a higher fence when the first was lost.
     #[serde(rename = "build.started")]
@@ -61,13 +72,36 @@ pub enum BuildEvent {
         warnings: Vec<String>,
         /// Environment variables that the code reads.
         env_refs: Vec<String>,
+        /// What it used at most. Absent in builds of the first versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak: Option<Peak>,
     },
     /// It ended without a result.
     #[serde(rename = "build.failed")]
     BuildFailed {
         /// Why.
         failure: BuildFailure,
+        /// What it used at most. Absent where it did not come to that, and in builds of the first versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak: Option<Peak>,
     },
+    /// A try ended by the platform's own fault; it waits in the queue for another.
+    #[serde(rename = "build.requeued")]
+    BuildRequeued {
+        /// Fencing token of that try.
+        fence: i64,
+        /// What went wrong.
+        failure: BuildFailure,
+    },
+    /// A newer build of its environment was asked for while it waited: it ended.
+    #[serde(rename = "build.superseded")]
+    BuildSuperseded {
+        /// The newer one.
+        by: BuildId,
+    },
+    /// Its artifact is not kept any longer: its bytes are removed once nobody can be about to use them.
+    #[serde(rename = "build.artifact_pruned")]
+    BuildArtifactPruned {},
     /// Somebody wants it to end.
     #[serde(rename = "build.cancel_requested")]
     BuildCancelRequested {},
@@ -85,6 +119,9 @@ impl DomainEvent for BuildEvent {
             Self::BuildPhaseEntered { .. } => "build.phase_entered",
             Self::BuildSucceeded { .. } => "build.succeeded",
             Self::BuildFailed { .. } => "build.failed",
+            Self::BuildRequeued { .. } => "build.requeued",
+            Self::BuildSuperseded { .. } => "build.superseded",
+            Self::BuildArtifactPruned {} => "build.artifact_pruned",
             Self::BuildCancelRequested {} => "build.cancel_requested",
             Self::BuildCancelled {} => "build.cancelled",
         }

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 pub enum FailureCode {
     /// The repository cannot be read with what the project has.
     RepositoryUnavailable,
+    /// What was uploaded is not what a build can be made of.
+    UploadRefused,
+    /// What was uploaded is not kept any longer.
+    UploadMissing,
     /// The branch or commit does not exist.
     RevisionNotFound,
     /// `projectRoot` or the Mastra app in it was not found.
@@ -26,8 +30,10 @@ pub enum FailureCode {
     PackagingFailed,
     /// The memory limit was hit.
     OutOfMemory,
-    /// The disk limit was hit, or the disk is full.
+    /// The disk limit was hit.
     OutOfDisk,
+    /// The disk of the machine that builds and runs is full: nothing is wrong with the project.
+    DiskFull,
     /// The time limit was hit.
     TimedOut,
     /// The server ended before it was ready.
@@ -42,6 +48,24 @@ pub enum FailureCode {
     ArtifactMissing,
     /// The platform's own fault, after all tries.
     PlatformError,
+    /// The package registry could not be reached, after all tries.
+    RegistryUnreachable,
+    /// The host of the repository could not be reached, after all tries.
+    RepositoryUnreachable,
+    /// Each worker that took it was lost, after all tries.
+    WorkerLost,
+    /// It waited too long in the queue.
+    QueueTimeout,
+}
+
+impl FailureCode {
+    /// Whether another try of the same build may end otherwise: what the code of a build does is its own.
+    pub fn is_the_platforms_fault(self) -> bool {
+        matches!(
+            self,
+            Self::PlatformError | Self::RegistryUnreachable | Self::RepositoryUnreachable | Self::WorkerLost
+        )
+    }
 }
 
 /// The part of a build that is going on.

@@ -44,6 +44,8 @@ pub enum DeploymentCommand {
         /// Where it listens.
         address: SocketAddr,
     },
+    /// Nobody has asked for anything for a while.
+    SleepDeployment,
     /// A worker saw it end.
     ReportCrash {
         /// Fencing token.
@@ -66,6 +68,15 @@ pub enum DeploymentCommand {
         /// Its exit code, when it exited.
         exit_code: Option<i32>,
     },
+    /// It had taken over and failed, and another one serves again.
+    RollBackDeployment {
+        /// That one.
+        to: DeploymentId,
+        /// Why it failed: stable code.
+        code: FailureCode,
+        /// Why it failed, in words.
+        message: String,
+    },
     /// A later one serves in its place.
     SupersedeDeployment {
         /// That one.
@@ -82,8 +93,10 @@ impl DeploymentCommand {
             Self::RequestDeployment { .. } => "RequestDeployment",
             Self::StartDeployment { .. } => "StartDeployment",
             Self::ActivateDeployment { .. } => "ActivateDeployment",
+            Self::SleepDeployment => "SleepDeployment",
             Self::ReportCrash { .. } => "ReportCrash",
             Self::FailDeployment { .. } => "FailDeployment",
+            Self::RollBackDeployment { .. } => "RollBackDeployment",
             Self::SupersedeDeployment { .. } => "SupersedeDeployment",
             Self::StopDeployment => "StopDeployment",
         }
@@ -92,7 +105,11 @@ impl DeploymentCommand {
     /// The fencing token of a worker's report.
     pub(super) fn fence(&self) -> Option<i64> {
         match self {
-            Self::RequestDeployment { .. } | Self::SupersedeDeployment { .. } | Self::StopDeployment => None,
+            Self::RequestDeployment { .. }
+            | Self::SleepDeployment
+            | Self::RollBackDeployment { .. }
+            | Self::SupersedeDeployment { .. }
+            | Self::StopDeployment => None,
             Self::StartDeployment { fence, .. }
             | Self::ActivateDeployment { fence, .. }
             | Self::ReportCrash { fence, .. }

@@ -17,6 +17,9 @@ pub enum DeploymentError {
     /// The report comes from a worker that has lost its lease.
     #[error("another worker has taken this deployment over")]
     StaleFence,
+    /// Nothing is gone back from: it never served, or did not fail.
+    #[error("only a deployment that served and failed can be rolled back")]
+    NothingToGoBackFrom,
     /// No worker has taken it yet.
     #[error("this deployment has not been started")]
     NotStarted,

@@ -49,6 +49,9 @@ pub enum DeploymentEvent {
         /// Where it listens.
         address: SocketAddr,
     },
+    /// Nobody had asked for anything for a while: its server ends, and the next request starts it again.
+    #[serde(rename = "deployment.slept")]
+    DeploymentSlept {},
     /// It ended although nobody wanted it to; it is started again.
     #[serde(rename = "deployment.crashed")]
     DeploymentCrashed {
@@ -71,6 +74,16 @@ pub enum DeploymentEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
     },
+    /// It had taken over and failed; the environment is served by another one again. Follows `deployment.failed`.
+    #[serde(rename = "deployment.rolled_back")]
+    DeploymentRolledBack {
+        /// That one: the one before, which still ran, or a new one of what ran before.
+        to: DeploymentId,
+        /// Why it failed: stable code.
+        code: FailureCode,
+        /// Why it failed, in words.
+        message: String,
+    },
     /// A later deployment serves the environment.
     #[serde(rename = "deployment.superseded")]
     DeploymentSuperseded {
@@ -88,8 +101,10 @@ impl DomainEvent for DeploymentEvent {
             Self::DeploymentRequested { .. } => "deployment.requested",
             Self::DeploymentStarting { .. } => "deployment.starting",
             Self::DeploymentActivated { .. } => "deployment.activated",
+            Self::DeploymentSlept {} => "deployment.slept",
             Self::DeploymentCrashed { .. } => "deployment.crashed",
             Self::DeploymentFailed { .. } => "deployment.failed",
+            Self::DeploymentRolledBack { .. } => "deployment.rolled_back",
             Self::DeploymentSuperseded { .. } => "deployment.superseded",
             Self::DeploymentStopped {} => "deployment.stopped",
         }

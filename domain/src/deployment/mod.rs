@@ -1,11 +1,14 @@
 //! A deployment puts an artifact with a frozen set of variables to run in an environment.
 //!
 //! Invariants: artifact and variables never change. A deployment that is over never runs again; running the
-//! same thing again is a new deployment. A worker that has lost its lease cannot change it.
+//! same thing again is a new deployment. A worker that has lost its lease cannot change it. What took over and failed
+//! is rolled back to one other, once.
 
 mod command;
 mod error;
 mod event;
+
+use std::time::Duration;
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
@@ -19,10 +22,13 @@ pub use command::DeploymentCommand;
 pub use error::DeploymentError;
 pub use event::DeploymentEvent;
 
+/// A server that ends so soon after it became ready has never worked; until then the one before runs on.
+pub const PROBATION: Duration = Duration::from_secs(5);
+/// Who served so long works: he has not "crashed again in a row", in seconds.
+pub const STEADY_SECONDS: u64 = 60;
+
 /// So many crashes in a row end it.
 const CRASH_LIMIT: u32 = 5;
-/// Who served so long has not "crashed again in a row", in seconds.
-const STEADY_SECONDS: u64 = 60;
 
 /// Why a deployment was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +52,12 @@ pub struct Deployment {
     fence: i64,
     what: Option<(EnvironmentId, BuildId)>,
     crashes: u32,
+    /// Whether it ever served.
+    served: bool,
+    /// Whether its end was a failure that nobody has gone back from yet.
+    failed: bool,
+    /// Whether it was gone back from.
+    rolled_back: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +67,7 @@ enum State {
     Pending,
     Starting,
     Running,
+    Asleep,
     Over,
 }
 
@@ -64,9 +77,24 @@ impl Deployment {
         self.state == State::Running
     }
 
+    /// Whether its server ended because nobody asked for anything.
+    pub fn is_asleep(&self) -> bool {
+        self.state == State::Asleep
+    }
+
+    /// Whether it ever served requests.
+    pub fn has_served(&self) -> bool {
+        self.served
+    }
+
     /// Whether it has ended for good.
     pub fn is_over(&self) -> bool {
         self.state == State::Over
+    }
+
+    /// Fencing token of the last worker that took it.
+    pub fn fence(&self) -> i64 {
+        self.fence
     }
 
     /// Crashes in a row.
@@ -112,6 +140,11 @@ impl Deployment {
                     Err(DeploymentError::Exists)
                 }
             }
+            (Over, RollBackDeployment { to, code, message }) if self.served && self.failed => {
+                Ok(vec![DeploymentRolledBack { to, code, message }])
+            }
+            (Over, RollBackDeployment { .. }) if self.rolled_back => Ok(vec![]),
+            (_, RollBackDeployment { .. }) => Err(DeploymentError::NothingToGoBackFrom),
             (Over, StopDeployment | SupersedeDeployment { .. }) => Ok(vec![]),
             (Over, _) => Err(DeploymentError::AlreadyOver),
             (_, StopDeployment) => Ok(vec![DeploymentStopped {}]),
@@ -121,7 +154,12 @@ impl Deployment {
             (Pending, _) => Err(DeploymentError::NotStarted),
             (Starting, ActivateDeployment { address, .. }) => Ok(vec![DeploymentActivated { address }]),
             (Running, ActivateDeployment { .. }) => Ok(vec![]),
-            (Starting, ReportCrash { .. }) => Err(DeploymentError::NotStarted),
+            (Running, SleepDeployment) => Ok(vec![DeploymentSlept {}]),
+            // Whoever sleeps has ended in whatever way.
+            (Asleep, SleepDeployment | ReportCrash { .. }) => Ok(vec![]),
+            (Asleep, ActivateDeployment { .. }) | (Starting, SleepDeployment | ReportCrash { .. }) => {
+                Err(DeploymentError::NotStarted)
+            }
             (Running, ReportCrash { exit_code, message, up_seconds, .. }) => {
                 let crashes = if up_seconds >= STEADY_SECONDS { 1 } else { self.crashes + 1 };
                 if crashes >= CRASH_LIMIT {
@@ -167,20 +205,26 @@ impl Aggregate for Deployment {
                 self.state = State::Starting;
                 self.fence = fence;
             }
-            DeploymentActivated { .. } => self.state = State::Running,
+            DeploymentActivated { .. } => {
+                self.state = State::Running;
+                self.served = true;
+            }
+            DeploymentSlept {} => self.state = State::Asleep,
             DeploymentCrashed { crashes, .. } => {
                 self.state = State::Pending;
                 self.crashes = crashes;
             }
-            DeploymentFailed { .. } | DeploymentSuperseded { .. } | DeploymentStopped {} => {
-                self.state = State::Over;
-            }
+            DeploymentFailed { .. } => (self.state, self.failed) = (State::Over, true),
+            DeploymentRolledBack { .. } => (self.failed, self.rolled_back) = (false, true),
+            DeploymentSuperseded { .. } | DeploymentStopped {} => self.state = State::Over,
         }
     }
 }
 
 impl Stored for Deployment {
     type Id = DeploymentId;
+    /// 3: it knows whether it failed, and was gone back from.
+    const STATE_VERSION: i32 = 3;
 
     fn fact(id: DeploymentId, event: DeploymentEvent) -> Fact {
         Fact::Deployment(id, event)

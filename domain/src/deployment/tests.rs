@@ -137,3 +137,35 @@ fn it_ends_once() {
     }
     given(vec![requested()]).when(fail(1)).then_expect_error(DeploymentError::NotStarted);
 }
+
+#[test]
+fn what_served_and_failed_is_rolled_back_once() {
+    let back = || RollBackDeployment { to: other(), code: FailureCode::NeverReady, message: "silent".into() };
+    let rolled_back =
+        || DeploymentRolledBack { to: other(), code: FailureCode::NeverReady, message: "silent".into() };
+    let after = |more: Vec<DeploymentEvent>| running().into_iter().chain(more).collect::<Vec<_>>();
+    given(after(vec![failed()])).when(back()).then_expect_events(vec![rolled_back()]);
+    given(after(vec![failed(), rolled_back()])).when(back()).then_expect_events(vec![]);
+    given(after(vec![failed(), rolled_back()]))
+        .when(start(2))
+        .then_expect_error(DeploymentError::AlreadyOver);
+    given(vec![]).when(back()).then_expect_error(DeploymentError::Unknown);
+    for history in [running(), after(vec![DeploymentStopped {}]), vec![requested(), starting(1), failed()]] {
+        given(history).when(back()).then_expect_error(DeploymentError::NothingToGoBackFrom);
+    }
+}
+
+#[test]
+fn it_sleeps_while_it_serves_and_a_worker_wakes_it() {
+    let slept = || running().into_iter().chain([DeploymentSlept {}]).collect::<Vec<_>>();
+    given(running()).when(SleepDeployment).then_expect_events(vec![DeploymentSlept {}]);
+    given(slept()).when(SleepDeployment).then_expect_events(vec![]);
+    given(slept()).when(crash(1)).then_expect_events(vec![]);
+    given(slept()).when(activate(1)).then_expect_error(DeploymentError::NotStarted);
+    given(slept()).when(start(2)).then_expect_events(vec![starting(2)]);
+    given(slept()).when(StopDeployment).then_expect_events(vec![DeploymentStopped {}]);
+    given(vec![requested()]).when(SleepDeployment).then_expect_error(DeploymentError::NotStarted);
+    given(vec![requested(), starting(1)])
+        .when(SleepDeployment)
+        .then_expect_error(DeploymentError::NotStarted);
+}

@@ -1,5 +1,7 @@
 //! Every event of the product in one type, and how a stored row becomes one again.
 
+mod types;
+
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -13,9 +15,11 @@ use crate::access::{Access, AccessEvent};
 use crate::build::{Build, BuildEvent};
 use crate::claim::Claim;
 use crate::deployment::{Deployment, DeploymentEvent};
+use crate::endpoint::{Endpoint, EndpointEvent};
 use crate::envelope::{Envelope, Metadata};
 use crate::ids::{
-    AccessId, AssignmentId, BuildId, DeploymentId, EventId, OperationId, ProjectId, RoleId, TeamId, UserId,
+    AccessId, AssignmentId, BuildId, DeploymentId, EndpointId, EventId, OperationId, ProjectId, RoleId,
+    TeamId, UserId,
 };
 use crate::operation::{Operation, OperationEvent};
 use crate::project::{Project, ProjectEvent};
@@ -58,6 +62,7 @@ pub enum Fact {
     RoleAssignment(AssignmentId, RoleAssignmentEvent),
     Access(AccessId, AccessEvent),
     Operation(OperationId, OperationEvent),
+    Endpoint(EndpointId, EndpointEvent),
 }
 
 impl Fact {
@@ -73,6 +78,7 @@ impl Fact {
             Self::RoleAssignment(id, event) => RoleAssignment::claims(*id, event),
             Self::Access(id, event) => Access::claims(*id, event),
             Self::Operation(id, event) => Operation::claims(*id, event),
+            Self::Endpoint(id, event) => Endpoint::claims(*id, event),
         }
     }
 
@@ -88,9 +94,15 @@ impl Fact {
             Self::RoleAssignment(_, event) => serde_json::to_value(event),
             Self::Access(_, event) => serde_json::to_value(event),
             Self::Operation(_, event) => serde_json::to_value(event),
+            Self::Endpoint(_, event) => serde_json::to_value(event),
         };
         payload.expect("an event was JSON before")
     }
+}
+
+/// Every type of events that is written today.
+pub fn event_types() -> impl Iterator<Item = &'static str> {
+    types::ALL.iter().copied()
 }
 
 /// The kinds of aggregates, as the log has them.
@@ -107,6 +119,7 @@ pub mod kind {
     pub const ROLE_ASSIGNMENT: &str = RoleAssignment::TYPE;
     pub const ACCESS: &str = Access::TYPE;
     pub const OPERATION: &str = Operation::TYPE;
+    pub const ENDPOINT: &str = Endpoint::TYPE;
 }
 
 /// An event as it stands in the log: one row.
@@ -193,6 +206,7 @@ impl StoredEvent {
             kind::ROLE_ASSIGNMENT => self.facts::<RoleAssignment>(steps),
             kind::ACCESS => self.facts::<Access>(steps),
             kind::OPERATION => self.facts::<Operation>(steps),
+            kind::ENDPOINT => self.facts::<Endpoint>(steps),
             other => Err(format!("unknown aggregate type {other:?}")),
         };
         match facts {

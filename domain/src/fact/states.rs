@@ -13,7 +13,7 @@ fn folded<A: Stored>() -> A {
     let mut events: Vec<_> =
         goldens().into_iter().filter(|golden| golden.aggregate_type == A::TYPE).collect();
     let takes_away = |event_type: &str| {
-        ["deleted", "removed", "revoked", "unset", "accepted", "erased"]
+        ["deleted", "removed", "revoked", "unset", "accepted", "erased", "reopened"]
             .iter()
             .any(|end| event_type.ends_with(end))
     };
@@ -57,4 +57,5 @@ fn states_are_kept_as_their_version_was_released() {
     is_kept_as_released::<Deployment>();
     is_kept_as_released::<Role>();
     is_kept_as_released::<RoleAssignment>();
+    is_kept_as_released::<Endpoint>();
 }

@@ -117,6 +117,22 @@ pub enum OperationEvent {
         /// Whether the old key was lost and could not name it.
         lost: bool,
     },
+    /// Another master key wraps new data keys from now on, and the others are wrapped anew.
+    #[serde(rename = "ops.master_key_rotation_begun")]
+    MasterKeyRotationBegun {
+        /// Name of the master key before; it tells nothing of it.
+        from: String,
+        /// Name of the master key from now on.
+        to: String,
+    },
+    /// Every data key is wrapped by the present master key: nothing needs the one before any more.
+    #[serde(rename = "ops.master_key_rotated")]
+    MasterKeyRotated {
+        /// Name of the present master key.
+        to: String,
+        /// How many data keys there are.
+        data_keys: i64,
+    },
 }
 
 impl OperationEvent {
@@ -136,6 +152,10 @@ impl OperationEvent {
             Self::PersonShredded { .. } => ("ops.person_shredded", "ShredPerson"),
             Self::LedgerCheckpointSigned { .. } => ("ops.ledger_checkpoint_signed", "SignLedgerCheckpoint"),
             Self::LedgerKeyRotated { .. } => ("ops.ledger_key_rotated", "RotateLedgerKey"),
+            Self::MasterKeyRotationBegun { .. } => {
+                ("ops.master_key_rotation_begun", "BeginMasterKeyRotation")
+            }
+            Self::MasterKeyRotated { .. } => ("ops.master_key_rotated", "RotateMasterKey"),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::team::MemberRole;
 use Action::{Create, Delete, Execute, Read, Update};
 use Resource::{
     Audit, Build, Logs, Metrics, Project, ProjectAuth, ProjectEnvVars, ProjectHeaders, ProjectTokens, Team,
-    TeamBilling, TeamInstallations, TeamInvites, TeamMembers, Traces,
+    TeamBilling, TeamEndpoints, TeamInstallations, TeamInvites, TeamMembers, Traces,
 };
 
 /// A role that every installation has.
@@ -53,6 +53,7 @@ const OWNER: &[Row] = &[
     (&[Team], CRUD),
     (PEOPLE, CRUD),
     (PLUMBING, CRUD),
+    (&[TeamEndpoints], CRUD),
     (&[Project], CRUD),
     (SETTINGS, CRUD),
     (&[Build], CRUDX),
@@ -63,6 +64,7 @@ const ADMIN: &[Row] = &[
     (&[Team], &[Read, Update]),
     (PEOPLE, CRUD),
     (PLUMBING, R),
+    (&[TeamEndpoints], CRUD),
     (&[Project], CRUD),
     (SETTINGS, CRUD),
     (&[Build], CRUDX),

@@ -41,6 +41,8 @@ names! {
         TeamBilling = "team.billing",
         /// Its GitHub installations.
         TeamInstallations = "team.installations",
+        /// Where it is told what happens: webhooks, Slack, mail.
+        TeamEndpoints = "team.endpoints",
         /// Projects and their environments.
         Project = "project",
         /// Environment variables.

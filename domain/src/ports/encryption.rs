@@ -8,8 +8,8 @@ use crate::secret::Secret;
 /// Wraps and unwraps data keys. The master key itself never leaves the provider.
 #[async_trait]
 pub trait Encryption: Send + Sync {
-    /// Stable name, stored with each wrapped key.
-    fn name(&self) -> &'static str;
+    /// Stable name of the provider and of its master key, stored with each wrapped key. It tells nothing of the key.
+    fn name(&self) -> &str;
 
     /// Encrypts a data key; `context` is bound to it and must be given again.
     async fn wrap(&self, key: &Secret, context: &str) -> Result<Vec<u8>, EncryptionError>;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::secret::Secret;
-use crate::values::{BranchName, CommitSha, RepoUrl};
+use crate::values::{BranchName, CommitSha, HostKey, RepoUrl};
 
 /// Reads git repositories. Never writes to them.
 #[async_trait]
@@ -22,15 +22,51 @@ pub trait Git: Send + Sync {
         commit: &CommitSha,
         into: &Path,
     ) -> Result<(), GitError>;
+
+    /// The keys that an ssh server shows to whoever asks. Nothing proves them: somebody must compare them.
+    async fn host_keys(&self, url: &RepoUrl) -> Result<Vec<HostKey>, GitError>;
+
+    /// A new key pair for reading over ssh.
+    fn new_deploy_key(&self) -> KeyPair;
+}
+
+/// A key pair for reading over ssh (Ed25519).
+#[derive(Clone, Debug)]
+pub struct KeyPair {
+    /// What the git host is told; the same form as that of a server's key.
+    pub public: HostKey,
+    /// The private half: its 32 bytes.
+    pub secret: Secret,
+}
+
+/// What opens a repository.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Nothing is needed.
+    Open,
+    /// A username and a token, sent over https as basic authentication; never part of the URL or argv.
+    Token {
+        /// The name.
+        username: String,
+        /// The token.
+        token: Secret,
+    },
+    /// Key pairs, of which one opens it over ssh, and what the server is known by.
+    Keys {
+        /// Our keys, the one to try first first.
+        keys: Vec<KeyPair>,
+        /// The server's; no other is spoken to.
+        host_keys: Vec<HostKey>,
+    },
 }
 
 /// A repository and what opens it.
 #[derive(Clone, Debug)]
 pub struct Repository {
-    /// Its address: https, or `file://` below a root that the operator allows.
+    /// Its address: https, ssh, or `file://` below a root that the operator allows.
     pub url: RepoUrl,
-    /// Sent as the basic-auth password of the user `x-access-token`; never part of the URL or argv.
-    pub token: Option<Secret>,
+    /// What opens it.
+    pub access: Access,
 }
 
 /// Why a repository could not be read. The texts are for the person who owns the project.
@@ -51,6 +87,9 @@ pub enum GitError {
     /// The git host did not answer in time or not sensibly: worth another try.
     #[error("the git host could not be reached: {0}")]
     Unreachable(String),
+    /// The disk that the code is read to is full.
+    #[error("there is no space left on the build host's disk")]
+    NoSpace,
     /// Larger or slower than the limits allow.
     #[error("{0}")]
     OverLimit(String),

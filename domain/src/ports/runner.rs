@@ -11,10 +11,10 @@ use tokio::sync::{oneshot, watch};
 use super::artifacts::Artifact;
 use super::git::Repository;
 use super::logs::Output;
-use crate::build::{FailureCode, Phase};
-use crate::ids::{BuildId, DeploymentId, ProjectId, TeamId};
+use crate::build::{FailureCode, Peak, Phase};
+use crate::ids::{BuildId, DeploymentId, EnvironmentId, EventId, ProjectId, TeamId};
 use crate::secret::Secret;
-use crate::values::{CommandLine, CommitSha, EnvKey, RelativePath, Resources};
+use crate::values::{CommandLine, CommitSha, EnvKey, HealthGate, RelativePath, Resources};
 
 /// Builds projects and runs what was built. Everything the repository brings runs in a sandbox.
 ///
@@ -25,7 +25,7 @@ pub trait Runner: Send + Sync {
     /// Stable name of the provider, as stored in events: `local`, `docker`, `kubernetes`.
     fn name(&self) -> &'static str;
 
-    /// Clone, find the app, toolchain, install, build, pack. Cancelled by `watch.cancel`; every process of the
+    /// Clone or unpack, find the app, toolchain, install, build, pack. Cancelled by `watch.cancel`; every process of the
     /// build is gone when this returns, whatever it returns.
     async fn build(&self, plan: BuildPlan, watch: BuildWatch) -> Result<Built, BuildFailure>;
 
@@ -38,6 +38,19 @@ pub trait Runner: Send + Sync {
     /// Whether the server answers its health check now.
     async fn health(&self, deployment: DeploymentId) -> Health;
 
+    /// Whether servers go on while the platform is away: then it stops none when it ends, and takes them up
+    /// again when it is back.
+    fn outlives_platform(&self) -> bool {
+        false
+    }
+
+    /// Takes up a server that went on while the platform was away, with its output from where it was left;
+    /// `None` where nothing healthy of it runs.
+    async fn resume(&self, deployment: DeploymentId, output: Arc<dyn Output>) -> Option<Started> {
+        let _none_goes_on = (deployment, output);
+        None
+    }
+
     /// Ends and removes every build and server that is not in `keep`, left behind by an earlier life.
     async fn sweep(&self, keep: &[DeploymentId]) -> Result<(), RunnerError>;
 }
@@ -49,12 +62,14 @@ pub struct BuildPlan {
     pub build_id: BuildId,
     /// Its project.
     pub project_id: ProjectId,
+    /// The environment that it is for.
+    pub environment_id: EnvironmentId,
     /// Its team: caches are never shared across teams.
     pub team_id: TeamId,
+    /// What asked for it.
+    pub cause: Cause,
     /// Where the code is.
-    pub repository: Repository,
-    /// The commit to build.
-    pub commit: CommitSha,
+    pub code: Code,
     /// The app's directory in the repository; `.` is its root.
     pub project_root: RelativePath,
     /// Mastra's source directory below `project_root`, `src/mastra` by default.
@@ -69,12 +84,37 @@ pub struct BuildPlan {
     pub limits: Resources,
 }
 
+/// What asked for a build or server. Runners write it on what they make, for who finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The event.
+    pub event: EventId,
+    /// Fencing token of the work: what a later try makes has a higher one.
+    pub fence: i64,
+}
+
+/// Where the code of a build is.
+#[derive(Clone, Debug)]
+pub enum Code {
+    /// A commit of a repository, to be installed and built.
+    Commit {
+        /// The repository.
+        repository: Repository,
+        /// The commit.
+        commit: CommitSha,
+    },
+    /// A zip of what `mastra build` wrote elsewhere: only its modules are to be installed.
+    Upload(Artifact),
+}
+
 /// How a build is followed and stopped.
 pub struct BuildWatch {
     /// Takes the build's output.
     pub output: Arc<dyn Output>,
     /// Told each phase as it begins.
     pub phase: watch::Sender<Option<Phase>>,
+    /// Told what it used at most when it has ended, however it did.
+    pub peak: watch::Sender<Peak>,
     /// Becomes true when the build must stop; also when the sender is gone (its owner lost the lease).
     pub cancel: watch::Receiver<bool>,
 }
@@ -113,8 +153,12 @@ pub struct StartPlan {
     pub deployment_id: DeploymentId,
     /// Its project.
     pub project_id: ProjectId,
+    /// Its environment.
+    pub environment_id: EnvironmentId,
     /// Its team.
     pub team_id: TeamId,
+    /// What asked for it.
+    pub cause: Cause,
     /// What to run.
     pub artifact: Artifact,
     /// Version of Node that built it.
@@ -123,6 +167,10 @@ pub struct StartPlan {
     pub env: Vec<(EnvKey, Secret)>,
     /// Limits of the server.
     pub limits: Resources,
+    /// The port that its code sets by itself, whatever it is told; matters where it has an address of its own.
+    pub port: Option<u16>,
+    /// When it is ready.
+    pub health: HealthGate,
     /// How long from spawn to ready.
     pub start_deadline: std::time::Duration,
 }

@@ -4,8 +4,11 @@
 //! slugs. A reserved variable is never set.
 
 mod command;
+mod env_vars;
 mod error;
 mod event;
+mod preview;
+mod repository;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -17,15 +20,16 @@ use serde::{Deserialize, Serialize};
 use crate::claim::{Claim, ClaimScope};
 use crate::fact::{Fact, Stored};
 use crate::ids::{EnvironmentId, ProjectId, TeamId, TokenId};
-use crate::values::{BranchName, DisplayName, EnvKey, Slug};
+use crate::values::{BranchName, DisplayName, Slug};
 
 pub use command::ProjectCommand;
 pub use error::ProjectError;
 pub use event::ProjectEvent;
-pub use settings::{Availability, EnvVar, Environment, EnvironmentType, ProjectSettings, TokenScope};
-
-/// More would not fit into a process's environment on every system.
-const MAX_ENV_VARS: usize = 500;
+pub use preview::{Forks, Previews, PullRequest};
+pub use repository::{DeployKey, RepositoryToken};
+pub use settings::{
+    Availability, EnvVar, Environment, EnvironmentType, NewEnvVar, ProjectSettings, Protection, TokenScope,
+};
 
 /// Only what is needed to decide, and to freeze the variables of a deployment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -37,6 +41,8 @@ pub struct Project {
     tokens: BTreeSet<TokenId>,
     /// Never again a token of these ids.
     revoked_tokens: BTreeSet<TokenId>,
+    /// What opens its repository, and who tells of pushes.
+    access: repository::Access,
 }
 
 impl Project {
@@ -46,22 +52,15 @@ impl Project {
         (!self.deleted).then_some((*team_id, settings))
     }
 
+    /// Team and settings of a project, also of one that is deleted.
+    pub fn ever(&self) -> Option<(TeamId, &ProjectSettings)> {
+        self.born.as_ref().map(|(team_id, settings)| (*team_id, settings))
+    }
+
     /// A living project's environment.
     pub fn environment(&self, id: EnvironmentId) -> Option<&Environment> {
         self.living()?;
         self.environments.iter().find(|environment| environment.id == id)
-    }
-
-    /// The variables that hold in an environment: its own before those of the whole project.
-    pub fn env_vars_in(&self, id: EnvironmentId) -> Vec<EnvVar> {
-        let own: Vec<_> = self.env_vars.iter().filter(|var| var.environment_id == Some(id)).collect();
-        let shared = self
-            .env_vars
-            .iter()
-            .filter(|var| var.environment_id.is_none() && !own.iter().any(|other| other.key == var.key));
-        let mut all: Vec<EnvVar> = shared.chain(own.iter().copied()).cloned().collect();
-        all.sort_by(|a, b| a.key.cmp(&b.key));
-        all
     }
 
     fn decide(&self, command: ProjectCommand) -> Result<Vec<ProjectEvent>, ProjectError> {
@@ -86,32 +85,27 @@ impl Project {
             CreateEnvironment { environment_id, name, kind, branch } => {
                 self.create_environment(environment_id, name, kind, branch)
             }
-            ChangeEnvironment { environment_id, name, branch } => {
-                self.change_environment(environment_id, name, branch)
-            }
+            change @ ChangeEnvironment { .. } => self.change_environment(change),
             DeleteEnvironment { environment_id } => match self.environment(environment_id) {
                 None => Err(ProjectError::UnknownEnvironment),
                 Some(it) if it.kind == EnvironmentType::Production => Err(ProjectError::ProductionIsFixed),
                 Some(it) => Ok(vec![ProjectEnvironmentDeleted { environment_id, slug: it.slug.clone() }]),
             },
-            SetEnvVar { .. } => self.set_env_var(command),
-            DeleteEnvVar { key, environment_id } => match self.env_var(&key, environment_id) {
-                Some(old) => Ok(vec![ProjectEnvVarDeleted { old: old.clone() }]),
-                None => Err(ProjectError::UnknownEnvVar),
-            },
-            RevealEnvVars { keys } if keys.is_empty() => Ok(vec![]),
-            RevealEnvVars { keys } => {
-                let is_set = |key: &EnvKey| self.env_vars.iter().any(|var| var.key == *key);
-                let known = keys.iter().all(is_set);
-                if known {
-                    Ok(vec![ProjectEnvVarsRevealed { keys }])
-                } else {
-                    Err(ProjectError::UnknownEnvVar)
-                }
+            KeepPreview { .. } | ApprovePreview { .. } | ExpirePreview { .. } => self.decide_preview(command),
+            SetEnvVar { .. } | SetEnvVars { .. } | DeleteEnvVar { .. } | RevealEnvVars { .. } => {
+                self.decide_env_vars(command)
             }
             CreateProjectToken { .. } | RotateProjectToken { .. } | RevokeProjectToken { .. } => {
                 self.decide_token(command)
             }
+            SetRepositoryToken { .. }
+            | RemoveRepositoryToken
+            | MakeDeployKey { .. }
+            | RemoveDeployKey
+            | PinHostKeys { .. }
+            | CreatePushHook { .. }
+            | RotatePushHook { .. }
+            | DeletePushHook { .. } => self.access.decide(command),
         }
     }
 
@@ -173,20 +167,36 @@ impl Project {
         if self.environments.iter().any(|other| other.slug == slug) {
             return Err(ProjectError::EnvironmentNameTaken);
         }
-        let environment = Environment { id, name, slug, kind, branch };
+        let environment = Environment {
+            id,
+            name,
+            slug,
+            kind,
+            branch,
+            branch_pattern: None,
+            protection: Protection::Public,
+            pull_request: None,
+        };
         Ok(vec![ProjectEvent::ProjectEnvironmentCreated { environment }])
     }
 
-    fn change_environment(
-        &self,
-        id: EnvironmentId,
-        name: Option<DisplayName>,
-        branch: Option<Option<BranchName>>,
-    ) -> Result<Vec<ProjectEvent>, ProjectError> {
+    fn change_environment(&self, change: ProjectCommand) -> Result<Vec<ProjectEvent>, ProjectError> {
+        let ProjectCommand::ChangeEnvironment {
+            environment_id: id,
+            name,
+            branch,
+            branch_pattern,
+            protection,
+        } = change
+        else {
+            unreachable!("called with a change only")
+        };
         let old = self.environment(id).ok_or(ProjectError::UnknownEnvironment)?.clone();
         let environment = Environment {
             name: name.unwrap_or_else(|| old.name.clone()),
             branch: branch.unwrap_or_else(|| old.branch.clone()),
+            branch_pattern: branch_pattern.unwrap_or_else(|| old.branch_pattern.clone()),
+            protection: protection.unwrap_or(old.protection),
             ..old.clone()
         };
         if environment == old {
@@ -195,42 +205,8 @@ impl Project {
         Ok(vec![ProjectEvent::ProjectEnvironmentChanged { environment, old }])
     }
 
-    fn set_env_var(&self, command: ProjectCommand) -> Result<Vec<ProjectEvent>, ProjectError> {
-        let ProjectCommand::SetEnvVar { key, environment_id, value, sensitive, availability } = command
-        else {
-            unreachable!("called with a variable only")
-        };
-        if key.is_reserved() {
-            return Err(ProjectError::ReservedEnvVar(key.into()));
-        }
-        if environment_id.is_some_and(|id| self.environment(id).is_none()) {
-            return Err(ProjectError::UnknownEnvironment);
-        }
-        let old = self.env_var(&key, environment_id).cloned();
-        match &old {
-            None if self.env_vars.len() >= MAX_ENV_VARS => return Err(ProjectError::TooManyEnvVars),
-            Some(old) if old.is_same(&value.mark, sensitive, availability) => return Ok(vec![]),
-            _ => {}
-        }
-        Ok(vec![ProjectEvent::ProjectEnvVarSet { key, environment_id, value, sensitive, availability, old }])
-    }
-
     fn knows_token(&self, id: TokenId) -> bool {
         self.tokens.contains(&id) || self.revoked_tokens.contains(&id)
-    }
-
-    fn env_var(&self, key: &EnvKey, environment_id: Option<EnvironmentId>) -> Option<&EnvVar> {
-        self.env_vars.iter().find(|var| var.key == *key && var.environment_id == environment_id)
-    }
-
-    fn forget_env_var(&mut self, key: &EnvKey, environment_id: Option<EnvironmentId>) {
-        self.env_vars.retain(|var| !(var.key == *key && var.environment_id == environment_id));
-    }
-}
-
-impl EnvVar {
-    fn is_same(&self, mark: &str, sensitive: bool, availability: Availability) -> bool {
-        self.mark == mark && self.sensitive == sensitive && self.availability == availability
     }
 }
 
@@ -241,6 +217,9 @@ fn create(team_id: TeamId, settings: ProjectSettings, production: EnvironmentId)
         slug: "production".parse().expect("a good slug"),
         kind: EnvironmentType::Production,
         branch: None,
+        branch_pattern: None,
+        protection: Protection::Public,
+        pull_request: None,
     };
     vec![
         ProjectEvent::ProjectCreated { team_id, settings },
@@ -283,6 +262,12 @@ impl Aggregate for Project {
                 self.environments.retain(|other| other.id != environment_id);
                 self.env_vars.retain(|var| var.environment_id != Some(environment_id));
             }
+            ProjectPreviewApproved { environment_id, commit } => {
+                let preview = self.environments.iter_mut().find(|it| it.id == environment_id);
+                if let Some(pull_request) = preview.and_then(|it| it.pull_request.as_mut()) {
+                    pull_request.approved = Some(commit);
+                }
+            }
             ProjectEnvVarSet { key, environment_id, value, sensitive, availability, .. } => {
                 self.forget_env_var(&key, environment_id);
                 let (value_id, mark) = (value.id, value.mark);
@@ -297,14 +282,22 @@ impl Aggregate for Project {
                 self.tokens.remove(&token_id);
                 self.revoked_tokens.insert(token_id);
             }
+            opens @ (ProjectRepositoryTokenSet { .. }
+            | ProjectRepositoryTokenRemoved { .. }
+            | ProjectDeployKeyMade { .. }
+            | ProjectDeployKeyRemoved { .. }
+            | ProjectHostKeysPinned { .. }
+            | ProjectPushHookCreated { .. }
+            | ProjectPushHookRotated { .. }
+            | ProjectPushHookDeleted { .. }) => self.access.apply(opens),
         }
     }
 }
 
 impl Stored for Project {
     type Id = ProjectId;
-    /// 2: it knows the tokens that were revoked.
-    const STATE_VERSION: i32 = 2;
+    /// 4: it knows its pull requests, and what opens its repository.
+    const STATE_VERSION: i32 = 4;
 
     fn claims(_: ProjectId, event: &ProjectEvent) -> Vec<Claim> {
         use ProjectEvent::*;

@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Previews, PullRequest};
 use crate::ids::{EnvironmentId, InstallationId, SecretId};
+use crate::sealed::Sealed;
 use crate::values::{
-    BranchName, CommandLine, DisplayName, EnvKey, RelativePath, RepoUrl, ResourcePlan, Slug,
+    BranchName, BranchPattern, CommandLine, DisplayName, EnvKey, HealthGate, PathFilter, RelativePath,
+    RepoUrl, ResourcePlan, Slug, Standing,
 };
 
 /// The settings of a project.
@@ -34,12 +37,24 @@ pub struct ProjectSettings {
     /// How many servers at least; 0 allows sleep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_scale: Option<u8>,
+    /// When its servers count as healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthGate>,
     /// Limits of builds and servers.
     #[serde(default)]
     pub resources: ResourcePlan,
     /// The GitHub installation that opens the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation_id: Option<InstallationId>,
+    /// The repository's id at its host, which it keeps whatever its name: pushes are known by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository_id: Option<i64>,
+    /// What a push must touch to be built; anything when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watch_paths: Vec<PathFilter>,
+    /// What pull requests get; nothing when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previews: Option<Previews>,
 }
 
 /// What an environment is for.
@@ -52,6 +67,26 @@ pub enum EnvironmentType {
     Staging,
     /// One change, for a while.
     Preview,
+}
+
+/// Who may use what is deployed to an environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protection {
+    /// Everybody.
+    #[default]
+    Public,
+    /// Whoever may read the project.
+    Team,
+    /// Programs with a token of the project that may read it.
+    Token,
+}
+
+impl Protection {
+    /// Whether everybody may.
+    pub fn is_public(&self) -> bool {
+        *self == Self::Public
+    }
 }
 
 /// An environment of a project.
@@ -68,6 +103,15 @@ pub struct Environment {
     /// The branch it follows, instead of the project's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<BranchName>,
+    /// The branches whose pushes it gets, instead of that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch_pattern: Option<BranchPattern>,
+    /// Who may use what is deployed there.
+    #[serde(default, skip_serializing_if = "Protection::is_public")]
+    pub protection: Protection,
+    /// The pull request that it is the preview of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequest>,
 }
 
 /// Who sees an environment variable.
@@ -107,6 +151,31 @@ pub struct EnvVar {
     pub value_id: SecretId,
     /// Keyed hash of the value.
     pub mark: String,
+    /// Whether people may no longer see it.
+    pub sensitive: bool,
+    /// Who sees it.
+    pub availability: Availability,
+}
+
+impl EnvVar {
+    /// Whether the running server has it: when it was meant for it and nothing forbids its name.
+    pub fn is_at_run_time(&self) -> bool {
+        self.availability.at_run_time() && !self.key.is_reserved()
+    }
+
+    /// Whether install and build have it.
+    pub fn is_at_build_time(&self) -> bool {
+        self.availability.at_build_time() && self.key.standing() == Standing::Allowed
+    }
+}
+
+/// A value for a variable of a place that is named beside it.
+#[derive(Clone, Debug)]
+pub struct NewEnvVar {
+    /// Its name.
+    pub key: EnvKey,
+    /// Its value.
+    pub value: Sealed,
     /// Whether people may no longer see it.
     pub sensitive: bool,
     /// Who sees it.

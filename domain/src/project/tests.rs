@@ -4,14 +4,16 @@ use uuid::Uuid;
 use super::ProjectCommand::*;
 use super::ProjectEvent::*;
 use super::*;
+use crate::ids::HookId;
 use crate::sealed::Sealed;
 use crate::testing::sealed;
+use crate::values::EnvKey;
 
 fn given(events: Vec<ProjectEvent>) -> AggregateTestExecutor<Project> {
     TestFramework::<Project>::with(()).given(events)
 }
 
-fn team() -> TeamId {
+pub(super) fn team() -> TeamId {
     TeamId(Uuid::from_u128(1))
 }
 
@@ -19,7 +21,7 @@ fn env(n: u128) -> EnvironmentId {
     EnvironmentId(Uuid::from_u128(n))
 }
 
-fn settings(slug: &str) -> ProjectSettings {
+pub(super) fn settings(slug: &str) -> ProjectSettings {
     ProjectSettings {
         name: "Agent".parse().unwrap(),
         slug: slug.parse().unwrap(),
@@ -31,12 +33,16 @@ fn settings(slug: &str) -> ProjectSettings {
         build_command: None,
         port: None,
         min_scale: None,
+        health: None,
         resources: Default::default(),
         installation_id: None,
+        repository_id: None,
+        watch_paths: vec![],
+        previews: None,
     }
 }
 
-fn created() -> Vec<ProjectEvent> {
+pub(super) fn created() -> Vec<ProjectEvent> {
     create(team(), settings("agent"), env(1))
 }
 
@@ -51,6 +57,9 @@ fn staging() -> Environment {
         slug: "staging".parse().unwrap(),
         kind: EnvironmentType::Staging,
         branch: None,
+        branch_pattern: None,
+        protection: Protection::Public,
+        pull_request: None,
     }
 }
 
@@ -62,7 +71,7 @@ fn set(name: &str, environment_id: Option<EnvironmentId>, value: Sealed) -> Proj
     SetEnvVar { key: key(name), environment_id, value, sensitive: true, availability: Availability::Runtime }
 }
 
-fn was_set(
+pub(super) fn was_set(
     name: &str,
     environment_id: Option<EnvironmentId>,
     value: Sealed,
@@ -158,12 +167,26 @@ fn environments_change_and_go_but_production_stays() {
         environment_id: env(2),
         name: None,
         branch: Some(branch.map(|name| name.parse().unwrap())),
+        branch_pattern: None,
+        protection: None,
     };
     let changed = Environment { branch: Some("dev".parse().unwrap()), ..staging() };
     given(there())
         .when(follow(Some("dev")))
         .then_expect_events(vec![ProjectEnvironmentChanged { environment: changed, old: staging() }]);
     given(there()).when(follow(None)).then_expect_events(vec![]);
+    let protect = |protection| ChangeEnvironment {
+        environment_id: env(2),
+        name: None,
+        branch: None,
+        branch_pattern: None,
+        protection: Some(protection),
+    };
+    let closed = Environment { protection: Protection::Team, ..staging() };
+    given(there())
+        .when(protect(Protection::Team))
+        .then_expect_events(vec![ProjectEnvironmentChanged { environment: closed, old: staging() }]);
+    given(there()).when(protect(Protection::Public)).then_expect_events(vec![]);
     given(created()).when(follow(None)).then_expect_error(ProjectError::UnknownEnvironment);
     let delete = |n| DeleteEnvironment { environment_id: env(n) };
     given(there())
@@ -199,12 +222,73 @@ fn a_variable_is_set_changed_and_deleted() {
 
 #[test]
 fn reserved_variables_and_foreign_environments_are_refused() {
-    given(created())
-        .when(set("PORT", None, sealed("1")))
-        .then_expect_error(ProjectError::ReservedEnvVar("PORT".into()));
+    given(created()).when(set("PORT", None, sealed("1"))).then_expect_error(ProjectError::ReservedEnvVar {
+        key: key("PORT"),
+        why: "the platform sets it itself",
+    });
+    let at_build = SetEnvVar {
+        key: key("GIT_SSH_COMMAND"),
+        environment_id: None,
+        value: sealed("1"),
+        sensitive: false,
+        availability: Availability::Both,
+    };
+    given(created()).when(at_build).then_expect_error(ProjectError::EnvVarNotAtBuild {
+        key: key("GIT_SSH_COMMAND"),
+        why: "it changes what the tools of the build fetch, run and keep",
+    });
+    given(created()).when(set("GIT_SSH_COMMAND", None, sealed("1"))).then_expect_events(vec![was_set(
+        "GIT_SSH_COMMAND",
+        None,
+        sealed("1"),
+        None,
+    )]);
     given(created())
         .when(set("A", Some(env(9)), sealed("1")))
         .then_expect_error(ProjectError::UnknownEnvironment);
+}
+
+fn new(name: &str, value: Sealed) -> NewEnvVar {
+    NewEnvVar { key: key(name), value, sensitive: true, availability: Availability::Runtime }
+}
+
+fn set_all(vars: Vec<NewEnvVar>, replace: bool) -> ProjectCommand {
+    SetEnvVars { environment_id: Some(env(1)), vars, replace }
+}
+
+#[test]
+fn several_variables_are_set_at_once_and_only_what_changes_is_told() {
+    let (one, two) = (sealed("1"), sealed("2"));
+    let there = || {
+        with(vec![
+            was_set("A", Some(env(1)), one.clone(), None),
+            was_set("B", Some(env(1)), one.clone(), None),
+            was_set("C", None, one.clone(), None),
+        ])
+    };
+    let vars = vec![new("A", one.clone()), new("B", two.clone()), new("D", two.clone())];
+    let changed = was_set("B", Some(env(1)), two.clone(), Some(var("B", Some(env(1)), &one)));
+    let added = was_set("D", Some(env(1)), two.clone(), None);
+    given(there()).when(set_all(vars, false)).then_expect_events(vec![changed, added.clone()]);
+    let gone = |name| ProjectEnvVarDeleted { old: var(name, Some(env(1)), &one) };
+    given(there()).when(set_all(vec![new("D", two)], true)).then_expect_events(vec![
+        gone("A"),
+        gone("B"),
+        added,
+    ]);
+    given(there()).when(set_all(vec![], false)).then_expect_events(vec![]);
+}
+
+#[test]
+fn one_variable_that_is_refused_refuses_all() {
+    given(created())
+        .when(set_all(vec![new("A", sealed("1")), new("PATH", sealed("1"))], false))
+        .then_expect_error(ProjectError::ReservedEnvVar {
+            key: key("PATH"),
+            why: "it decides which programs are run",
+        });
+    let elsewhere = SetEnvVars { environment_id: Some(env(9)), vars: vec![], replace: true };
+    given(created()).when(elsewhere).then_expect_error(ProjectError::UnknownEnvironment);
 }
 
 #[test]
@@ -317,4 +401,98 @@ fn the_slug_is_claimed_in_its_team() {
             Claim::take(ClaimScope::ProjectSlug, name("b"))
         ]
     );
+}
+
+const HOST_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0N+mryEhIC04k5CDU1+j+FR1aAIWLbyL3CNHr20O86";
+
+#[test]
+fn a_token_of_the_repository_is_of_one_host_and_is_told_once() {
+    let set = |host: &str, token: &str| SetRepositoryToken {
+        host: host.to_owned(),
+        username: "git".parse().unwrap(),
+        token: sealed(token),
+    };
+    let was_set = |host: &str, token: &str, old: Option<RepositoryToken>| ProjectRepositoryTokenSet {
+        host: host.to_owned(),
+        username: "git".parse().unwrap(),
+        token: sealed(token),
+        old,
+    };
+    let a = || RepositoryToken {
+        host: "a.example".to_owned(),
+        username: "git".parse().unwrap(),
+        value_id: sealed("x").id,
+        mark: "x".to_owned(),
+    };
+    let there = || with(vec![was_set("a.example", "x", None)]);
+    given(created()).when(set("a.example", "x")).then_expect_events(vec![was_set("a.example", "x", None)]);
+    given(there()).when(set("a.example", "x")).then_expect_events(vec![]);
+    given(there()).when(set("b.example", "x")).then_expect_events(vec![was_set("b.example", "x", Some(a()))]);
+    given(there())
+        .when(RemoveRepositoryToken)
+        .then_expect_events(vec![ProjectRepositoryTokenRemoved { old: a() }]);
+    given(created()).when(RemoveRepositoryToken).then_expect_error(ProjectError::NoRepositoryToken);
+}
+
+#[test]
+fn a_deploy_key_takes_the_place_of_the_one_before_and_goes() {
+    let overlap_until = chrono::DateTime::UNIX_EPOCH;
+    let make = || MakeDeployKey { public_key: HOST_KEY.parse().unwrap(), secret: sealed("x"), overlap_until };
+    let made = || ProjectDeployKeyMade {
+        public_key: HOST_KEY.parse().unwrap(),
+        secret: sealed("x"),
+        old: None,
+        overlap_until,
+    };
+    let old = DeployKey { public_key: HOST_KEY.parse().unwrap(), key_id: sealed("x").id };
+    given(created()).when(make()).then_expect_events(vec![made()]);
+    given(with(vec![made()])).when(make()).then_expect_events(vec![]);
+    given(with(vec![made()])).when(RemoveDeployKey).then_expect_events(vec![ProjectDeployKeyRemoved { old }]);
+    given(created()).when(RemoveDeployKey).then_expect_error(ProjectError::NoDeployKey);
+}
+
+#[test]
+fn keys_of_a_server_are_pinned_in_any_order_and_taken_back() {
+    let keys = || vec![HOST_KEY.parse().unwrap()];
+    let pin = |keys| PinHostKeys { host: "a.example".to_owned(), keys };
+    let pinned = |keys, old_keys| ProjectHostKeysPinned { host: "a.example".to_owned(), keys, old_keys };
+    let there = || with(vec![pinned(keys(), vec![])]);
+    given(created()).when(pin(keys())).then_expect_events(vec![pinned(keys(), vec![])]);
+    given(there()).when(pin([keys(), keys()].concat())).then_expect_events(vec![]);
+    given(there()).when(pin(vec![])).then_expect_events(vec![pinned(vec![], keys())]);
+    given(created()).when(pin(vec![])).then_expect_events(vec![]);
+}
+
+#[test]
+fn a_push_hook_is_created_rotated_and_deleted_for_good() {
+    let hook_id = HookId(Uuid::from_u128(5));
+    let overlap_until = chrono::DateTime::UNIX_EPOCH;
+    let create = |n| CreatePushHook {
+        hook_id: HookId(Uuid::from_u128(n)),
+        name: "GitLab".parse().unwrap(),
+        secret: sealed("x"),
+        last_four: "9f3a".to_owned(),
+    };
+    let was_created = |n| ProjectPushHookCreated {
+        hook_id: HookId(Uuid::from_u128(n)),
+        name: "GitLab".parse().unwrap(),
+        secret: sealed("x"),
+        last_four: "9f3a".to_owned(),
+    };
+    let rotate =
+        || RotatePushHook { hook_id, secret: sealed("y"), last_four: "0001".to_owned(), overlap_until };
+    let rotated =
+        ProjectPushHookRotated { hook_id, secret: sealed("y"), last_four: "0001".to_owned(), overlap_until };
+    let deleted = || ProjectPushHookDeleted { hook_id };
+    given(created()).when(create(5)).then_expect_events(vec![was_created(5)]);
+    given(with(vec![was_created(5)])).when(create(5)).then_expect_events(vec![]);
+    given(with(vec![was_created(5)])).when(rotate()).then_expect_events(vec![rotated]);
+    given(with(vec![was_created(5)])).when(DeletePushHook { hook_id }).then_expect_events(vec![deleted()]);
+    given(created()).when(rotate()).then_expect_error(ProjectError::UnknownPushHook);
+    let gone = || with(vec![was_created(5), deleted()]);
+    given(gone()).when(DeletePushHook { hook_id }).then_expect_error(ProjectError::UnknownPushHook);
+    given(gone()).when(create(5)).then_expect_events(vec![]);
+    given(with((100..120).map(was_created).collect()))
+        .when(create(5))
+        .then_expect_error(ProjectError::TooManyPushHooks);
 }

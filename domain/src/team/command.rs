@@ -26,8 +26,18 @@ pub enum TeamCommand {
         /// New slug.
         slug: Option<Slug>,
     },
-    /// Closes the team.
-    DeleteTeam,
+    /// Closes the team: it stops, and can be reopened for a while.
+    CloseTeam {
+        /// Now.
+        at: DateTime<Utc>,
+    },
+    /// Opens it again as it was.
+    ReopenTeam,
+    /// Ends a closed team for good, once its time is over.
+    PurgeTeam {
+        /// Now.
+        at: DateTime<Utc>,
+    },
     /// Takes somebody in whom a sign-in provider counts among its members. Whoever is a member already stays as he is.
     AddMember {
         /// Who.
@@ -150,7 +160,9 @@ impl TeamCommand {
         match self {
             Self::CreateTeam { .. } => "CreateTeam",
             Self::RenameTeam { .. } => "RenameTeam",
-            Self::DeleteTeam => "DeleteTeam",
+            Self::CloseTeam { .. } => "CloseTeam",
+            Self::ReopenTeam => "ReopenTeam",
+            Self::PurgeTeam { .. } => "PurgeTeam",
             Self::AddMember { .. } => "AddMember",
             Self::ChangeMemberRole { .. } => "ChangeMemberRole",
             Self::TransferOwnership { .. } => "TransferOwnership",

@@ -5,9 +5,15 @@ use thiserror::Error;
 /// Refusals of the team aggregate.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TeamError {
-    /// No team with this id, or it was deleted.
+    /// No team with this id, or it is closed or deleted.
     #[error("this team does not exist")]
     Unknown,
+    /// Only a team that is closed is purged.
+    #[error("this team is not closed")]
+    NotClosed,
+    /// Its time is not over.
+    #[error("this team is closed and can still be restored")]
+    StillRestorable,
     /// The id belongs to another team already.
     #[error("this team exists already")]
     Exists,

@@ -39,7 +39,16 @@ pub enum TeamEvent {
         #[serde(default, skip_serializing_if = "is_false")]
         slug_was_kept: bool,
     },
-    /// The team is closed.
+    /// The team has stopped. Nothing of it is lost.
+    #[serde(rename = "team.closed")]
+    TeamClosed {
+        /// When it is purged, unless it is reopened.
+        until: DateTime<Utc>,
+    },
+    /// The team goes on as it was.
+    #[serde(rename = "team.reopened")]
+    TeamReopened {},
+    /// The team is no more, and its slug is anybody's. Until there was `team.closed`, this is how a team ended.
     #[serde(rename = "team.deleted")]
     TeamDeleted {
         /// The slug it had.
@@ -162,6 +171,8 @@ impl DomainEvent for TeamEvent {
         match self {
             Self::TeamCreated { .. } => "team.created",
             Self::TeamRenamed { .. } => "team.renamed",
+            Self::TeamClosed { .. } => "team.closed",
+            Self::TeamReopened {} => "team.reopened",
             Self::TeamDeleted { .. } => "team.deleted",
             Self::TeamMemberAdded { .. } => "team.member_added",
             Self::TeamMemberRoleChanged { .. } => "team.member_role_changed",

@@ -1,8 +1,10 @@
 //! A team: the tenant. It has members with roles, invites, and installations of the GitHub App.
 //!
 //! Invariants: a living team has an owner. Only owners make, change or remove owners; that nobody gives what he does
-//! not hold is asked before, of the policy, which knows custom roles too.
+//! not hold is asked before, of the policy, which knows custom roles too. A team that is closed stops, and loses nothing
+//! until it is purged.
 
+mod closing;
 mod command;
 mod error;
 mod event;
@@ -14,12 +16,14 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+use self::closing::Life;
 use self::invite::{Invite, InviteState};
 use crate::claim::{Claim, ClaimScope};
 use crate::fact::{Fact, Stored};
 use crate::ids::{InstallationId, InviteId, TeamId, UserId};
 use crate::values::{DisplayName, Slug};
 
+pub use closing::RESTORABLE;
 pub use command::TeamCommand;
 pub use error::TeamError;
 pub use event::TeamEvent;
@@ -57,21 +61,26 @@ pub struct Team {
     names: Option<(DisplayName, Slug)>,
     /// Slugs it had before: they lead to it for ever.
     old_slugs: BTreeSet<Slug>,
-    deleted: bool,
+    life: Life,
     members: BTreeMap<UserId, MemberRole>,
     invites: BTreeMap<InviteId, Invite>,
     installations: BTreeMap<InstallationId, InstallationStatus>,
 }
 
 impl Team {
-    /// The role of a member; `None` for everybody else and in a deleted team.
+    /// Whether it is neither closed nor deleted.
+    pub fn is_open(&self) -> bool {
+        self.life == Life::Open
+    }
+
+    /// The role of a member; `None` for everybody else, and in a team that is closed or deleted.
     pub fn role(&self, user_id: UserId) -> Option<MemberRole> {
-        if self.deleted { None } else { self.members.get(&user_id).copied() }
+        if self.is_open() { self.members.get(&user_id).copied() } else { None }
     }
 
     /// Whether nobody would own the team without this member.
     pub fn is_last_owner(&self, user_id: UserId) -> bool {
-        !self.deleted && self.keeps_an_owner_without(user_id).is_err()
+        self.is_open() && self.keeps_an_owner_without(user_id).is_err()
     }
 
     fn decide(&self, command: TeamCommand) -> Result<Vec<TeamEvent>, TeamError> {
@@ -83,9 +92,10 @@ impl Team {
                 _ => Err(TeamError::Unknown),
             };
         };
+        if !self.is_open() && !self.goes_on(&command) {
+            return self.decide_closed(command, slug);
+        }
         match command {
-            DeleteTeam if self.deleted => Ok(vec![]),
-            _ if self.deleted => Err(TeamError::Unknown),
             CreateTeam { name: n, slug: s, owner } => {
                 let same = n == name && s == slug && self.members.contains_key(&owner);
                 if same { Ok(vec![]) } else { Err(TeamError::Exists) }
@@ -104,12 +114,9 @@ impl Team {
                     old_slug: slug,
                 }])
             }
-            DeleteTeam => {
-                let open = self.invites.iter().filter(|(_, invite)| invite.is_open());
-                let mut events: Vec<_> = open.map(|(id, invite)| invite.revoked(*id)).collect();
-                events.push(TeamDeleted { slug });
-                Ok(events)
-            }
+            CloseTeam { at } => Ok(vec![TeamClosed { until: at + RESTORABLE }]),
+            ReopenTeam => Ok(vec![]),
+            PurgeTeam { .. } => Err(TeamError::NotClosed),
             AddMember { user_id, role } => self.add(user_id, role),
             ChangeMemberRole { user_id, role, by } => self.change_role(user_id, role, by),
             TransferOwnership { from, to } => self.transfer(from, to),
@@ -232,7 +239,9 @@ impl Aggregate for Team {
                 }
                 self.names = Some((name, slug));
             }
-            TeamDeleted { .. } => self.deleted = true,
+            TeamClosed { until } => self.life = Life::Closed { until },
+            TeamReopened {} => self.life = Life::Open,
+            TeamDeleted { .. } => self.life = Life::Deleted,
             TeamMemberAdded { user_id, role } | TeamMemberRoleChanged { user_id, role, .. } => {
                 self.members.insert(user_id, role);
             }
@@ -271,8 +280,8 @@ impl Aggregate for Team {
 impl Stored for Team {
     type Id = TeamId;
 
-    /// 2: it knows its earlier slugs, and the secrets of its invites by their hashes.
-    const STATE_VERSION: i32 = 2;
+    /// 2: it knows its earlier slugs, and the secrets of its invites by their hashes. 3: it can be closed.
+    const STATE_VERSION: i32 = 3;
 
     fn claims(id: TeamId, event: &TeamEvent) -> Vec<Claim> {
         use TeamEvent::*;

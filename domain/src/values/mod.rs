@@ -5,17 +5,25 @@
 
 mod address;
 mod command_line;
+mod env_policy;
+mod health;
 mod names;
+mod pattern;
 mod resources;
 mod source;
+mod ssh;
 
 use std::fmt;
 
 pub use address::Email;
 pub use command_line::CommandLine;
+pub use env_policy::Standing;
+pub use health::HealthGate;
 pub use names::{DisplayName, EnvKey, PersonName, Slug};
+pub use pattern::{BranchPattern, PathFilter};
 pub use resources::{ResourcePlan, Resources};
 pub use source::{BranchName, CommitSha, RelativePath, RepoUrl};
+pub use ssh::{GitUsername, HostKey, SshAddress};
 
 /// Why a value is refused. The sentence begins with what it must be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

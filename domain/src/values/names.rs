@@ -62,26 +62,6 @@ impl Slug {
     }
 }
 
-impl EnvKey {
-    /// Whether the runner sets this name itself, so that nobody else may.
-    ///
-    /// A wrong `MASTRA_PROJECT_ID` or endpoint crashes a Mastra server while it loads, and a wrong `PORT` or
-    /// `NODE_CHANNEL_FD` makes it unreachable.
-    pub fn is_reserved(&self) -> bool {
-        const NAMES: [&str; 6] = [
-            "PORT",
-            "MASTRA_HOST",
-            "MASTRA_PROJECT_ID",
-            "MASTRA_DEPLOYMENT_ID",
-            "MASTRA_PROJECT_ROOT",
-            "NODE_CHANNEL_FD",
-        ];
-        const PREFIXES: [&str; 2] = ["MASTRA_PLATFORM_", "MASTRA_CLOUD_"];
-        let name = self.as_str();
-        NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    }
-}
-
 /// Trims; refuses control characters (U+0000 and line breaks among them) and lengths outside the bounds.
 fn one_line(text: &str, min: usize, max: usize) -> Result<String, InvalidValue> {
     let text = text.trim();

@@ -2,21 +2,24 @@
 
 use url::Url;
 
-use super::{InvalidValue, text};
+use super::{InvalidValue, SshAddress, text};
 
 text! {
-    /// Address of a git repository: `https://host/path`, or `file:///path` where the operator allows it.
-    /// Carries no credentials, query or fragment.
+    /// Address of a git repository: `https://host/path`, `ssh://user@host/path`, `user@host:path`, or `file:///path`
+    /// where the operator allows it. Carries no credentials, query or fragment.
     RepoUrl, |text| {
-        let refuse = |why: &str| Err(InvalidValue(format!("must be an https address of a git repository: {why}")));
+        let refuse = |why: &str| Err(InvalidValue(format!("must be an https or ssh address of a git repository: {why}")));
         if text.len() > 2048 || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
             return refuse("too long, or it contains spaces or control characters");
+        }
+        if SshAddress::of(text).is_some() {
+            return Ok(text.to_owned());
         }
         let Ok(url) = Url::parse(text) else { return refuse("it is not a URL") };
         match url.scheme() {
             "https" if url.host_str().is_some_and(|host| !host.is_empty()) => {}
             "file" if url.host_str().is_none_or(str::is_empty) => {}
-            _ => return refuse("only https:// (and file:// where the operator allows it) is understood"),
+            _ => return refuse("only https://, ssh://user@host/path and user@host:path (and file:// where the operator allows it) are understood"),
         }
         if !url.username().is_empty() || url.password().is_some() {
             return refuse("credentials do not belong into the URL");

@@ -22,8 +22,14 @@ fn a_slug_is_made_of_a_name() {
 
 #[test]
 fn repository_addresses_carry_no_credentials_and_no_odd_transport() {
-    for good in ["https://github.com/acme/agent.git", "https://git.example.org:8443/a/b", "file:///srv/git/a"]
-    {
+    for good in [
+        "https://github.com/acme/agent.git",
+        "https://git.example.org:8443/a/b",
+        "file:///srv/git/a",
+        "ssh://git@git.example.org:2222/acme/agent.git",
+        "ssh://git@192.0.2.1/~/日本.git",
+        "git@github.com:acme/agent.git",
+    ] {
         assert!(good.parse::<RepoUrl>().is_ok(), "{good}");
     }
     refuses::<RepoUrl>(&[
@@ -31,8 +37,27 @@ fn repository_addresses_carry_no_credentials_and_no_odd_transport() {
         "ext::sh -c id",
         "--upload-pack=id",
         "http://example.org/a",
-        "ssh://git@example.org/a",
-        "git@example.org:a/b.git",
+        "ssh://example.org/a",
+        "ssh://git:pw@example.org/a",
+        "ssh://git@-oProxyCommand=id/a",
+        "ssh://-oProxyCommand=id@example.org/a",
+        "ssh://git@example.org:0/a",
+        "ssh://git@example.org:70000/a",
+        "ssh://git@example.org/a;id",
+        "ssh://git@example.org/$(id)",
+        "ssh://git@example.org/a/../b",
+        "ssh://git@example.org/--upload-pack=id",
+        "ssh://git@[::ffff:127.0.0.1]/a",
+        "ssh://git@2130706433/a",
+        "ssh://git@127.1/a",
+        "ssh://git@0x7f.1/a",
+        "ssh://git@0x7f000001/a",
+        "git@example.org:-x",
+        "git@example.org:`id`",
+        "-x@example.org:a",
+        "git@-x:a",
+        "git@example.org:a\nb",
+        "C:a",
         "https://user:pw@example.org/a",
         "https://token@example.org/a",
         "https://example.org",
@@ -147,4 +172,39 @@ fn limits_outside_their_bounds_name_the_field() {
     assert_eq!(limits.check().unwrap_err().0, "memoryMib");
     assert_eq!(Resources::BUILD.check(), Ok(()));
     assert_eq!(Resources::default().or(Resources::SERVER), Resources::SERVER);
+}
+
+#[test]
+fn credentials_are_bound_to_a_host_however_it_is_written() {
+    for (url, host) in [
+        ("https://github.com/acme/agent.git", Some("github.com")),
+        ("https://GitHub.com:443/acme/agent.git", Some("github.com")),
+        ("https://git.example.org:8443/a", Some("git.example.org:8443")),
+        ("ssh://git@Git.example.org:22/a", Some("git.example.org")),
+        ("ssh://git@git.example.org:2222/a", Some("git.example.org:2222")),
+        ("git@github.com:acme/agent.git", Some("github.com")),
+        ("file:///srv/git/a", None),
+    ] {
+        assert_eq!(url.parse::<RepoUrl>().unwrap().host().as_deref(), host, "{url}");
+    }
+}
+
+#[test]
+fn a_host_key_says_itself_what_it_is() {
+    let key = "AAAAC3NzaC1lZDI1NTE5AAAAIK0N+mryEhIC04k5CDU1+j+FR1aAIWLbyL3CNHr20O86";
+    let with_comment = format!("ssh-ed25519  {key} root@git");
+    assert_eq!(with_comment.parse::<HostKey>().unwrap().as_str(), format!("ssh-ed25519 {key}"));
+    let refused = [
+        String::new(),
+        key.to_owned(),
+        format!("ssh-rsa {key}"),
+        format!("ssh-dss {key}"),
+        format!("ssh-ed25519 {key}A"),
+        format!("ssh-ed25519 {}", &key[..64]),
+        format!("ssh-ed25519 {key}\n* ssh-ed25519 {key}"),
+        format!("@cert-authority * ssh-ed25519 {key}"),
+        format!("git.example.org ssh-ed25519 {key}"),
+    ];
+    refuses::<HostKey>(&refused.iter().map(String::as_str).collect::<Vec<_>>());
+    refuses::<GitUsername>(&["", "a:b", "a\nb"]);
 }

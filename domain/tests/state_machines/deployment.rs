@@ -4,7 +4,7 @@ use domain::build::FailureCode;
 use domain::deployment::DeploymentCommand::*;
 use domain::deployment::DeploymentEvent::*;
 use domain::deployment::{Deployment, DeploymentCommand, DeploymentError, DeploymentEvent, DeploymentKind};
-use domain::ids::{BuildId, EnvironmentId};
+use domain::ids::{BuildId, DeploymentId, EnvironmentId};
 use domain::ports::artifacts::Artifact;
 use proptest::prelude::*;
 
@@ -19,6 +19,9 @@ pub(crate) struct Rules {
     /// The fence of the last worker.
     fence: i64,
     crashes: u32,
+    served: bool,
+    failed: bool,
+    rolled_back: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,6 +31,7 @@ enum Stage {
     Waiting,
     Starting,
     Serving,
+    Asleep,
     Over,
 }
 
@@ -91,6 +95,12 @@ impl Model for Rules {
             4 => (1i64..=4).prop_flat_map(reports),
             1 => ids(2).prop_map(|by| SupersedeDeployment { by }),
             1 => Just(StopDeployment),
+            2 => ids(2).prop_map(|to| RollBackDeployment {
+                to,
+                code: FailureCode::CrashLoop,
+                message: "it fell".to_owned(),
+            }),
+            3 => Just(SleepDeployment),
         ]
         .boxed()
     }
@@ -108,9 +118,12 @@ impl Model for Rules {
         }
         let over = self.stage == Stage::Over;
         let fence = match command {
+            RollBackDeployment { to, code, message } => return self.obey_roll_back(to, code, message),
             StopDeployment | SupersedeDeployment { .. } if over => return Ok(vec![]),
             StopDeployment => return self.end(DeploymentStopped {}),
             SupersedeDeployment { by } => return self.end(DeploymentSuperseded { by }),
+            SleepDeployment if over => return Err(DeploymentError::AlreadyOver),
+            SleepDeployment => return self.obey_sleep(),
             StartDeployment { fence, .. }
             | ActivateDeployment { fence, .. }
             | ReportCrash { fence, .. }
@@ -136,7 +149,10 @@ impl Model for Rules {
             let follows = match event {
                 DeploymentRequested { .. } => before.is_none(),
                 DeploymentActivated { .. } => matches!(before, Some(DeploymentStarting { .. })),
-                DeploymentCrashed { .. } => matches!(before, Some(DeploymentActivated { .. })),
+                DeploymentCrashed { .. } | DeploymentSlept {} => {
+                    matches!(before, Some(DeploymentActivated { .. }))
+                }
+                DeploymentRolledBack { .. } => matches!(before, Some(DeploymentFailed { .. })),
                 DeploymentStarting { .. }
                 | DeploymentFailed { .. }
                 | DeploymentSuperseded { .. }
@@ -145,7 +161,13 @@ impl Model for Rules {
             assert!(follows, "{event:?} after {before:?}");
             let is_end =
                 matches!(event, DeploymentFailed { .. } | DeploymentSuperseded { .. } | DeploymentStopped {});
-            assert!(!is_end || at + 1 == history.len(), "nothing follows the end");
+            let follows_the_end = history.get(at + 1);
+            assert!(
+                !is_end || follows_the_end.is_none_or(|next| matches!(next, DeploymentRolledBack { .. })),
+                "nothing follows the end, but what came of it"
+            );
+            let is_last_word = matches!(event, DeploymentRolledBack { .. });
+            assert!(!is_last_word || at + 1 == history.len(), "nothing at all follows that");
         }
     }
 }
@@ -155,14 +177,37 @@ impl Rules {
     fn next_step(&self) -> BoxedStrategy<DeploymentCommand> {
         let fence = self.fence.max(1);
         match self.stage {
-            Stage::Waiting => Just(start(fence)).boxed(),
+            Stage::Waiting | Stage::Asleep => Just(start(fence)).boxed(),
             Stage::Starting => Just(activate(fence)).boxed(),
             Stage::Serving | Stage::Over => crashes(fence).boxed(),
         }
     }
 
+    fn obey_roll_back(&mut self, to: DeploymentId, code: FailureCode, message: String) -> Answer<Self> {
+        match self {
+            Self { rolled_back: true, .. } => Ok(vec![]),
+            Self { served: true, failed: true, .. } => {
+                self.rolled_back = true;
+                Ok(vec![DeploymentRolledBack { to, code, message }])
+            }
+            _ => Err(DeploymentError::NothingToGoBackFrom),
+        }
+    }
+
+    fn obey_sleep(&mut self) -> Answer<Self> {
+        match self.stage {
+            Stage::Serving => {
+                self.stage = Stage::Asleep;
+                Ok(vec![DeploymentSlept {}])
+            }
+            Stage::Asleep => Ok(vec![]),
+            _ => Err(DeploymentError::NotStarted),
+        }
+    }
+
     fn end(&mut self, event: DeploymentEvent) -> Answer<Self> {
         self.stage = Stage::Over;
+        self.failed = matches!(event, DeploymentFailed { .. });
         Ok(vec![event])
     }
 
@@ -209,7 +254,10 @@ impl Rules {
                 Ok(vec![DeploymentStarting { fence, runner }])
             }
             _ if self.stage == Stage::Waiting => Err(DeploymentError::NotStarted),
+            ActivateDeployment { .. } if self.stage == Stage::Asleep => Err(DeploymentError::NotStarted),
+            ReportCrash { .. } if self.stage == Stage::Asleep => Ok(vec![]),
             ActivateDeployment { address, .. } => {
+                self.served = true;
                 let serves = std::mem::replace(&mut self.stage, Stage::Serving) == Stage::Serving;
                 Ok(if serves { vec![] } else { vec![DeploymentActivated { address }] })
             }

@@ -8,7 +8,9 @@
 mod access;
 mod build;
 mod deployment;
+mod endpoint;
 mod machine;
+mod previews;
 mod project;
 mod role;
 mod role_assignment;
@@ -22,6 +24,7 @@ use proptest_state_machine::prop_state_machine;
 use access::Rules as Access;
 use build::Rules as Build;
 use deployment::Rules as Deployment;
+use endpoint::Rules as Endpoint;
 use machine::Machine;
 use project::Rules as Project;
 use role::Rules as Role;
@@ -51,6 +54,8 @@ prop_state_machine! {
     fn a_role_does_what_the_rules_say(sequential 1..20 => Machine<Role>);
     #[test]
     fn a_role_assignment_does_what_the_rules_say(sequential 1..20 => Machine<RoleAssignment>);
+    #[test]
+    fn an_endpoint_does_what_the_rules_say(sequential 1..30 => Machine<Endpoint>);
     #[test]
     fn access_does_what_the_rules_say(sequential 1..5 => Machine<Access>);
 }

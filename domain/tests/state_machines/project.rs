@@ -3,31 +3,43 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::claim::ClaimScope;
-use domain::ids::{EnvironmentId, TeamId, TokenId};
+use domain::ids::{EnvironmentId, HookId, SecretId, TeamId, TokenId};
 use domain::project::ProjectCommand::*;
 use domain::project::ProjectEvent::*;
 use domain::project::{
-    Availability, EnvVar, Environment, EnvironmentType, Project, ProjectCommand, ProjectError, ProjectEvent,
-    ProjectSettings, TokenScope,
+    Availability, DeployKey, EnvVar, Environment, EnvironmentType, NewEnvVar, Project, ProjectCommand,
+    ProjectError, ProjectEvent, ProjectSettings, Protection, RepositoryToken, TokenScope,
 };
 use domain::sealed::KeyOwner;
-use domain::values::{BranchName, EnvKey};
+use domain::values::{BranchName, BranchPattern, EnvKey, HostKey};
 use proptest::prelude::*;
 
 use super::machine::{Answer, ID, Model, name};
-use super::values::{good, id, ids, sealings, texts};
+use super::previews::previews;
+use super::values::{good, id, ids, sealings, settings, texts};
 
 /// A project's books.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     born: Option<(TeamId, ProjectSettings)>,
     deleted: bool,
-    environments: BTreeMap<EnvironmentId, Environment>,
+    pub(crate) environments: BTreeMap<EnvironmentId, Environment>,
     /// The variables of all environments, and of each.
     variables: BTreeMap<(Option<EnvironmentId>, EnvKey), EnvVar>,
     /// Whether each still opens something.
     tokens: BTreeMap<TokenId, bool>,
+    repository_token: Option<RepositoryToken>,
+    deploy_key: Option<(HostKey, SecretId)>,
+    host_keys: Option<(String, BTreeSet<HostKey>)>,
+    /// Whether each still takes deliveries.
+    hooks: BTreeMap<HookId, bool>,
 }
+
+/// Keys of ssh servers, and of ours.
+const KEYS: [&str; 2] = [
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0N+mryEhIC04k5CDU1+j+FR1aAIWLbyL3CNHr20O86",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKenioNMfW9A2zexVsVP4IyY7EScNKIXXJNZae79Iizv",
+];
 
 /// Names of environments, and the slugs that are made of them.
 const NAMES: [(&str, Option<&str>); 5] = [
@@ -42,33 +54,12 @@ fn names() -> impl Strategy<Value = domain::values::DisplayName> {
     prop::sample::select(&NAMES[..]).prop_map(|(name, _)| good(name))
 }
 
-fn settings() -> impl Strategy<Value = Box<ProjectSettings>> {
-    (texts(&["Agent", "Bot"]), texts(&["agent", "bot"]), prop::option::of(Just(4111u16))).prop_map(
-        |(name, slug, port)| {
-            Box::new(ProjectSettings {
-                name,
-                slug,
-                repo_url: good("https://example.org/agent.git"),
-                branch: good("main"),
-                project_root: good("."),
-                mastra_directory: good("src/mastra"),
-                install_command: None,
-                build_command: None,
-                port,
-                min_scale: None,
-                resources: Default::default(),
-                installation_id: None,
-            })
-        },
-    )
-}
-
 fn branches() -> impl Strategy<Value = Option<BranchName>> {
     prop::option::of(texts(&["main", "next"]))
 }
 
 fn keys() -> impl Strategy<Value = EnvKey> {
-    prop_oneof![9 => texts(&["KEY", "OTHER", "port"]), 1 => texts(&["PORT", "MASTRA_CLOUD_KEY"])]
+    prop_oneof![9 => texts(&["KEY", "OTHER", "port"]), 1 => texts(&["PORT", "MASTRA_CLOUD_KEY", "GIT_DIR"])]
 }
 
 fn environments() -> impl Strategy<Value = ProjectCommand> {
@@ -78,19 +69,36 @@ fn environments() -> impl Strategy<Value = ProjectCommand> {
         4 => (ids(4), names(), kinds, branches()).prop_map(|(environment_id, name, kind, branch)| {
             CreateEnvironment { environment_id, name, kind, branch }
         }),
-        2 => (ids(4), prop::option::of(names()), prop::option::of(branches()))
-            .prop_map(|(environment_id, name, branch)| ChangeEnvironment { environment_id, name, branch }),
+        2 => (ids(4), prop::option::of(names()), prop::option::of(branches()), patterns(), protections())
+            .prop_map(|(environment_id, name, branch, branch_pattern, protection)| ChangeEnvironment {
+                environment_id, name, branch, branch_pattern, protection
+            }),
         2 => ids(4).prop_map(|environment_id| DeleteEnvironment { environment_id }),
     ]
+}
+
+fn patterns() -> impl Strategy<Value = Option<Option<BranchPattern>>> {
+    prop::option::of(prop::option::of(Just(good("release/*"))))
+}
+
+fn protections() -> impl Strategy<Value = Option<Protection>> {
+    prop::option::of(prop::sample::select(&[Protection::Public, Protection::Team, Protection::Token][..]))
 }
 
 fn variables() -> impl Strategy<Value = ProjectCommand> {
     use Availability::*;
     let availability = prop::sample::select(&[Runtime, Build, Both][..]);
-    let value = sealings(KeyOwner::Project(ID.into()));
-    let set = (keys(), prop::option::of(ids(4)), value, any::<bool>(), availability);
+    let new = || {
+        let value = sealings(KeyOwner::Project(ID.into()));
+        (keys(), value, any::<bool>(), availability.clone()).prop_map(
+            |(key, value, sensitive, availability)| NewEnvVar { key, value, sensitive, availability },
+        )
+    };
     prop_oneof![
-        6 => set.prop_map(|(key, environment_id, value, sensitive, availability)| {
+        3 => (prop::option::of(ids(4)), prop::collection::vec(new(), 0..4), any::<bool>())
+            .prop_map(|(environment_id, vars, replace)| SetEnvVars { environment_id, vars, replace }),
+        6 => (prop::option::of(ids(4)), new()).prop_map(|(environment_id, new)| {
+            let NewEnvVar { key, value, sensitive, availability } = new;
             SetEnvVar { key, environment_id, value, sensitive, availability }
         }),
         2 => (keys(), prop::option::of(ids(4)))
@@ -125,6 +133,30 @@ fn tokens() -> impl Strategy<Value = ProjectCommand> {
     ]
 }
 
+/// What opens the repository.
+fn openers() -> impl Strategy<Value = ProjectCommand> {
+    let seal = || sealings(KeyOwner::Project(ID.into()));
+    let hosts = || prop::sample::select(&["a.example", "b.example"][..]).prop_map(str::to_owned);
+    let overlap_until = chrono::DateTime::UNIX_EPOCH;
+    prop_oneof![
+        3 => (hosts(), texts(&["git", "ci"]), seal())
+            .prop_map(|(host, username, token)| SetRepositoryToken { host, username, token }),
+        1 => Just(RemoveRepositoryToken),
+        3 => (texts(&KEYS), seal())
+            .prop_map(move |(public_key, secret)| MakeDeployKey { public_key, secret, overlap_until }),
+        1 => Just(RemoveDeployKey),
+        3 => (hosts(), prop::collection::vec(texts(&KEYS), 0..3))
+            .prop_map(|(host, keys)| PinHostKeys { host, keys }),
+        3 => (ids(3), texts(&["x"]), seal()).prop_map(|(hook_id, name, secret)| {
+            CreatePushHook { hook_id, name, secret, last_four: "9f3a".to_owned() }
+        }),
+        2 => (ids(3), seal()).prop_map(move |(hook_id, secret)| {
+            RotatePushHook { hook_id, secret, last_four: "0001".to_owned(), overlap_until }
+        }),
+        1 => ids(3).prop_map(|hook_id| DeletePushHook { hook_id }),
+    ]
+}
+
 impl Model for Rules {
     type Of = Project;
 
@@ -139,8 +171,10 @@ impl Model for Rules {
             5 => settings().prop_map(|settings| ChangeProjectSettings { settings }),
             1 => Just(DeleteProject),
             24 => environments(),
+            12 => previews(),
             28 => variables(),
             10 => tokens(),
+            16 => openers(),
         ]
         .boxed()
     }
@@ -171,7 +205,10 @@ impl Model for Rules {
             CreateEnvironment { .. } | ChangeEnvironment { .. } | DeleteEnvironment { .. } => {
                 self.obey_environment(command)
             }
-            SetEnvVar { .. } | DeleteEnvVar { .. } | RevealEnvVars { .. } => self.obey_variable(command),
+            KeepPreview { .. } | ApprovePreview { .. } | ExpirePreview { .. } => self.obey_preview(command),
+            SetEnvVar { .. } | SetEnvVars { .. } | DeleteEnvVar { .. } | RevealEnvVars { .. } => {
+                self.obey_variable(command)
+            }
             CreateProjectToken {
                 token_id,
                 name,
@@ -210,6 +247,7 @@ impl Model for Rules {
                 let was_valid = std::mem::replace(valid, false);
                 was_valid.then(|| vec![ProjectTokenRevoked { token_id }]).ok_or(ProjectError::UnknownToken)
             }
+            opener => self.obey_opener(opener),
         }
     }
 
@@ -231,7 +269,15 @@ impl Model for Rules {
         assert_eq!(production, usize::from(lives), "a living project has one production environment");
         for environment in (1..=5).map(id::<EnvironmentId>) {
             let hold = |of| self.variables.range((of, good("A"))..).take_while(move |((it, _), _)| *it == of);
-            let both = hold(None).chain(hold(Some(environment)));
+            let preview = self.environments.get(&environment).and_then(|it| it.pull_request.as_ref());
+            let are_allowed =
+                self.born.iter().any(|(_, it)| it.previews.as_ref().is_some_and(|it| it.production_secrets));
+            // Of a pull request there are no secrets but its own, unless they are allowed and it is no fork.
+            let is_seen = |variable: &EnvVar| match preview {
+                Some(preview) if lives => !variable.sensitive || (are_allowed && !preview.is_fork),
+                _ => true,
+            };
+            let both = hold(None).filter(|(_, it)| is_seen(it)).chain(hold(Some(environment)));
             let own_wins: BTreeMap<_, _> = both.map(|((_, key), variable)| (key, variable)).collect();
             let held: Vec<_> = own_wins.into_values().cloned().collect();
             assert_eq!(state.env_vars_in(environment), held, "the variables of {environment}");
@@ -262,12 +308,15 @@ impl Rules {
             slug: good("production"),
             kind: EnvironmentType::Production,
             branch: None,
+            branch_pattern: None,
+            protection: Protection::Public,
+            pull_request: None,
         };
         self.environments.insert(production, environment.clone());
         Ok(vec![ProjectCreated { team_id, settings: *settings }, ProjectEnvironmentCreated { environment }])
     }
 
-    fn obey_environment(&mut self, command: ProjectCommand) -> Answer<Self> {
+    pub(crate) fn obey_environment(&mut self, command: ProjectCommand) -> Answer<Self> {
         match command {
             CreateEnvironment { environment_id, .. } if self.environments.contains_key(&environment_id) => {
                 Ok(vec![])
@@ -279,11 +328,21 @@ impl Rules {
                 let (_, slug) = NAMES.iter().find(|(text, _)| *text == name.as_str()).unwrap();
                 let taken = |slug: &&str| !self.environments.values().any(|it| it.slug.as_str() == *slug);
                 let slug = good(slug.filter(taken).ok_or(ProjectError::EnvironmentNameTaken)?);
-                let environment = Environment { id: environment_id, name, slug, kind, branch };
+                let protection = Protection::Public;
+                let environment = Environment {
+                    id: environment_id,
+                    name,
+                    slug,
+                    kind,
+                    branch,
+                    branch_pattern: None,
+                    protection,
+                    pull_request: None,
+                };
                 self.environments.insert(environment_id, environment.clone());
                 Ok(vec![ProjectEnvironmentCreated { environment }])
             }
-            ChangeEnvironment { environment_id, name, branch } => {
+            ChangeEnvironment { environment_id, name, branch, branch_pattern, protection } => {
                 let known =
                     self.environments.get_mut(&environment_id).ok_or(ProjectError::UnknownEnvironment)?;
                 let old = known.clone();
@@ -292,6 +351,12 @@ impl Rules {
                 }
                 if let Some(branch) = branch {
                     known.branch = branch;
+                }
+                if let Some(pattern) = branch_pattern {
+                    known.branch_pattern = pattern;
+                }
+                if let Some(protection) = protection {
+                    known.protection = protection;
                 }
                 let environment = known.clone();
                 Ok(if environment == old {
@@ -314,10 +379,101 @@ impl Rules {
         }
     }
 
+    fn obey_opener(&mut self, command: ProjectCommand) -> Answer<Self> {
+        match command {
+            SetRepositoryToken { host, username, token } => {
+                let (value_id, mark) = (token.id, token.mark.clone());
+                let new = RepositoryToken { host: host.clone(), username: username.clone(), value_id, mark };
+                let old = self.repository_token.clone();
+                // The same token sealed once more is no news.
+                if old
+                    .as_ref()
+                    .is_some_and(|old| RepositoryToken { value_id: old.value_id, ..new.clone() } == *old)
+                {
+                    return Ok(vec![]);
+                }
+                self.repository_token = Some(new);
+                Ok(vec![ProjectRepositoryTokenSet { host, username, token, old }])
+            }
+            RemoveRepositoryToken => {
+                let old = self.repository_token.take().ok_or(ProjectError::NoRepositoryToken)?;
+                Ok(vec![ProjectRepositoryTokenRemoved { old }])
+            }
+            MakeDeployKey { public_key, secret, overlap_until } => {
+                if self.deploy_key.as_ref().is_some_and(|(known, _)| *known == public_key) {
+                    return Ok(vec![]);
+                }
+                let old = self.deploy_key.replace((public_key.clone(), secret.id));
+                let old = old.map(|(public_key, key_id)| DeployKey { public_key, key_id });
+                Ok(vec![ProjectDeployKeyMade { public_key, secret, old, overlap_until }])
+            }
+            RemoveDeployKey => {
+                let (public_key, key_id) = self.deploy_key.take().ok_or(ProjectError::NoDeployKey)?;
+                Ok(vec![ProjectDeployKeyRemoved { old: DeployKey { public_key, key_id } }])
+            }
+            PinHostKeys { host, keys } => {
+                let keys: BTreeSet<HostKey> = keys.into_iter().collect();
+                let known = self.host_keys.clone().unwrap_or_default();
+                if known.1 == keys && (known.0 == host || keys.is_empty()) {
+                    return Ok(vec![]);
+                }
+                self.host_keys = Some((host.clone(), keys.clone()));
+                let (keys, old_keys) = (keys.into_iter().collect(), known.1.into_iter().collect());
+                Ok(vec![ProjectHostKeysPinned { host, keys, old_keys }])
+            }
+            CreatePushHook { hook_id, name, secret, last_four } => {
+                if self.hooks.contains_key(&hook_id) {
+                    return Ok(vec![]);
+                }
+                self.hooks.insert(hook_id, true);
+                Ok(vec![ProjectPushHookCreated { hook_id, name, secret, last_four }])
+            }
+            RotatePushHook { hook_id, secret, last_four, overlap_until } => {
+                let lives = self.hooks.get(&hook_id) == Some(&true);
+                let rotated = ProjectPushHookRotated { hook_id, secret, last_four, overlap_until };
+                lives.then(|| vec![rotated]).ok_or(ProjectError::UnknownPushHook)
+            }
+            DeletePushHook { hook_id } => match self.hooks.get_mut(&hook_id) {
+                Some(lives) if *lives => {
+                    *lives = false;
+                    Ok(vec![ProjectPushHookDeleted { hook_id }])
+                }
+                _ => Err(ProjectError::UnknownPushHook),
+            },
+            _ => unreachable!("called with what opens a repository only"),
+        }
+    }
+
     fn obey_variable(&mut self, command: ProjectCommand) -> Answer<Self> {
         match command {
             SetEnvVar { key, .. } if ["PORT", "MASTRA_CLOUD_KEY"].contains(&key.as_str()) => {
-                Err(ProjectError::ReservedEnvVar(key.to_string()))
+                Err(ProjectError::ReservedEnvVar { key, why: "the platform sets it itself" })
+            }
+            SetEnvVar { key, availability, .. }
+                if key.as_str() == "GIT_DIR" && availability != Availability::Runtime =>
+            {
+                let why = "it changes what the tools of the build fetch, run and keep";
+                Err(ProjectError::EnvVarNotAtBuild { key, why })
+            }
+            SetEnvVars { environment_id, vars, replace } => {
+                if environment_id.is_some_and(|it| !self.environments.contains_key(&it)) {
+                    return Err(ProjectError::UnknownEnvironment);
+                }
+                let mut next = self.clone();
+                let is_gone = |(of, key): &&(Option<EnvironmentId>, EnvKey)| {
+                    replace && *of == environment_id && !vars.iter().any(|var| var.key == *key)
+                };
+                let gone: Vec<_> = self.variables.keys().filter(is_gone).cloned().collect();
+                let gone = gone.into_iter().map(|(environment_id, key)| DeleteEnvVar { key, environment_id });
+                let set = vars.iter().cloned().map(|NewEnvVar { key, value, sensitive, availability }| {
+                    SetEnvVar { key, environment_id, value, sensitive, availability }
+                });
+                let mut events = vec![];
+                for command in gone.chain(set) {
+                    events.extend(next.obey_variable(command)?);
+                }
+                *self = next;
+                Ok(events)
             }
             SetEnvVar { key, environment_id, value, sensitive, availability } => {
                 if environment_id.is_some_and(|it| !self.environments.contains_key(&it)) {

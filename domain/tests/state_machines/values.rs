@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::str::FromStr;
 
 use domain::ids::SecretId;
+use domain::project::{Forks, Previews, ProjectSettings};
 use domain::sealed::{KeyOwner, Sealed};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -38,4 +39,35 @@ pub(crate) fn sealings(key: KeyOwner) -> impl Strategy<Value = Sealed> {
         data: "AAAA".to_owned(),
         mark: value.to_owned(),
     })
+}
+
+/// Settings of a project that differ in what the others are judged by.
+pub(crate) fn settings() -> impl Strategy<Value = Box<ProjectSettings>> {
+    let previews = prop::option::of(any::<bool>());
+    (texts(&["Agent", "Bot"]), texts(&["agent", "bot"]), prop::option::of(Just(4111u16)), previews).prop_map(
+        |(name, slug, port, secrets)| {
+            Box::new(ProjectSettings {
+                name,
+                slug,
+                repo_url: good("https://example.org/agent.git"),
+                branch: good("main"),
+                project_root: good("."),
+                mastra_directory: good("src/mastra"),
+                install_command: None,
+                build_command: None,
+                port,
+                min_scale: None,
+                health: None,
+                resources: Default::default(),
+                installation_id: None,
+                repository_id: None,
+                watch_paths: vec![],
+                previews: secrets.map(|production_secrets| Previews {
+                    ttl_hours: 1,
+                    forks: Forks::OnApproval,
+                    production_secrets,
+                }),
+            })
+        },
+    )
 }

@@ -21,6 +21,11 @@ use crate::rows::{Journal, Rows, Store, Table, row};
 
 pub use query::{Filter, Place, Reach, beginning, between, chain, explain, find, newest, oldest, window};
 
+/// The project that a fact belongs to, as far as it says so itself: builds and deployments do when they begin.
+pub fn project_of(fact: &Fact) -> Option<ProjectId> {
+    story::project(fact, &Fields::new())
+}
+
 row! {
     /// One event, as people look at it.
     pub struct AuditRow in "audit_trail" by (position: i64) {
@@ -95,7 +100,8 @@ pub struct AuditTrail;
 
 impl ReadModel for AuditTrail {
     const NAME: &'static str = "audit_trail";
-    const VERSION: i32 = 2;
+    /// 3: builds and deployments that failed did.
+    const VERSION: i32 = 3;
     const KINDS: &'static [&'static str] = &[];
     const TABLE_NAMES: &'static [&'static str] = &["audit_trail", "audit_parts"];
     const TABLES: &'static str = "CREATE TABLE audit_trail (

@@ -60,6 +60,12 @@ pub struct Place {
     pub position: i64,
 }
 
+impl From<(DateTime<Utc>, i64)> for Place {
+    fn from((at, position): (DateTime<Utc>, i64)) -> Self {
+        Self { at, position }
+    }
+}
+
 impl From<&AuditRow> for Place {
     fn from(row: &AuditRow) -> Self {
         Self { at: row.at, position: row.position }

@@ -6,6 +6,7 @@
 use domain::access::AccessEvent;
 use domain::build::BuildEvent;
 use domain::deployment::DeploymentEvent;
+use domain::endpoint::EndpointEvent;
 use domain::fact::Fact;
 use domain::ids::ProjectId;
 use domain::policy::Scope;
@@ -72,14 +73,35 @@ pub(super) fn part(fact: &Fact) -> Option<(String, Change)> {
             ProjectEvent::ProjectEnvironmentDeleted { environment_id, .. } => {
                 (format!("environment/{environment_id}"), Remove)
             }
+            ProjectEvent::ProjectPreviewApproved { .. } => return None,
             ProjectEvent::ProjectTokenCreated { token_id, .. } => (format!("token/{token_id}"), Set),
             ProjectEvent::ProjectTokenRotated { token_id, .. } => (format!("token/{token_id}"), Merge),
             ProjectEvent::ProjectTokenRevoked { token_id } => (format!("token/{token_id}"), Remove),
+            ProjectEvent::ProjectPushHookCreated { hook_id, .. } => (format!("push_hook/{hook_id}"), Set),
+            ProjectEvent::ProjectPushHookRotated { hook_id, .. } => (format!("push_hook/{hook_id}"), Merge),
+            ProjectEvent::ProjectPushHookDeleted { hook_id } => (format!("push_hook/{hook_id}"), Remove),
+            // They say themselves what was before.
+            ProjectEvent::ProjectRepositoryTokenSet { .. }
+            | ProjectEvent::ProjectRepositoryTokenRemoved { .. }
+            | ProjectEvent::ProjectDeployKeyMade { .. }
+            | ProjectEvent::ProjectDeployKeyRemoved { .. }
+            | ProjectEvent::ProjectHostKeysPinned { .. } => return None,
             ProjectEvent::ProjectEnvVarSet { .. }
             | ProjectEvent::ProjectEnvVarDeleted { .. }
             | ProjectEvent::ProjectEnvVarsRevealed { .. } => return None,
         },
         Fact::Build(..) | Fact::Deployment(..) => ("run".to_owned(), Merge),
+        Fact::Endpoint(_, event) => match event {
+            EndpointEvent::EndpointCreated { .. }
+            | EndpointEvent::EndpointChanged { .. }
+            | EndpointEvent::EndpointSecretRotated { .. }
+            | EndpointEvent::EndpointEnabled {}
+            | EndpointEvent::EndpointDisabled { .. } => ("settings".to_owned(), Merge),
+            EndpointEvent::EndpointDeleted {} => ("settings".to_owned(), Remove),
+            EndpointEvent::EndpointPinged {}
+            | EndpointEvent::EndpointRedeliveryRequested { .. }
+            | EndpointEvent::EndpointReplayRequested { .. } => return None,
+        },
         Fact::RoleAssignment(_, RoleAssignmentEvent::RoleUnassigned { .. }) => (String::new(), Remove),
         Fact::RoleAssignment(_, RoleAssignmentEvent::RoleAssigned { .. })
         | Fact::Role(..)
@@ -93,6 +115,8 @@ fn part_of_team(event: &TeamEvent) -> Option<(String, Change)> {
     use Change::{End, Merge, Remove, Set};
     Some(match event {
         TeamEvent::TeamCreated { .. } | TeamEvent::TeamRenamed { .. } => ("names".to_owned(), Merge),
+        TeamEvent::TeamClosed { .. } => ("closing".to_owned(), Set),
+        TeamEvent::TeamReopened {} => ("closing".to_owned(), Remove),
         TeamEvent::TeamDeleted { .. } => ("names".to_owned(), Remove),
         TeamEvent::TeamMemberAdded { .. } | TeamEvent::TeamMemberRoleChanged { .. } => return None,
         TeamEvent::TeamMemberRemoved { user_id, .. } => (format!("member/{user_id}"), Remove),
@@ -202,7 +226,7 @@ pub(super) fn project(fact: &Fact, known: &Fields) -> Option<ProjectId> {
             AccessEvent::AccessSecretsExported { project_id, .. } => Some(*project_id),
             _ => None,
         },
-        Fact::User(..) | Fact::Team(..) | Fact::Role(..) | Fact::Operation(..) => None,
+        Fact::User(..) | Fact::Team(..) | Fact::Role(..) | Fact::Operation(..) | Fact::Endpoint(..) => None,
     }
 }
 
@@ -220,9 +244,17 @@ pub(super) fn about(fact: &Fact) -> Option<(&str, String)> {
     }
 }
 
-/// How it ended: whatever stands in the log as a fact did happen.
+/// How it ended: what stands in the log as a fact did happen, and for some that is that it failed.
 pub(super) fn outcome(fact: &Fact) -> &'static str {
-    let Fact::Access(_, event) = fact else { return "success" };
+    let event = match fact {
+        Fact::Access(_, event) => event,
+        Fact::Build(_, BuildEvent::BuildFailed { .. })
+        | Fact::Deployment(
+            _,
+            DeploymentEvent::DeploymentFailed { .. } | DeploymentEvent::DeploymentRolledBack { .. },
+        ) => return "failed",
+        _ => return "success",
+    };
     match event {
         AccessEvent::AccessCommandDenied { .. } | AccessEvent::AccessSuppressed { .. } => "denied",
         AccessEvent::AccessSignInFailed { .. } | AccessEvent::AccessSignatureRefused { .. } => "failed",
@@ -238,19 +270,26 @@ fn status(fact: &Fact) -> Option<&'static str> {
             BuildEvent::BuildStarted { .. } => "building",
             BuildEvent::BuildSucceeded { .. } => "ready",
             BuildEvent::BuildFailed { .. } => "failed",
-            BuildEvent::BuildCancelled {} => "cancelled",
+            BuildEvent::BuildRequeued { .. } => "queued",
+            BuildEvent::BuildSuperseded { .. } | BuildEvent::BuildCancelled {} => "cancelled",
             _ => return None,
         },
         Fact::Deployment(_, event) => match event {
             DeploymentEvent::DeploymentRequested { .. } => "pending",
             DeploymentEvent::DeploymentStarting { .. } => "starting",
             DeploymentEvent::DeploymentActivated { .. } => "running",
+            DeploymentEvent::DeploymentSlept {} => "sleeping",
             DeploymentEvent::DeploymentCrashed { .. } => "crashed",
             DeploymentEvent::DeploymentFailed { .. } => "failed",
+            DeploymentEvent::DeploymentRolledBack { .. } => "rolled_back",
             DeploymentEvent::DeploymentSuperseded { .. } => "superseded",
             DeploymentEvent::DeploymentStopped {} => "stopped",
         },
         Fact::Team(_, TeamEvent::TeamInstallationConnected { .. }) => "active",
+        Fact::Endpoint(_, EndpointEvent::EndpointCreated { .. } | EndpointEvent::EndpointEnabled {}) => {
+            "enabled"
+        }
+        Fact::Endpoint(_, EndpointEvent::EndpointDisabled { .. }) => "disabled",
         _ => return None,
     })
 }

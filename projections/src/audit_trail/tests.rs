@@ -96,6 +96,12 @@ fn whatever_changes_or_ends_something_tells_what_it_was() {
         "project.environment_created",
         "project.token_created",
         "project.env_vars_revealed",
+        "project.preview_approved",
+        "project.push_hook_created",
+        "endpoint.created",
+        "endpoint.pinged",
+        "endpoint.redelivery_requested",
+        "endpoint.replay_requested",
         "role.created",
         "role.assigned",
         "build.requested",
@@ -110,13 +116,19 @@ fn whatever_changes_or_ends_something_tells_what_it_was() {
     let known = json!({
         "first_name": { "fingerprint": "a" }, "team_id": "t", "project_id": "p", "name": "old", "status": "old",
         "role": "viewer", "phase": "cloning", "commit": "c", "prefix": "ma_Ab12", "expires_at": "2029-01-01T00:00:00Z",
+        "secret": { "fingerprint": "a" },
     });
     for event in goldens() {
         let (before, after) = told(&event, known.clone());
         let is_operation = event.aggregate_type == "operation";
         let begins = is_operation || beginnings.contains(&event.event_type.as_str());
         // A phase or a commit is new to a build each time; its status is what was before.
-        let adds = ["build.phase_entered", "build.commit_resolved", "build.cancel_requested"];
+        let adds = [
+            "build.phase_entered",
+            "build.commit_resolved",
+            "build.cancel_requested",
+            "build.artifact_pruned",
+        ];
         let adds = adds.contains(&event.event_type.as_str());
         assert!(begins || adds || before != Value::Null, "{}: {after}", event.event_type);
         let is_over = ["deleted", "revoked", "removed", "expired", "unassigned", "signed_out"];

@@ -32,6 +32,11 @@ impl Bell {
         *self.0.borrow()
     }
 
+    /// How often it was rung, as it changes.
+    pub(super) fn heard(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+
     /// Waits until it was rung more often than `heard`.
     pub(super) async fn rung_since(&self, heard: u64) {
         let mut rings = self.0.subscribe();

@@ -193,6 +193,11 @@ impl Feed {
         self.shared.watermark.wait_for(position, timeout).await
     }
 
+    /// Changes whenever something was appended, by whichever server.
+    pub fn appended(&self) -> watch::Receiver<u64> {
+        self.shared.bell.heard()
+    }
+
     /// The checkpoint of a consumer as it moves while its lease is held here. One that this feed does not know
     /// never moves.
     pub fn moved(&self, name: &str) -> watch::Receiver<i64> {

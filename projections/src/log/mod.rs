@@ -162,6 +162,22 @@ pub async fn positions_of(
     .await
 }
 
+/// What has made the endpoints of these teams what they were up to a position, in order.
+pub(crate) async fn endpoint_changes(
+    db: impl PgExecutor<'_>,
+    teams: &[Uuid],
+    upto: i64,
+) -> sqlx::Result<Vec<StoredEvent>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events
+          WHERE aggregate_type = 'endpoint' AND team_id = ANY($1) AND position <= $2
+            AND event_type IN ('endpoint.created', 'endpoint.changed', 'endpoint.enabled', 'endpoint.disabled',
+                               'endpoint.deleted')
+          ORDER BY position"
+    );
+    sqlx::query(&query).bind(teams).bind(upto).try_map(event).fetch_all(db).await
+}
+
 /// The position of a time: that of the last event that was recorded at or before it, by its writer's clock; 0 when
 /// there is none. Positions are the order: what stands before that event counts, also when a clock that was ahead
 /// says later. Exact for clocks that differ by less than an hour.

@@ -94,7 +94,7 @@ fn models_of(kind: &str) -> &'static [&'static str] {
         "team" => &["teams"],
         "user" => &["users"],
         "role" | "role_assignment" => &["roles"],
-        "project" => &["projects", "env_vars", "tokens"],
+        "project" => &["projects", "env_vars", "repository_access", "tokens"],
         "build" => &["builds"],
         "deployment" => &["deployments"],
         _ => &[],

@@ -1,20 +1,22 @@
 //! Values as PostgreSQL's binary format has them: the one encoding for a row, be it copied or sent as a parameter.
 
 use chrono::{DateTime, Utc};
-use domain::build::Phase;
+use domain::build::{Peak, Phase};
 use domain::deployment::DeploymentKind;
+use domain::endpoint::EndpointSettings;
 use domain::ids::{
-    AssignmentId, BuildId, DeploymentId, EnvironmentId, EventId, InstallationId, InviteId, ProjectId, RoleId,
-    SecretId, TeamId, TokenId, UserId,
+    AssignmentId, BuildId, DeploymentId, EndpointId, EnvironmentId, EventId, HookId, InstallationId,
+    InviteId, ProjectId, RoleId, SecretId, TeamId, TokenId, UserId,
 };
 use domain::policy::Scope;
 use domain::ports::artifacts::Artifact;
 use domain::ports::runner::BuildFailure;
-use domain::project::{Availability, EnvVar, Environment, ProjectSettings, TokenScope};
+use domain::project::{Availability, EnvVar, Environment, ProjectSettings, Protection, TokenScope};
+use domain::push::Trigger;
 use domain::role::RoleDefinition;
 use domain::sealed::Sealed;
 use domain::team::{InstallationStatus, MemberRole};
-use domain::values::EnvKey;
+use domain::values::{EnvKey, HostKey};
 use ipnet::IpNet;
 use serde_json::Value;
 use sqlx::Row as _;
@@ -148,8 +150,8 @@ macro_rules! ids {
 }
 
 ids! {
-    AssignmentId, BuildId, DeploymentId, EnvironmentId, EventId, InstallationId, InviteId, ProjectId, RoleId, SecretId,
-    TeamId, TokenId, UserId,
+    AssignmentId, BuildId, DeploymentId, EndpointId, EnvironmentId, EventId, HookId, InstallationId, InviteId, ProjectId, RoleId,
+    SecretId, TeamId, TokenId, UserId,
 }
 
 /// Types of the domain that are stored as their text.
@@ -169,7 +171,7 @@ macro_rules! texts {
     )+};
 }
 
-texts! { Availability, DeploymentKind, EnvKey, InstallationStatus, MemberRole, Phase }
+texts! { Availability, DeploymentKind, EnvKey, InstallationStatus, MemberRole, Phase, Protection }
 
 /// Types of the domain that are stored as JSON.
 macro_rules! jsons {
@@ -192,8 +194,8 @@ macro_rules! jsons {
 }
 
 jsons! {
-    Artifact, BuildFailure, Environment, ProjectSettings, RoleDefinition, Scope, Sealed, Value, Vec<EnvVar>,
-    Vec<IpNet>, Vec<TokenScope>, crate::deployments::Failure,
+    Artifact, BuildFailure, EndpointSettings, Environment, Peak, ProjectSettings, RoleDefinition, Scope, Sealed, Trigger, Value, Vec<EnvVar>,
+    Vec<HostKey>, Vec<IpNet>, Vec<TokenScope>, crate::deployments::Failure,
 }
 
 impl Field for Vec<String> {

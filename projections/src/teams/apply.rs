@@ -5,7 +5,7 @@ use domain::ids::TeamId;
 use domain::team::{InstallationStatus, TeamEvent};
 use sqlx::PgConnection;
 
-use super::{InstallationRow, InviteRow, MemberRow, OldSlugRow, TeamRow};
+use super::{ClosedTeamRow, InstallationRow, InviteRow, MemberRow, OldSlugRow, TeamRow};
 use crate::model::ReadModel;
 use crate::rows::{Rows, Store, Table};
 
@@ -13,6 +13,7 @@ use crate::rows::{Rows, Store, Table};
 #[derive(Default)]
 pub(crate) struct TeamRows {
     teams: Table<TeamRow>,
+    closed: Table<ClosedTeamRow>,
     old_slugs: Table<OldSlugRow>,
     members: Table<MemberRow>,
     invites: Table<InviteRow>,
@@ -23,6 +24,7 @@ impl Rows for TeamRows {
     fn tables(&mut self) -> Vec<&mut dyn Store> {
         vec![
             &mut self.teams,
+            &mut self.closed,
             &mut self.old_slugs,
             &mut self.members,
             &mut self.invites,
@@ -36,10 +38,10 @@ pub struct Teams;
 
 impl ReadModel for Teams {
     const NAME: &'static str = "teams";
-    const VERSION: i32 = 2;
+    const VERSION: i32 = 4;
     const KINDS: &'static [&'static str] = &[kind::TEAM];
     const TABLE_NAMES: &'static [&'static str] =
-        &["teams", "team_old_slugs", "team_members", "team_invites", "team_installations"];
+        &["teams", "closed_teams", "team_old_slugs", "team_members", "team_invites", "team_installations"];
     const TABLES: &'static str = "CREATE TABLE teams (
         id         uuid        PRIMARY KEY,
         name       text        NOT NULL,
@@ -48,6 +50,17 @@ impl ReadModel for Teams {
         created_at timestamptz NOT NULL,
         updated_at timestamptz NOT NULL,
         version    bigint      NOT NULL
+    );
+    CREATE TABLE closed_teams (
+        id         uuid        PRIMARY KEY,
+        name       text        NOT NULL,
+        slug       text        NOT NULL,
+        created_by uuid        NOT NULL,
+        created_at timestamptz NOT NULL,
+        updated_at timestamptz NOT NULL,
+        version    bigint      NOT NULL,
+        closed_at  timestamptz NOT NULL,
+        until      timestamptz NOT NULL
     );
     CREATE TABLE team_old_slugs (
         slug    text PRIMARY KEY,
@@ -82,7 +95,8 @@ impl ReadModel for Teams {
         status       text        NOT NULL,
         created_at   timestamptz NOT NULL
     );
-    CREATE INDEX ON team_installations (team_id);";
+    CREATE INDEX ON team_installations (team_id);
+    CREATE INDEX ON team_installations (github_id);";
 
     type Rows = TeamRows;
 
@@ -91,6 +105,7 @@ impl ReadModel for Teams {
         let Fact::Team(id, event) = fact else { return };
         rows.teams.want(*id);
         match event {
+            TeamReopened {} | TeamDeleted { .. } => rows.closed.want(*id),
             TeamMemberRoleChanged { user_id, .. } | TeamMemberRemoved { user_id, .. } => {
                 rows.members.want((*id, *user_id));
             }
@@ -119,9 +134,7 @@ impl ReadModel for Teams {
             rows.teams.insert(new)?;
         }
         around(rows, db, *id, event, recorded).await?;
-        if let TeamEvent::TeamDeleted { .. } = event {
-            rows.teams.remove(db, id).await?;
-        }
+        close_or_open(rows, db, *id, event, recorded).await?;
         if let Some(team) = rows.teams.get(db, id).await? {
             if let TeamEvent::TeamRenamed { name, slug, .. } = event {
                 team.name = name.as_str().to_owned();
@@ -129,9 +142,42 @@ impl ReadModel for Teams {
             }
             team.version = recorded.sequence;
             team.updated_at = recorded.at;
+        } else if let Some(team) = rows.closed.get(db, id).await? {
+            team.version = recorded.sequence;
+            team.updated_at = recorded.at;
         }
         Ok(())
     }
+}
+
+/// Puts a team where it belongs: among those that are there, those that are closed, or nowhere.
+async fn close_or_open(
+    rows: &mut TeamRows,
+    db: &mut PgConnection,
+    id: TeamId,
+    event: &TeamEvent,
+    recorded: &Recorded,
+) -> sqlx::Result<()> {
+    match event {
+        TeamEvent::TeamClosed { until } => {
+            if let Some(team) = rows.teams.peek(db, &id).await?.cloned() {
+                rows.teams.remove(db, &id).await?;
+                rows.closed.insert(ClosedTeamRow::new(team, recorded.at, *until))?;
+            }
+        }
+        TeamEvent::TeamReopened {} => {
+            if let Some(closed) = rows.closed.peek(db, &id).await?.cloned() {
+                rows.closed.remove(db, &id).await?;
+                rows.teams.insert(closed.team())?;
+            }
+        }
+        TeamEvent::TeamDeleted { .. } => {
+            rows.teams.remove(db, &id).await?;
+            rows.closed.remove(db, &id).await?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The team that an event begins.
@@ -171,6 +217,7 @@ async fn around(
                 false => Ok(()),
             }
         }
+        TeamClosed { .. } | TeamReopened {} => Ok(()),
         TeamDeleted { .. } => {
             members.remove_by(db, "team_id", &team_id).await?;
             installations.remove_by(db, "team_id", &team_id).await

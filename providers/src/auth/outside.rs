@@ -1,10 +1,7 @@
 //! HTTP to sign-in providers: TLS, no redirects, no private addresses unless the operator allows them, bounded.
 
 use std::future::Future;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +11,10 @@ use hyper::{Request, Response};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
-use tower::Service;
-use url::{Host, Url};
+use url::Url;
+
+use crate::guard::Guard;
 
 /// As much of an answer is read; more is refused.
 const MAX_ANSWER: usize = 512 * 1024;
@@ -35,20 +32,15 @@ type Sent = Pin<Box<dyn Future<Output = Result<Answer, AuthError>> + Send>>;
 pub(super) struct Outside {
     client: Client<HttpsConnector<HttpConnector<Guard>>, Full<Bytes>>,
     guard: Guard,
-}
-
-/// Which addresses may be talked to.
-#[derive(Clone, Copy, Debug)]
-struct Guard {
-    allow_private: bool,
+    allow_plain: bool,
 }
 
 impl Outside {
     /// Certificates are checked with those that the system trusts. `allow_private` permits private addresses and
     /// plain HTTP: an issuer of one's own network.
     pub(super) fn open(allow_private: bool) -> Result<Self, AuthError> {
-        let guard = Guard { allow_private };
-        let mut http = HttpConnector::new_with_resolver(guard);
+        let guard = if allow_private { Guard::anywhere() } else { Guard::public_and(&[]) };
+        let mut http = HttpConnector::new_with_resolver(guard.clone());
         http.enforce_http(false);
         http.set_connect_timeout(Some(PATIENCE));
         let connector = HttpsConnectorBuilder::new()
@@ -57,7 +49,11 @@ impl Outside {
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), guard })
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            guard,
+            allow_plain: allow_private,
+        })
     }
 
     /// Whether this address may be talked to at all, as far as it can be told without asking for its name.
@@ -65,16 +61,10 @@ impl Outside {
         let Ok(url) = Url::parse(url) else { return false };
         let known = match url.scheme() {
             "https" => true,
-            "http" => self.guard.allow_private,
+            "http" => self.allow_plain,
             _ => false,
         };
-        let address = match url.host() {
-            Some(Host::Ipv4(ip)) => self.guard.allows(ip.into()),
-            Some(Host::Ipv6(ip)) => self.guard.allows(ip.into()),
-            Some(Host::Domain(_)) => true,
-            None => false,
-        };
-        known && address && url.username().is_empty() && url.password().is_none()
+        known && self.guard.allows_host(&url) && url.username().is_empty() && url.password().is_none()
     }
 
     /// Sends; redirects are answers like others.
@@ -124,66 +114,6 @@ impl Outside {
     }
 }
 
-impl Guard {
-    fn allows(self, ip: IpAddr) -> bool {
-        self.allow_private || is_public(ip)
-    }
-}
-
-impl Service<Name> for Guard {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let guard = *self;
-        Box::pin(async move {
-            // The addresses that are checked here are those that are connected to.
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if found.iter().any(|address| !guard.allows(address.ip())) {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, "this address is not allowed"));
-            }
-            Ok(found.into_iter())
-        })
-    }
-}
-
-/// Whether an address is of the public internet.
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-            Some(ip) => is_public_v4(ip),
-            None => is_public_v6(ip),
-        },
-    }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    let is_special = match (a, b, c) {
-        (0 | 240..=255, ..) | (100, 64..=127, _) | (192, 0, 0) | (198, 18..=19, _) => true,
-        _ => {
-            ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_documentation()
-                || ip.is_multicast()
-        }
-    };
-    !is_special
-}
-
-/// Global unicast, without what leads to addresses of version 4 and without documentation.
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let [a, b, ..] = ip.segments();
-    a & 0xe000 == 0x2000 && a != 0x2002 && !(a == 0x2001 && (b == 0 || b == 0xdb8))
-}
-
 fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {}", chain(cause)),
@@ -194,6 +124,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addresses::is_public;
 
     #[test]
     fn addresses_of_ones_own_network_are_not_public() {

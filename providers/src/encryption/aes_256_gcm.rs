@@ -7,6 +7,7 @@ use aes_gcm::{KeyInit, Nonce};
 use async_trait::async_trait;
 use domain::ports::encryption::{Encryption, EncryptionError};
 use domain::secret::Secret;
+use sha2::{Digest, Sha256};
 
 use super::master_key::{MasterKey, MasterKeyError};
 
@@ -14,12 +15,19 @@ const VERSION: u8 = 1;
 const NONCE: usize = 12;
 
 /// The master key, ready for use.
-pub struct Aes256Gcm(aes_gcm::Aes256Gcm);
+pub struct Aes256Gcm {
+    cipher: aes_gcm::Aes256Gcm,
+    name: String,
+}
 
 impl Aes256Gcm {
     /// Works with this key.
     pub fn new(key: &MasterKey) -> Self {
-        Self(aes_gcm::Aes256Gcm::new_from_slice(key.bytes()).expect("a master key has 32 bytes"))
+        let cipher = aes_gcm::Aes256Gcm::new_from_slice(key.bytes()).expect("a master key has 32 bytes");
+        // The key is random: nobody finds it by its hash.
+        let hash =
+            Sha256::new().chain_update(b"mastra-admin master key\0").chain_update(key.bytes()).finalize();
+        Self { cipher, name: format!("aes-256-gcm:{}", hex::encode(&hash[..6])) }
     }
 
     /// Works with a key given as text (see [`MasterKey::parse`]).
@@ -30,8 +38,8 @@ impl Aes256Gcm {
 
 #[async_trait]
 impl Encryption for Aes256Gcm {
-    fn name(&self) -> &'static str {
-        "aes-256-gcm"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     async fn wrap(&self, key: &Secret, context: &str) -> Result<Vec<u8>, EncryptionError> {
@@ -39,7 +47,7 @@ impl Encryption for Aes256Gcm {
         getrandom::fill(&mut nonce).map_err(|error| EncryptionError::Unavailable(error.to_string()))?;
         let payload = Payload { msg: key.expose(), aad: context.as_bytes() };
         let sealed = self
-            .0
+            .cipher
             .encrypt(&Nonce::from(nonce), payload)
             .map_err(|_| EncryptionError::Unavailable("the key is too long".to_owned()))?;
         Ok([&[VERSION], nonce.as_slice(), &sealed].concat())
@@ -52,7 +60,10 @@ impl Encryption for Aes256Gcm {
             return Err(EncryptionError::WrongKey);
         }
         let payload = Payload { msg: sealed, aad: context.as_bytes() };
-        self.0.decrypt(&Nonce::from(*nonce), payload).map(Secret::new).map_err(|_| EncryptionError::WrongKey)
+        self.cipher
+            .decrypt(&Nonce::from(*nonce), payload)
+            .map(Secret::new)
+            .map_err(|_| EncryptionError::WrongKey)
     }
 }
 
@@ -75,6 +86,15 @@ mod tests {
         assert_eq!(one[0], VERSION);
         assert!(!one.windows(4).any(|four| four == [7; 4]));
         assert_eq!(cipher().unwrap(&one, "a").await, Ok(key));
+    }
+
+    #[test]
+    fn its_name_tells_keys_apart_and_nothing_of_them() {
+        assert_eq!(cipher().name(), cipher().name());
+        let other = Aes256Gcm::from_key(&Secret::new(KEY.replace("9f", "9e"))).unwrap();
+        assert_ne!(cipher().name(), other.name());
+        assert_eq!(cipher().name().len(), "aes-256-gcm:".len() + 12);
+        assert!(!KEY.contains(&cipher().name()["aes-256-gcm:".len()..]));
     }
 
     #[tokio::test]

@@ -2,3 +2,4 @@
 
 pub mod aes_256_gcm;
 pub mod master_key;
+pub mod none;

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::ports::git::{Git, GitError, Repository};
-use domain::values::{BranchName, CommitSha};
+use domain::ports::git::{Access, Git, GitError, KeyPair, Repository};
+use domain::values::{BranchName, CommitSha, HostKey, RepoUrl};
 use tokio::process::Command;
 use url::Url;
 use walkdir::WalkDir;
 
 use super::environment::{Environment, local_git_dir};
 use super::explain::{explain, lacks_commit, refuses_ids};
+use super::reach::{Reached, reach};
+use super::ssh::{self, Ssh, SshConfig};
 use crate::child::{self, Bounds, CutOff, Ended};
 use crate::links;
 
@@ -27,6 +29,13 @@ pub struct GitConfig {
     pub git: PathBuf,
     /// Directories below which `file://` repositories may be; none by default.
     pub local_roots: Vec<PathBuf>,
+    /// `host:port` of a git host that the operator himself reaches without TLS; every other is reached with it.
+    pub plain_host: Option<String>,
+    /// Hosts, each with its port or without, that may be in the operator's own network; every other must be at a public
+    /// address.
+    pub private_hosts: Vec<String>,
+    /// The system's ssh; without it nothing is read over ssh.
+    pub ssh: Option<SshConfig>,
     /// How long one call of git may take.
     pub timeout: Duration,
     /// How many bytes a checkout may have, and as many what is fetched for it.
@@ -51,7 +60,7 @@ impl GitCommand {
 #[async_trait]
 impl Git for GitCommand {
     async fn resolve(&self, repository: &Repository, branch: &BranchName) -> Result<CommitSha, GitError> {
-        let session = self.open(repository, &std::env::temp_dir())?;
+        let session = self.open(repository, &std::env::temp_dir()).await?;
         let name = format!("refs/heads/{branch}");
         let arguments = ["ls-remote", "--quiet", "--refs", "--end-of-options", &session.address, &name];
         let listing = match session.run(None, &arguments).await {
@@ -75,7 +84,7 @@ impl Git for GitCommand {
         into: &Path,
     ) -> Result<(), GitError> {
         let parent = into.parent().ok_or_else(|| failed(&io::ErrorKind::InvalidInput.into()))?;
-        let session = self.open(repository, parent)?;
+        let session = self.open(repository, parent).await?;
         session.git(None, &["init", "--quiet", "--bare", "--template="]).await?.or_explain(repository)?;
         session.fetch(commit).await?;
         session.measure(commit).await?;
@@ -87,10 +96,21 @@ impl Git for GitCommand {
         let checked = tokio::task::spawn_blocking(move || refuse_links_out(&into)).await;
         checked.map_err(|_| GitError::Unreachable("the check of the checkout was cut off".to_owned()))?
     }
+
+    async fn host_keys(&self, url: &RepoUrl) -> Result<Vec<HostKey>, GitError> {
+        if url.ssh().is_none() {
+            return Err(GitError::NotAllowed(format!("{url} is not read over ssh")));
+        }
+        ssh::scan(self.ssh()?, &reach(url, &self.config.private_hosts).await?).await
+    }
+
+    fn new_deploy_key(&self) -> KeyPair {
+        ssh::new_key()
+    }
 }
 
 impl GitCommand {
-    fn open<'a>(&'a self, repository: &'a Repository, parent: &Path) -> Result<Session<'a>, GitError> {
+    async fn open<'a>(&'a self, repository: &'a Repository, parent: &Path) -> Result<Session<'a>, GitError> {
         let local = match repository.url.is_local() {
             true => {
                 Some(local_git_dir(repository.url.as_str(), &self.config.local_roots).ok_or_else(|| {
@@ -100,13 +120,48 @@ impl GitCommand {
             }
             false => None,
         };
-        let address = match &local {
-            Some(path) => Url::from_file_path(path).expect("canonical, so absolute").to_string(),
-            None => repository.url.to_string(),
+        let plain = self.config.plain_host.as_ref();
+        let plain = plain.and_then(|host| repository.url.as_str().strip_prefix(&format!("https://{host}/")));
+        let (mut extra, mut ssh) = (self.extra.clone(), None);
+        let (protocol, address) = match (&local, plain) {
+            (Some(path), _) => {
+                ("file", Url::from_file_path(path).expect("canonical, so absolute").to_string())
+            }
+            (None, Some(_)) => ("http", repository.url.as_str().replacen("https:", "http:", 1)),
+            (None, None) => {
+                let reached = reach(&repository.url, &self.config.private_hosts).await?;
+                ssh = self.prepare_ssh(repository, &reached)?;
+                extra.extend(reached.curl_resolve());
+                (if ssh.is_some() { "ssh" } else { "https" }, repository.url.to_string())
+            }
         };
-        let environment = Environment::create(parent, repository, local.as_deref(), &self.extra)
-            .map_err(|error| failed(&error))?;
+        let opened = (protocol, local.as_deref());
+        let environment = Environment::create(parent, repository, opened, ssh, &extra);
+        let environment = environment.map_err(|error| failed(&error))?;
         Ok(Session { config: &self.config, repository, address, environment })
+    }
+
+    fn ssh(&self) -> Result<&SshConfig, GitError> {
+        let missing = "ssh is not installed on the build host".to_owned();
+        self.config.ssh.as_ref().ok_or(GitError::Unreachable(missing))
+    }
+
+    /// What reads a repository over ssh; nothing when it is not read so.
+    fn prepare_ssh(&self, repository: &Repository, reached: &Reached) -> Result<Option<Ssh>, GitError> {
+        if repository.url.ssh().is_none() {
+            return Ok(None);
+        }
+        let refuse = |why: &str| Err(GitError::NotAllowed(format!("{} {why}", repository.url)));
+        let Access::Keys { keys, host_keys } = &repository.access else {
+            return refuse("is read over ssh, and the project has no deploy key");
+        };
+        if host_keys.is_empty() {
+            return refuse(
+                "is at a server whose keys are not pinned for the project: nothing would prove it",
+            );
+        }
+        let ssh = Ssh::prepare(self.ssh()?, reached, keys, host_keys).map_err(|error| failed(&error))?;
+        Ok(Some(ssh))
     }
 }
 
@@ -227,7 +282,7 @@ fn refuse_links_out(checkout: &Path) -> Result<(), GitError> {
 /// Something on this side failed: worth another try. The error's own text may hold a path, its kind does not.
 fn failed(error: &io::Error) -> GitError {
     match error.kind() {
-        io::ErrorKind::StorageFull => GitError::OverLimit("the build host's disk is full".to_owned()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => GitError::NoSpace,
         kind => GitError::Unreachable(format!("the build host failed: {kind}")),
     }
 }

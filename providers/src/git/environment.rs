@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use domain::ports::git::Repository;
+use domain::ports::git::{Access, Repository};
 use tempfile::TempDir;
 use url::Url;
+
+use super::ssh::Ssh;
 
 /// Oddities of old commits that are harmless and widespread; every other finding of `fsck` refuses a fetch.
 const HARMLESS: [&str; 8] = [
@@ -28,31 +30,32 @@ pub(super) struct Environment {
     protocol: &'static str,
     settings: Vec<(String, String)>,
     safe: Vec<PathBuf>,
+    ssh: Option<Ssh>,
 }
 
 impl Environment {
-    /// Makes the directory in `parent`. `local` is the git directory of a `file://` repository, checked by
-    /// the caller. `extra` settings are the tests' way to reach a server without TLS.
+    /// Makes the directory in `parent`. git speaks this protocol alone; `local` is the git directory of a
+    /// `file://` repository, checked by the caller. `extra` settings are the tests' way to reach a server without TLS.
     pub(super) fn create(
         parent: &Path,
         repository: &Repository,
-        local: Option<&Path>,
+        (protocol, local): (&'static str, Option<&Path>),
+        ssh: Option<Ssh>,
         extra: &[(String, String)],
     ) -> io::Result<Self> {
         // No name from here on may be a link: git compares the ceiling below with real paths.
         let dir = tempfile::Builder::new().prefix(".git-work-").tempdir_in(parent.canonicalize()?)?;
         std::fs::create_dir(dir.path().join("home"))?;
-        let protocol = if local.is_some() { "file" } else { "https" };
         let mut settings = settings(protocol);
-        if let Some(token) = &repository.token {
-            let pair = [b"x-access-token:", token.expose()].concat();
+        if let (Access::Token { username, token }, "http" | "https") = (&repository.access, protocol) {
+            let pair = [username.as_bytes(), b":", token.expose()].concat();
             let header = format!("Authorization: Basic {}", STANDARD.encode(pair));
             settings.push(("http.extraHeader".to_owned(), header));
         }
         settings.extend_from_slice(extra);
         let safe =
             local.map(|git| [Some(git), git.parent()].into_iter().flatten().map(Path::to_owned).collect());
-        let environment = Self { dir, protocol, settings, safe: safe.unwrap_or_default() };
+        let environment = Self { dir, protocol, settings, safe: safe.unwrap_or_default(), ssh };
         std::fs::write(environment.global(), environment.global_file())?;
         Ok(environment)
     }
@@ -83,6 +86,7 @@ impl Environment {
         .into();
         let allowed = if self.test_http() { "https:http" } else { self.protocol };
         variables.push(("GIT_ALLOW_PROTOCOL".to_owned(), allowed.into()));
+        variables.extend(self.ssh.iter().flat_map(Ssh::variables));
         variables.push(("HOME".to_owned(), self.dir().join("home").into()));
         variables.push(("GIT_CONFIG_GLOBAL".to_owned(), self.global().into()));
         let above = self.dir().parent().unwrap_or(Path::new("/"));

@@ -4,7 +4,7 @@
 use domain::ports::git::{GitError, Repository};
 
 /// Signs of an address that is wrong or closed to us. Several hosts say "not found" for both.
-const NO_ACCESS: [&str; 9] = [
+const NO_ACCESS: [&str; 11] = [
     "could not read Username",
     "could not read Password",
     "Authentication failed",
@@ -14,6 +14,8 @@ const NO_ACCESS: [&str; 9] = [
     "error: 404",
     "not found",
     "does not appear to be a git repository",
+    "Permission denied (",
+    "Too many authentication failures",
 ];
 /// Signs that the host has no such commit.
 const NO_COMMIT: [&str; 3] = ["not our ref", "unadvertised object", "couldn't find remote ref"];
@@ -25,6 +27,12 @@ const MAX_TEXT: usize = 300;
 pub(super) fn explain(stderr: &str, repository: &Repository) -> GitError {
     let url = &repository.url;
     let says = |signs: &[&str]| signs.iter().any(|sign| stderr.contains(sign));
+    if stderr.contains("Host key verification failed") {
+        return GitError::NotAllowed(format!(
+            "the ssh server of {url} shows another key than those pinned for the project: it was replaced, or \
+             somebody is in between"
+        ));
+    }
     if says(&MOVED) {
         return GitError::NotAllowed(format!(
             "{url} redirects to another address: enter the final one (often only `.git` is missing at \
@@ -35,7 +43,7 @@ pub(super) fn explain(stderr: &str, repository: &Repository) -> GitError {
         return GitError::NotAllowed(format!("the operator does not allow repositories like {url}"));
     }
     if stderr.contains("No space left on device") {
-        return GitError::OverLimit("the build host's disk is full".to_owned());
+        return GitError::NoSpace;
     }
     if stderr.contains("fsck") || stderr.contains("invalid path") || stderr.contains("hasDot") {
         return GitError::NotAllowed(format!(

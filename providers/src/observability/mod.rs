@@ -3,3 +3,4 @@
 mod lines;
 mod mask;
 pub mod postgres;
+pub mod postgres_spans;

@@ -8,6 +8,7 @@ use cqrs_es::Aggregate;
 use domain::access::Access;
 use domain::build::Build;
 use domain::deployment::Deployment;
+use domain::endpoint::Endpoint;
 use domain::fact::{Stored, StoredEvent};
 use domain::operation::Operation;
 use domain::project::Project;
@@ -163,6 +164,7 @@ pub(crate) fn state(kind: &str, events: &[StoredEvent]) -> Result<Value, Failure
         RoleAssignment::TYPE => fold::<RoleAssignment>(events),
         Access::TYPE => fold::<Access>(events),
         Operation::TYPE => fold::<Operation>(events),
+        Endpoint::TYPE => fold::<Endpoint>(events),
         other => Err(Failure::Error(format!("there is no kind of aggregate {other}"))),
     }
 }

@@ -60,6 +60,56 @@ fn memory(pid: u32, line: &str) -> i64 {
     kib.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// Whether the server neither holds a transaction nor reads the trail.
+async fn is_quiet(app: &TestApp) -> bool {
+    sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+                             WHERE datname = current_database() AND pid <> pg_backend_pid()
+                               AND application_name = 'mastra-admin'
+                               AND (state LIKE 'idle in transaction%'
+                                    OR (state = 'active' AND query LIKE '%audit_trail%')))",
+    )
+    .fetch_one(app.db.pool())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_export_whose_reader_hangs_up_is_recorded_and_holds_nothing() {
+    const ROWS: i64 = 60_000;
+    /// More than the server has connections of the database.
+    const READERS: usize = 40;
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let id: Uuid = team(&owner, "acme").await["id"].as_str().unwrap().parse().unwrap();
+    app.settle().await;
+    trail::fill(app.db.pool(), id, ROWS).await;
+    for _ in 0..READERS {
+        let response = owner.request(Method::GET, "/teams/acme/audit/export").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let mut body = response.bytes_stream();
+        body.next().await.unwrap().unwrap();
+        drop(body);
+    }
+    app.wait_until("nothing is read for who has gone", Duration::from_secs(10), async || {
+        is_quiet(&app).await
+    })
+    .await;
+    let asked = (0..READERS).map(|_| owner.get("/teams/acme"));
+    for answer in futures_util::future::join_all(asked).await {
+        assert_eq!(answer.status, 200, "the pool is whole: {}", answer.text);
+    }
+    let taken: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = 'access.audit_exported'")
+            .fetch_one(app.db.pool())
+            .await
+            .unwrap();
+    assert_eq!(taken, i64::try_from(READERS).unwrap());
+    app.settle().await;
+    let shown = owner.get("/teams/acme/audit?action=access.audit_exported&limit=200").await.expect(200);
+    assert_eq!(shown["items"].as_array().unwrap().len(), READERS, "each stands in the trail");
+}
+
 #[tokio::test]
 async fn a_long_export_takes_constant_memory_and_holds_nothing_while_nobody_reads() {
     const ROWS: i64 = 420_000; // three of five are the team's
@@ -86,19 +136,8 @@ async fn a_long_export_takes_constant_memory_and_holds_nothing_while_nobody_read
     body.next().await.unwrap().unwrap();
 
     // Nobody reads on. Whatever the server has sent ahead, it holds no transaction and runs no query.
-    let quiet = async || -> bool {
-        sqlx::query_scalar(
-            "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
-                                 WHERE datname = current_database() AND pid <> pg_backend_pid()
-                                   AND application_name = 'mastra-admin'
-                                   AND (state LIKE 'idle in transaction%'
-                                        OR (state = 'active' AND query LIKE '%audit_trail%')))",
-        )
-        .fetch_one(app.db.pool())
-        .await
-        .unwrap()
-    };
-    app.wait_until("the export waits for its reader", Duration::from_secs(10), quiet).await;
+    app.wait_until("the export waits for its reader", Duration::from_secs(10), async || is_quiet(&app).await)
+        .await;
     assert_eq!(owner.get("/teams/acme").await.status, 200);
 
     let mut lines = 0;

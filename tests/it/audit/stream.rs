@@ -9,6 +9,7 @@ use tests::app::TestApp;
 use tests::client::Client;
 use tests::people::join;
 use tests::world::team;
+use uuid::Uuid;
 
 use super::id_of;
 
@@ -85,6 +86,44 @@ async fn events_are_followed_and_resumed_with_nothing_lost_or_repeated() {
     assert_eq!(nothing.get("/events").await.expect(200)["items"], json!([]));
     let refused = owner.request(Method::GET, "/events/stream").header("last-event-id", "x");
     assert_eq!(Client::send(refused).await.status, 422);
+}
+
+#[tokio::test]
+async fn who_resumes_at_an_event_of_others_sees_all_of_his_own_and_nothing_of_theirs() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    team(&owner, "acme").await;
+    let stranger = join(&app, &owner, "stranger@example.org", None).await;
+    team(&stranger, "other").await;
+    let rename = async |by: &Client, team: &str, name: String| -> i64 {
+        let done = by.patch(&format!("/teams/{team}"), json!({ "name": name })).await;
+        assert_eq!(done.status, 200, "{}", done.text);
+        done.headers["x-event-position"].to_str().unwrap().parse().unwrap()
+    };
+    let (mut own, mut theirs) = (vec![], vec![]);
+    for n in 0..4 {
+        own.push(rename(&owner, "acme", format!("Acme {n}")).await);
+        theirs.push(rename(&stranger, "other", format!("Theirs {n}")).await);
+    }
+    // The last of all is his own: whoever has come so far has been told everything.
+    own.push(rename(&owner, "acme", "Acme, at last".to_owned()).await);
+    for from in theirs {
+        let left: Vec<i64> = own.iter().copied().filter(|position| *position > from).collect();
+        let told = follow(&owner, Some(from), left.len()).await;
+        assert_eq!(told.iter().map(|(id, _)| *id).collect::<Vec<_>>(), left, "after {from}");
+        assert!(!told.iter().any(|(_, event)| event.to_string().contains("Theirs")), "{told:?}");
+        let listed = owner.get(&format!("/events?after={from}&limit=200")).await.expect(200);
+        let listed = listed["items"].as_array().unwrap();
+        assert_eq!(listed.iter().map(|it| it["position"].as_i64().unwrap()).collect::<Vec<_>>(), left);
+        // The id of an event is no place in the log, whosever it is.
+        let id: Uuid = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1")
+            .bind(from)
+            .fetch_one(app.db.pool())
+            .await
+            .unwrap();
+        let by_id = owner.request(Method::GET, "/events/stream").header("last-event-id", id.to_string());
+        assert_eq!(Client::send(by_id).await.status, 422);
+    }
 }
 
 #[tokio::test]

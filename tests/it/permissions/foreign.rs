@@ -29,6 +29,7 @@ async fn ids_of_others_are_as_unknown_as_none_wherever_they_stand() {
     let check = |context: Value| json!({ "resource": "build", "action": "read", "context": context });
     let builds = format!("/projects/{}/builds", own.id);
     let variable = format!("/projects/{}/env-vars/A", own.id);
+    let promote = format!("/environments/{}/env-vars/promote", own.production);
     let deployments = format!("/environments/{}/deployments", own.production);
     let roll_back = format!("/environments/{}/rollback", own.production);
     let (build, running) = (deployment["buildId"].clone(), deployment["id"].clone());
@@ -37,6 +38,7 @@ async fn ids_of_others_are_as_unknown_as_none_wherever_they_stand() {
     for (method, path, id, body) in [
         (Method::POST, builds.as_str(), json!(theirs.production), json!({ "environment": "?" })),
         (Method::PUT, &variable, json!(theirs.production), json!({ "value": "x", "environment": "?" })),
+        (Method::POST, &promote, json!(theirs.production), json!({ "from": "?" })),
         (Method::POST, &deployments, build, json!({ "buildId": "?" })),
         (Method::POST, &roll_back, running, json!({ "deploymentId": "?" })),
         (Method::POST, "/teams/other/roles", role["id"].clone(), json!({ "name": "x", "inherits": ["?"] })),

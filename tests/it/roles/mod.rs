@@ -105,6 +105,23 @@ async fn a_role_is_made_given_changed_and_ended_and_each_counts_from_the_next_re
 }
 
 #[tokio::test]
+async fn a_scope_with_a_field_too_many_is_no_wider_scope() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    team(&owner, "acme").await;
+    let viewer = join(&app, &owner, "viewer@example.org", Some(("acme", "viewer"))).await;
+    let id = team_id(&owner).await;
+    for (scope, odd) in [
+        (json!({ "type": "global", "teamId": id }), "scope.teamId"),
+        (json!({ "type": "team", "teamId": id, "projectId": Uuid::nil() }), "scope.projectId"),
+    ] {
+        let refused = assign(&owner, &viewer, "project:viewer", scope).await;
+        assert_eq!(field(&refused), (422, odd, "unknown_field"), "{}", refused.text);
+    }
+    assert_eq!(events(&app, "role.assigned").await, 0);
+}
+
+#[tokio::test]
 async fn what_no_role_may_be_is_refused_when_it_is_written() {
     let app = TestApp::start().await;
     let owner = app.owner().await;

@@ -1,9 +1,13 @@
 //! What Clerk tells by its webhooks, signed by Svix's own library: people, organizations and who belongs to them.
 
+use std::time::Duration;
+
+use reqwest::Method;
 use serde_json::{Value, json};
-use tests::app::TestApp;
+use tests::app::{PASSWORD, TestApp};
 use tests::client::Client;
 use tests::oidc::{Browser, Peer, person};
+use tests::people::{join, mailed_token};
 use tests::svix::{SECRET, Signer, deliver};
 
 const CLERK: (&str, &str, &str, &str) = ("clerk", "clerk", "/clerk", "x");
@@ -113,6 +117,38 @@ async fn people_organizations_and_members_become_users_teams_and_members() {
 }
 
 #[tokio::test]
+async fn news_of_a_closed_team_bring_nobody_in_and_who_is_gone_does_not_come_back_with_it() {
+    let peer = Peer::start().await;
+    let (app, mut clerk) = start(&peer).await;
+    let nobody = app.nobody();
+    for (id, name) in
+        [("user_1", "Ada"), ("user_2", "Bob"), ("user_3", "Cat"), ("user_4", "Dan"), ("user_5", "Eve")]
+    {
+        clerk.told(&nobody, PATH, &user("user.created", 1, id, name)).await;
+    }
+    let made = event("organization.created", 2, organization("org_1", "Acme", "user_1"));
+    assert_eq!(clerk.told(&nobody, PATH, &made).await, "changed");
+    for id in ["user_2", "user_4", "user_5"] {
+        let joined = membership("organizationMembership.created", 3, id, "org:admin");
+        assert_eq!(clerk.told(&nobody, PATH, &joined).await, "changed");
+    }
+    let ada = signed_in(&app, &peer, "user_1").await;
+    for (it, outcome) in [
+        (event("organization.deleted", 4, json!({ "id": "org_1", "deleted": true })), "changed"),
+        (membership("organizationMembership.deleted", 5, "user_2", "org:admin"), "changed"),
+        (membership("organizationMembership.created", 5, "user_3", "org:member"), "gone"),
+        (membership("organizationMembership.updated", 5, "user_4", "org:member"), "changed"),
+        (event("user.deleted", 5, json!({ "id": "user_5", "deleted": true })), "changed"),
+        (event("organization.updated", 5, organization("org_1", "Other", "user_1")), "known"),
+    ] {
+        assert_eq!(clerk.told(&nobody, PATH, &it).await, outcome, "{it}");
+    }
+    assert_eq!(ada.get("/teams/org-1").await.status, 404);
+    assert_eq!(ada.post("/teams/org-1/restore", json!({})).await.expect(200)["name"], "Acme");
+    assert_eq!(members(&ada).await, pairs(&[("Ada", "owner"), ("Dan", "developer")]));
+}
+
+#[tokio::test]
 async fn who_is_gone_there_is_signed_out_here_and_stays_so() {
     let peer = Peer::start().await;
     // Has its keys where Clerk has them, and the code flow besides.
@@ -157,6 +193,50 @@ async fn who_is_gone_there_is_signed_out_here_and_stays_so() {
     let new = new.me().await.expect(200);
     assert_eq!((new["email"].as_str(), new["id"] == me["id"]), (Some("user_1@example.test"), false));
     assert_eq!(count(&app, "user.disabled").await, 1);
+}
+
+#[tokio::test]
+async fn who_is_gone_there_hears_nothing_more_invites_nobody_and_does_not_get_in_half_way() {
+    let peer = Peer::start().await;
+    let (app, mut clerk) = start_at(&peer, ("auth0", "clerk", "/auth0/", "web")).await;
+    let (nobody, path) = (app.nobody(), "//api/webhooks/auth0");
+    clerk.told(&nobody, path, &user("user.created", 1, "user_1", "Ada")).await;
+    peer.tell("users", person("user_1", "user_1@example.test", true)).await;
+    let browser = Browser::new(&app);
+    assert_eq!(browser.sign_in("auth0", "user_1").await.status, 302);
+    let session = nobody.with_token(&browser.cookie("__Host-mastra_session").unwrap());
+    session.post("/teams", json!({ "name": "Own", "slug": "own" })).await.expect(201);
+    let owner = app.owner().await;
+    let ann = join(&app, &owner, "ann@example.org", None).await;
+    let invites =
+        ["ann@example.org", "new@example.org"].map(|email| json!({ "email": email, "role": "viewer" }));
+    let mut secrets = vec![];
+    for invite in invites {
+        let made = session.post("/teams/own/invites", invite).await.expect(201);
+        secrets.push(mailed_token(&app, made["id"].as_str().unwrap()).await);
+    }
+    let stream = session.request(Method::GET, "/events/stream").send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    // He has shown the provider who he is, and is on his way back.
+    let late = Browser::new(&app);
+    let back = late.come_back("auth0", "user_1", "/").await;
+    let sessions = count(&app, "user.signed_in").await;
+
+    let gone = event("user.deleted", 2, json!({ "id": "user_1", "deleted": true }));
+    assert_eq!(clerk.told(&nobody, path, &gone).await, "changed");
+    let ended = tokio::time::timeout(Duration::from_secs(5), stream.bytes()).await;
+    assert!(ended.is_ok(), "his stream goes on");
+    let refused = ann.post("/invites/accept", json!({ "token": secrets[0] })).await;
+    assert_eq!((refused.status, refused.str("code").as_str()), (410, "inviter_lost_right"));
+    let account = json!({
+        "inviteToken": secrets[1], "email": "new@example.org", "password": PASSWORD, "firstName": "", "lastName": "",
+    });
+    let refused = nobody.post("/auth/register", account).await;
+    assert_eq!((refused.status, refused.str("code").as_str()), (410, "inviter_lost_right"));
+    assert_eq!(late.get(&back).await.expect(403)["code"], "account_disabled");
+    assert!(late.cookie("__Host-mastra_session").is_none());
+    assert_eq!(count(&app, "user.signed_in").await, sessions);
+    assert_eq!(count(&app, "team.invite_accepted").await, 1, "ann's, of the lobby");
 }
 
 #[tokio::test]

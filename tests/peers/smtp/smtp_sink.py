@@ -4,6 +4,7 @@ N.eml and N.json in the folder. Receivers say how it behaves:
 
 reject@     550, always              later@   451 the first two times, then as everybody
 cut@        the connection is cut in the middle of the message the first two times, then as everybody
+hold@       the first message is kept and never answered, then as everybody
 
 usage: smtp_sink.py FOLDER [tls]     with `tls`: TLS from the first byte"""
 
@@ -62,6 +63,8 @@ class Handler:
         said = {"from": envelope.mail_from, "to": envelope.rcpt_tos, "tls": wrapped or session.ssl is not None,
                 "user": login}
         write(f"{Handler.kept}.json", json.dumps(said).encode())
+        if who == "hold" and tries[who] == 1:
+            await asyncio.Event().wait()
         return f"250 OK queued as {Handler.kept}"
 
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Shown;
 
 /// One of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Format {
     /// JSON lines, as the list has them.

@@ -27,7 +27,7 @@ use crate::platform::Platform;
 const MAX_EVENTS: usize = 5000;
 
 /// Two moments, each a time or a position.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 pub(crate) struct Span {
     from: String,
     /// The end of the log when absent.

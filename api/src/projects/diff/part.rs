@@ -6,6 +6,7 @@ use domain::policy::{Action, Resource};
 use domain::project::ProjectEvent;
 use domain::role::RoleEvent;
 use domain::team::TeamEvent;
+use projections::tokens::TokenRow;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -49,12 +50,15 @@ impl Part {
             Fact::Team(_, TeamEvent::TeamDeleted { .. }) | Fact::Project(_, ProjectDeleted { .. }) => {
                 &Self::ALL
             }
+            Fact::Team(_, TeamEvent::TeamClosed { .. } | TeamEvent::TeamReopened {}) => &[Self::Settings],
             Fact::Team(_, TeamEvent::TeamMemberRemoved { .. }) => &[Self::Roles, Self::Tokens],
             Fact::RoleAssignment(..) | Fact::Role(_, RoleEvent::RoleDeleted { .. }) => &[Self::Roles],
             Fact::Project(_, event) => match event {
                 ProjectCreated { .. } | ProjectSettingsChanged { .. } => &[Self::Settings],
                 ProjectEnvironmentDeleted { .. } => &[Self::Environments, Self::EnvVars],
-                ProjectEnvironmentCreated { .. } | ProjectEnvironmentChanged { .. } => &[Self::Environments],
+                ProjectEnvironmentCreated { .. }
+                | ProjectEnvironmentChanged { .. }
+                | ProjectPreviewApproved { .. } => &[Self::Environments],
                 ProjectEnvVarSet { .. } | ProjectEnvVarDeleted { .. } => &[Self::EnvVars],
                 ProjectTokenCreated { .. } | ProjectTokenRotated { .. } | ProjectTokenRevoked { .. } => {
                     &[Self::Tokens]
@@ -88,7 +92,7 @@ impl Part {
             }
             Self::Tokens => {
                 for row in projections::tokens::of_project(db, id).await? {
-                    add(&mut fields, "token", row.id.to_string(), tokens::view(&row));
+                    add(&mut fields, "token", row.id.to_string(), token(&row));
                 }
             }
             Self::Roles => {
@@ -107,6 +111,13 @@ impl Part {
         }
         Ok(fields)
     }
+}
+
+/// That it was used is no change.
+fn token(row: &TokenRow) -> Value {
+    let mut view = json!(tokens::view(row));
+    view.as_object_mut().expect("it is an object").remove("lastUsedAt");
+    view
 }
 
 fn add(fields: &mut Fields, resource: &'static str, id: String, view: Value) {

@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
 use crate::reply::Done;
+use crate::shape;
 use crate::teams::invites::list;
 use crate::teams::members::role_of_caller;
 
@@ -29,9 +30,9 @@ pub(super) const VALID: Duration = Duration::days(7);
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateInvite {
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::Email)]
     email: Email,
-    #[schema(value_type = String)]
+    #[schema(value_type = shape::MemberRole)]
     role: MemberRole,
 }
 

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use domain::ids::{InviteId, TeamId, UserId};
 use domain::sealed::purpose;
+use domain::team::MemberRole;
 use projections::teams::{InviteRow, TeamRow};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::body::Query;
@@ -14,6 +17,7 @@ use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
 use crate::reply::{Page, items, versioned};
+use crate::shape;
 
 pub(crate) async fn handler(
     State(platform): State<Arc<Platform>>,
@@ -30,6 +34,26 @@ pub(crate) async fn handler(
     Ok(versioned(items(views, next), team.it.version))
 }
 
+/// An invite as the API shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Invite)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct View<'a> {
+    #[schema(value_type = uuid::Uuid)]
+    id: InviteId,
+    #[schema(value_type = uuid::Uuid)]
+    team_id: TeamId,
+    email: String,
+    #[schema(value_type = shape::MemberRole)]
+    role: MemberRole,
+    #[schema(value_type = uuid::Uuid)]
+    invited_by_id: UserId,
+    /// `pending`, `accepted`, `revoked` or `expired`.
+    status: &'a str,
+    expires_at: DateTime<Utc>,
+    created_at: DateTime<Utc>,
+}
+
 /// An invite without its secret, as it is at the time `now`.
 pub(crate) async fn view(
     platform: &Platform,
@@ -37,14 +61,14 @@ pub(crate) async fn view(
     now: DateTime<Utc>,
 ) -> Result<Value, ApiError> {
     let over = invite.status == "pending" && invite.expires_at <= now;
-    Ok(json!({
-        "id": invite.id,
-        "teamId": invite.team_id,
-        "email": platform.commands.vault().open_text(&invite.email, purpose::INVITE_EMAIL).await?,
-        "role": invite.role,
-        "invitedById": invite.invited_by,
-        "status": if over { "expired" } else { invite.status.as_str() },
-        "expiresAt": invite.expires_at,
-        "createdAt": invite.created_at,
+    Ok(json!(View {
+        id: invite.id,
+        team_id: invite.team_id,
+        email: platform.commands.vault().open_text(&invite.email, purpose::INVITE_EMAIL).await?,
+        role: invite.role,
+        invited_by_id: invite.invited_by,
+        status: if over { "expired" } else { &invite.status },
+        expires_at: invite.expires_at,
+        created_at: invite.created_at,
     }))
 }

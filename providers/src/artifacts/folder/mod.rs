@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use domain::ports::artifacts::{Artifact, ArtifactError, Artifacts};
-use sha2::{Digest, Sha256};
+use domain::ports::artifacts::{Artifact, ArtifactError, Artifacts, Removal};
 use tempfile::NamedTempFile;
+
+use super::{blocking, copy, digest, explain, missing};
 
 /// Names of files that are being written; a crash may leave them.
 const UNFINISHED: &str = ".new-";
@@ -50,7 +51,7 @@ impl FolderArtifacts {
         let artifact = copy(File::open(from)?, new.as_file_mut())?;
         let to = self.path(&artifact.sha256);
         // What is there already may have been damaged since; the new bytes are right.
-        if digest(&to).is_ok_and(|stored| stored == artifact) {
+        if is_kept(&to, &artifact) {
             return Ok(artifact);
         }
         let inner = to.parent().unwrap_or(&self.dir);
@@ -65,9 +66,8 @@ impl FolderArtifacts {
     }
 
     fn read(&self, artifact: &Artifact, to: &Path) -> Result<(), ArtifactError> {
-        let missing = || ArtifactError::Missing(artifact.sha256.clone());
-        let is_hash = artifact.sha256.len() == 64 && artifact.sha256.bytes().all(|b| b.is_ascii_hexdigit());
-        if !is_hash {
+        let missing = || missing(artifact);
+        if !artifact.has_hash() {
             return Err(missing());
         }
         let stored = match File::open(self.path(&artifact.sha256)) {
@@ -86,6 +86,40 @@ impl FolderArtifacts {
         new.persist_noclobber(to).map_err(|error| explain(&error.error))?;
         Ok(())
     }
+
+    /// Takes the name away first: whoever puts the same content meanwhile either has touched the file before that, and
+    /// it gets its name back, or sees that it is gone.
+    fn take_out(&self, artifact: &Artifact, since: SystemTime) -> io::Result<Removal> {
+        let place = self.path(&artifact.sha256);
+        let aside = self.dir.join(format!("{UNFINISHED}gone-{}", artifact.sha256));
+        match fs::rename(&place, &aside) {
+            // An earlier life may have come this far.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+        let touched = match fs::metadata(&aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removal::Gone),
+            found => found?.modified()?,
+        };
+        if touched >= since {
+            fs::rename(&aside, &place)?;
+            return Ok(Removal::Spared);
+        }
+        fs::remove_file(&aside)?;
+        Ok(Removal::Gone)
+    }
+}
+
+/// Whether the content is there undamaged; it counts as put now.
+fn is_kept(place: &Path, artifact: &Artifact) -> bool {
+    let touched = || {
+        let file = File::options().append(true).open(place)?;
+        let stored = digest(place)?;
+        file.set_modified(SystemTime::now())?;
+        io::Result::Ok(stored)
+    };
+    // It may have been taken out before it was touched.
+    touched().is_ok_and(|stored| stored == *artifact) && place.exists()
 }
 
 #[async_trait]
@@ -99,39 +133,22 @@ impl Artifacts for FolderArtifacts {
         let (store, artifact, to) = (self.clone(), artifact.clone(), to.to_owned());
         blocking(move || store.read(&artifact, &to)).await?
     }
-}
 
-/// Copies and hashes in one pass.
-fn copy(mut from: impl Read, to: &mut impl Write) -> io::Result<Artifact> {
-    let (mut hash, mut bytes, mut chunk) = (Sha256::new(), 0, vec![0; 128 << 10]);
-    loop {
-        let count = match from.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        hash.update(&chunk[..count]);
-        to.write_all(&chunk[..count])?;
-        bytes += count as u64;
+    async fn remove(&self, artifact: &Artifact, since: SystemTime) -> Result<Removal, ArtifactError> {
+        if !artifact.has_hash() {
+            return Err(missing(artifact));
+        }
+        let (store, artifact) = (self.clone(), artifact.clone());
+        blocking(move || store.take_out(&artifact, since)).await?.map_err(|error| explain(&error))
     }
-    Ok(Artifact { sha256: hex::encode(hash.finalize()), bytes })
-}
 
-fn digest(path: &Path) -> io::Result<Artifact> {
-    copy(File::open(path)?, &mut io::sink())
-}
-
-/// Runs file work beside the tasks of the runtime.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ArtifactError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| ArtifactError::Unavailable("the work on the file was cut off".to_owned()))
-}
-
-fn explain(error: &io::Error) -> ArtifactError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ArtifactError::NoSpace,
-        kind => ArtifactError::Unavailable(kind.to_string()),
+    async fn check(&self) -> Result<(), ArtifactError> {
+        let dir = self.dir.clone();
+        let wrote = move || {
+            let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir)?;
+            file.write_all(b"mastra-admin")
+        };
+        blocking(wrote).await?.map_err(|error| explain(&error))
     }
 }
 

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use domain::ports::git::{Git, GitError, Repository};
+use domain::ports::git::{Access, Git, GitError, Repository};
 use domain::secret::Secret;
 use domain::values::{BranchName, CommitSha};
 use tempfile::TempDir;
 
 use super::command::{GitCommand, GitConfig};
+use super::reach::Reached;
 use http::GitServer;
 
 /// A repository in a directory of its own, and room for a checkout beside it.
@@ -94,7 +95,15 @@ impl Origin {
 
 fn config(local_roots: Vec<PathBuf>) -> GitConfig {
     let timeout = Duration::from_secs(60);
-    GitConfig { git: "git".into(), local_roots, timeout, max_checkout_bytes: 50 << 20 }
+    GitConfig {
+        git: "git".into(),
+        local_roots,
+        plain_host: None,
+        private_hosts: vec!["git.test".to_owned(), "127.0.0.1:1".to_owned()],
+        ssh: None,
+        timeout,
+        max_checkout_bytes: 50 << 20,
+    }
 }
 
 fn git(local_roots: Vec<PathBuf>) -> GitCommand {
@@ -102,7 +111,14 @@ fn git(local_roots: Vec<PathBuf>) -> GitCommand {
 }
 
 fn local(path: &Path) -> Repository {
-    Repository { url: url::Url::from_file_path(path).unwrap().as_str().parse().unwrap(), token: None }
+    Repository {
+        url: url::Url::from_file_path(path).unwrap().as_str().parse().unwrap(),
+        access: Access::Open,
+    }
+}
+
+fn token(token: &str) -> Access {
+    Access::Token { username: "x-access-token".to_owned(), token: Secret::new(token) }
 }
 
 fn branch(name: &str) -> BranchName {
@@ -301,7 +317,7 @@ async fn a_token_travels_in_a_header_and_nowhere_else() {
     let commit = origin.head();
     let server = GitServer::start(origin.path().join(".."), "s3cret-t0ken", origin.dir.path()).await;
     let git = server.git(config(vec![]));
-    let mut repository = Repository { url: server.url("origin"), token: Some(Secret::new("s3cret-t0ken")) };
+    let mut repository = Repository { url: server.url("origin"), access: token("s3cret-t0ken") };
 
     assert_eq!(git.resolve(&repository, &branch("main")).await, Ok(commit.clone()));
     git.checkout(&repository, &commit, &origin.target()).await.unwrap();
@@ -309,8 +325,9 @@ async fn a_token_travels_in_a_header_and_nowhere_else() {
     assert_eq!(origin.files(), ["README.md"]);
     assert!(server.requests() >= 3);
     assert_eq!(server.leaks(), Vec::<String>::new());
-    for token in [None, Some(Secret::new("wrong"))] {
-        repository.token = token;
+    let of_another = Access::Token { username: "git".to_owned(), token: Secret::new("s3cret-t0ken") };
+    for access in [Access::Open, token("wrong"), of_another] {
+        repository.access = access;
         let answer = git.resolve(&repository, &branch("main")).await;
         assert_eq!(answer, Err(GitError::NoAccess(repository.url.to_string())));
     }
@@ -324,7 +341,7 @@ async fn a_host_that_sends_no_single_commits_is_asked_for_its_branches() {
     origin.commit();
     // This server speaks the first version of the protocol, where only tips of branches may be asked for.
     let server = GitServer::start(origin.path().join(".."), "t", origin.dir.path()).await;
-    let repository = Repository { url: server.url("origin"), token: Some(Secret::new("t")) };
+    let repository = Repository { url: server.url("origin"), access: token("t") };
     let git = server.git(config(vec![]));
 
     git.checkout(&repository, &first, &origin.target()).await.unwrap();
@@ -338,7 +355,7 @@ async fn a_host_that_sends_no_single_commits_is_asked_for_its_branches() {
 async fn a_redirect_is_not_followed() {
     let origin = Origin::new();
     let server = GitServer::start(origin.path().join(".."), "t", origin.dir.path()).await;
-    let repository = Repository { url: server.url("moved"), token: Some(Secret::new("t")) };
+    let repository = Repository { url: server.url("moved"), access: token("t") };
     let answer = server.git(config(vec![])).resolve(&repository, &branch("main")).await;
     let Err(GitError::NotAllowed(text)) = answer else { panic!("{answer:?}") };
     assert!(text.contains("redirects to another address"), "{text}");
@@ -348,10 +365,26 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn an_unreachable_host_is_told_without_paths() {
     let git = git(vec![]);
-    let repository = Repository { url: "https://127.0.0.1:1/x".parse().unwrap(), token: None };
+    let repository = Repository { url: "https://127.0.0.1:1/x".parse().unwrap(), access: Access::Open };
     let answer = git.resolve(&repository, &branch("main")).await;
     let Err(GitError::Unreachable(text)) = answer else { panic!("{answer:?}") };
     assert!(text.contains("Failed to connect") && !text.contains("/tmp"), "{text}");
+}
+
+#[tokio::test]
+async fn git_connects_to_the_addresses_that_were_judged_and_looks_no_name_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (host, addresses) = ("git.invalid".to_owned(), vec!["127.0.0.1".parse().unwrap()]);
+    let mut git = GitCommand::new(GitConfig { private_hosts: vec![host.clone()], ..config(vec![]) });
+    git.extra.extend(Reached { host, port, addresses }.curl_resolve());
+    let url = format!("https://git.invalid:{port}/x").parse().unwrap();
+    let repository = Repository { url, access: Access::Open };
+    let call = tokio::spawn(async move { git.resolve(&repository, &branch("main")).await });
+    let connected = tokio::time::timeout(Duration::from_secs(20), listener.accept()).await;
+    connected.expect("the name stands nowhere, the address does").unwrap();
+    // It was hung up on before TLS.
+    assert!(matches!(call.await.unwrap(), Err(GitError::Unreachable(_))));
 }
 
 /// Whether any process has the text in its argument vector.
@@ -370,7 +403,7 @@ async fn a_call_that_is_given_up_leaves_no_process() {
         (format!("url.{address}.insteadOf"), "https://git.test/".to_owned()),
         ("protocol.http.allow".to_owned(), "always".to_owned()),
     ];
-    let repository = Repository { url: "https://git.test/x".parse().unwrap(), token: None };
+    let repository = Repository { url: "https://git.test/x".parse().unwrap(), access: Access::Open };
     let call = tokio::spawn(async move { git.resolve(&repository, &branch("main")).await });
     let _connection = silent.accept().await.unwrap();
     assert!(is_running(&address));

@@ -22,6 +22,7 @@ pub(super) fn of(secrets: &[Secret]) -> Vec<Vec<u8>> {
         }
         forms.insert(value.to_vec());
         base64(value, &mut forms);
+        hex(value, &mut forms);
         percent(value, &mut forms);
         json(value, &mut forms);
         for line in lines(value).filter(|line| line.len() >= SHORTEST_LINE) {
@@ -65,6 +66,13 @@ fn base64(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
             }
         }
     }
+}
+
+/// Two digits a byte, without anything between them.
+fn hex(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+    let lower: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+    forms.insert(lower.to_ascii_uppercase().into_bytes());
+    forms.insert(lower.into_bytes());
 }
 
 /// Percent encoding as the usual programs do it; they differ in what they leave alone.

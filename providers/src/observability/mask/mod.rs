@@ -1,6 +1,6 @@
 //! Takes secrets out of streams of bytes, however the bytes are cut into chunks.
 //!
-//! Masked are the values themselves and their base64, percent-encoded and JSON forms (see `forms`), and each
+//! Masked are the values themselves and their base64, hexadecimal, percent-encoded and JSON forms (see `forms`), and each
 //! line of a value that has several. Not masked are values shorter than four bytes, and lines of a longer
 //! value that are shorter than six: they are part of too many words.
 

@@ -102,6 +102,11 @@ fn percent_encoding_is_masked_as_every_program_writes_it() {
 }
 
 #[test]
+fn hexadecimal_is_masked_in_both_cases() {
+    assert_eq!(mask(&["hunter2"], "68756e74657232 68756E74657232 68756e746572"), "*** *** 68756e746572");
+}
+
+#[test]
 fn only_what_may_begin_a_secret_is_held_back() {
     let (mut masker, mut out) = (masker(&["hunter2", "line one\nline two"]), Vec::new());
     masker.push(b"password hunt", &mut out);

@@ -57,8 +57,10 @@ pub struct App {
     pub warnings: Vec<String>,
     /// Argument vector that installs, to be run in `install_root`.
     pub install: Vec<String>,
-    /// Argument vector that builds, to be run in `project_root`.
+    /// Argument vector that builds, to be run in `project_root`; empty where that was done elsewhere.
     pub build: Vec<String>,
+    /// Absolute directory of what Mastra builds.
+    pub output: PathBuf,
 }
 
 /// Finds the app at `project_root` of the checkout. Nothing above or outside of the checkout is looked at;
@@ -108,6 +110,7 @@ pub fn find(
     Ok(App {
         install: install(package_manager, locked),
         build: build(package_manager, scripted, mastra_directory),
+        output: project.join(".mastra/output"),
         install_root,
         project_root: project,
         package_manager,
@@ -137,10 +140,10 @@ fn install_root(checkout: &Path, project: &Path, warnings: &mut Vec<String>) -> 
 }
 
 /// The directories that say how the app is to be installed.
-struct Places<'a> {
-    checkout: &'a Path,
-    project: &'a Path,
-    install_root: &'a Path,
+pub(super) struct Places<'a> {
+    pub(super) checkout: &'a Path,
+    pub(super) project: &'a Path,
+    pub(super) install_root: &'a Path,
 }
 
 impl Places<'_> {
@@ -157,7 +160,7 @@ impl Places<'_> {
         inside(self.checkout, &self.install_root.join(name)).is_some_and(|path| path.is_file())
     }
 
-    fn package_manager(
+    pub(super) fn package_manager(
         &self,
         warnings: &mut Vec<String>,
     ) -> Result<(PackageManager, Option<String>), BuildFailure> {
@@ -196,7 +199,7 @@ impl Places<'_> {
         ))
     }
 
-    fn node_range(&self, warnings: &mut Vec<String>) -> Option<String> {
+    pub(super) fn node_range(&self, warnings: &mut Vec<String>) -> Option<String> {
         let engines = self.manifests().filter_map(|m| Some(("engines.node", m.node()?.to_owned())));
         let files = [".nvmrc", ".node-version"].into_iter().flat_map(|name| {
             let first_line = move |text: String| Some((name, text.lines().next()?.trim().to_owned()));
@@ -225,7 +228,7 @@ impl Places<'_> {
     }
 
     /// Whether there is a lock file of this package manager.
-    fn is_locked(&self, manager: PackageManager, warnings: &mut Vec<String>) -> bool {
+    pub(super) fn is_locked(&self, manager: PackageManager, warnings: &mut Vec<String>) -> bool {
         let present: Vec<_> = LOCKS.iter().filter(|(name, _)| self.has(name)).collect();
         let same = |other: &PackageManager| std::mem::discriminant(other) == std::mem::discriminant(&manager);
         let locked = present.iter().any(|(_, of)| same(of));
@@ -345,6 +348,6 @@ fn capital(text: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn refusal(message: String) -> BuildFailure {
+pub(super) fn refusal(message: String) -> BuildFailure {
     BuildFailure { code: FailureCode::AppNotFound, phase: Phase::Installing, message, exit_code: None }
 }

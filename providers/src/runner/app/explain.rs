@@ -36,8 +36,11 @@ const ANYWHERE: [Kind; 2] = [
     },
 ];
 
+const UNREACHABLE: &str =
+    "The package registry could not be reached. Try again; if it stays so, the build host has no way to it.";
+
 /// Failures of an install, the specific before the general.
-const INSTALL: [Kind; 12] = [
+const INSTALL: [Kind; 13] = [
     Kind {
         signs: &[
             "npm error code EUSAGE",
@@ -92,6 +95,27 @@ const INSTALL: [Kind; 12] = [
         advice: "A downloaded package is not the one of the lock file. If it was published again on \
                  purpose, renew the lock file.",
     },
+    // The package manager's own words: a script of the repository that meets the same fails the build.
+    Kind {
+        signs: &[
+            "code ENOTFOUND",
+            "code EAI_AGAIN",
+            "code ECONNREFUSED",
+            "code ECONNRESET",
+            "code ETIMEDOUT",
+            "code ERR_SOCKET_TIMEOUT",
+            "code ENETUNREACH",
+            "code EHOSTUNREACH",
+            "code E500",
+            "code E502",
+            "code E503",
+            "code E504",
+            "ERR_PNPM_META_FETCH_FAIL",
+            "ERR_PNPM_FETCH_50",
+        ],
+        code: FailureCode::RegistryUnreachable,
+        advice: UNREACHABLE,
+    },
     Kind {
         signs: &[
             "ENOTFOUND",
@@ -106,8 +130,7 @@ const INSTALL: [Kind; 12] = [
             "ConnectionRefused",
         ],
         code: FailureCode::InstallFailed,
-        advice: "The package registry could not be reached. Try again; if it stays so, the build host \
-                 has no way to it.",
+        advice: UNREACHABLE,
     },
     Kind {
         signs: &["EUNSUPPORTEDPROTOCOL", "Unsupported URL Type"],

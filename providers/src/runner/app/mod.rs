@@ -1,5 +1,6 @@
 //! What a repository's app is and needs: found, given its tools, packed; and why it failed, in plain words.
 
+pub mod built;
 pub mod detect;
 pub mod explain;
 mod manifest;

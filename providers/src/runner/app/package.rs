@@ -12,15 +12,17 @@ use domain::ports::runner::{BuildFailure, StartFailure};
 use tar::{Archive, Builder, EntryType, Header};
 use walkdir::{DirEntry, WalkDir};
 
+pub(crate) use super::preflight::NOTES;
 use super::preflight::{self, Preflight};
 use crate::links;
+use crate::runner::failures::{self, DISK_FULL};
 
 /// zstd's own default: on a Mastra output, half the time of the disk.
 const LEVEL: i32 = 3;
 /// Files, directories and links of one artifact. A Mastra server with its modules has about 22 000.
 const MAX_ENTRIES: usize = 500_000;
 /// What one artifact may unpack to, whatever a build was allowed.
-const MAX_UNPACKED: u64 = 16 << 30;
+pub(crate) const MAX_UNPACKED: u64 = 16 << 30;
 /// Files that hold credentials for registries. A server needs none of them: its modules are there already.
 const REGISTRY_FILES: [&str; 5] = [".npmrc", ".yarnrc", ".yarnrc.yml", "bunfig.toml", ".netrc"];
 
@@ -50,9 +52,7 @@ pub async fn pack(
     let packing = tokio::task::spawn_blocking(move || write(&output, max_bytes, &scratch));
     let (file, dropped, preflight) = packing.await.map_err(|_| platform_error("packing was cut off"))??;
     let artifact = artifacts.put(&file).await.map_err(|error| match error {
-        ArtifactError::NoSpace => {
-            failure(FailureCode::OutOfDisk, "There is no space left to store the artifact.")
-        }
+        ArtifactError::NoSpace => failure(FailureCode::DiskFull, DISK_FULL),
         error => platform_error(&error.to_string()),
     })?;
     let mut warnings = preflight.warnings;
@@ -72,7 +72,24 @@ pub async fn unpack(
     into: &Path,
     scratch: &Path,
 ) -> Result<(), StartFailure> {
-    let room = tempfile::tempdir_in(scratch).map_err(|error| cannot_start(&error.kind().to_string()))?;
+    let (room, packed) = fetch(artifacts, artifact, scratch).await?;
+    let into = into.to_owned();
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let answer = read(&packed, &into, MAX_UNPACKED);
+        drop(room);
+        answer
+    });
+    let answer = unpacking.await.map_err(|_| cannot_start("unpacking was cut off"))?;
+    answer.map_err(|error| failures::cannot_start(&error))
+}
+
+/// The packed artifact as a file, which goes with its directory.
+pub(crate) async fn fetch(
+    artifacts: &dyn Artifacts,
+    artifact: &Artifact,
+    scratch: &Path,
+) -> Result<(tempfile::TempDir, PathBuf), StartFailure> {
+    let room = tempfile::tempdir_in(scratch).map_err(|error| failures::cannot_start(&error))?;
     let packed = room.path().join("artifact.tar.zst");
     artifacts.get(artifact, &packed).await.map_err(|error| match error {
         ArtifactError::Missing(_) => StartFailure {
@@ -81,16 +98,10 @@ pub async fn unpack(
             exit_code: None,
             retry: false,
         },
+        ArtifactError::NoSpace => failures::cannot_start(&io::Error::from(io::ErrorKind::StorageFull)),
         error => cannot_start(&error.to_string()),
     })?;
-    let into = into.to_owned();
-    let unpacking = tokio::task::spawn_blocking(move || {
-        let answer = read(&packed, &into, MAX_UNPACKED);
-        drop(room);
-        answer
-    });
-    let answer = unpacking.await.map_err(|_| cannot_start("unpacking was cut off"))?;
-    answer.map_err(|error| cannot_start(&format!("the artifact could not be unpacked: {error}")))
+    Ok((room, packed))
 }
 
 type Written = (tempfile::TempPath, Vec<String>, Preflight);
@@ -216,20 +227,57 @@ fn is_env(file_name: &OsStr) -> bool {
 
 /// Unpacks with the rules that `write` keeps; an archive that breaks one was not written by it.
 fn read(packed: &Path, into: &Path, max_bytes: u64) -> io::Result<()> {
-    let decoder = zstd::Decoder::new(File::open(packed)?)?;
-    // Names and headers count too: an archive of nothing but empty files must end.
-    let mut archive = Archive::new(decoder.take(max_bytes + MAX_ENTRIES as u64 * 2048));
+    let links = extract(decoded(packed, max_bytes)?, into, max_bytes, Origin::Artifact)?;
+    match links.iter().all(|link| links::stay_inside(into, link)) {
+        true => Ok(()),
+        false => Err(io::Error::other("it has a link that leads out of it")),
+    }
+}
+
+/// The archive in an artifact. Names and headers count too: one of nothing but empty files must end.
+pub(crate) fn decoded(packed: &Path, max_bytes: u64) -> io::Result<impl Read + use<>> {
+    Ok(zstd::Decoder::new(File::open(packed)?)?.take(max_bytes + MAX_ENTRIES as u64 * 2048))
+}
+
+/// Who made an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// `pack`.
+    Artifact,
+    /// A container's engine, of a directory that a build filled: everything is below one name, and a file may
+    /// be there under several.
+    Engine,
+}
+
+/// Writes the content of an archive into an empty directory; answers its links, which nobody has checked.
+///
+/// The content is hostile: nothing is written through a link, for links are made last.
+pub(crate) fn extract(
+    archive: impl Read,
+    into: &Path,
+    max_bytes: u64,
+    origin: Origin,
+) -> io::Result<Vec<PathBuf>> {
     let (mut left, mut found) = (max_bytes, Vec::new());
+    let place = |name: &Path| -> io::Result<PathBuf> {
+        let below = name.components().skip(usize::from(origin == Origin::Engine));
+        let mut to = into.to_owned();
+        for part in below {
+            match part {
+                Component::Normal(part) => to.push(part),
+                _ => return Err(io::Error::other("it has a name that leads out of it")),
+            }
+        }
+        Ok(to)
+    };
+    let mut archive = Archive::new(archive);
     for (count, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
-        let name = entry.path()?.into_owned();
         if count >= MAX_ENTRIES {
             return Err(io::Error::other("it has too many files"));
         }
-        if name.components().any(|part| !matches!(part, Component::Normal(_))) {
-            return Err(io::Error::other("it has a name that leads out of it"));
-        }
-        let to = into.join(&name);
+        let to = place(&entry.path()?)?;
+        let target = || entry.link_name()?.ok_or_else(|| io::Error::other("it has a link to nothing"));
         match entry.header().entry_type() {
             EntryType::Directory => fs::create_dir_all(&to)?,
             EntryType::Regular => {
@@ -239,32 +287,21 @@ fn read(packed: &Path, into: &Path, max_bytes: u64) -> io::Result<()> {
                 let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&to)?;
                 io::copy(&mut entry, &mut file)?;
             }
-            EntryType::Symlink => {
-                let target =
-                    entry.link_name()?.ok_or_else(|| io::Error::other("it has a link to nothing"))?;
-                found.push((to, target.into_owned()));
-            }
+            EntryType::Symlink => found.push((to, target()?.into_owned())),
+            EntryType::Link if origin == Origin::Engine => fs::hard_link(place(&target()?)?, to)?,
             _ => return Err(io::Error::other("it holds something that is no file, directory or link")),
         }
     }
-    make_links(into, &found)
-}
-
-/// Makes the links last, so that no file can be written through one.
-fn make_links(into: &Path, found: &[(PathBuf, PathBuf)]) -> io::Result<()> {
-    for (link, target) in found {
+    for (link, target) in &found {
         std::os::unix::fs::symlink(target, link)?;
     }
-    match found.iter().all(|(link, _)| links::stay_inside(into, link)) {
-        true => Ok(()),
-        false => Err(io::Error::other("it has a link that leads out of it")),
-    }
+    Ok(found.into_iter().map(|(link, _)| link).collect())
 }
 
 fn disk(error: &io::Error) -> BuildFailure {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            failure(FailureCode::OutOfDisk, "There is no space left to pack the output.")
+            failure(FailureCode::DiskFull, DISK_FULL)
         }
         kind => platform_error(&format!("the output could not be packed: {kind}")),
     }

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use super::manifest;
 use super::plain::plain;
 
+/// Where Mastra writes it: in the output, or beside it.
+pub(crate) const NOTES: &str = "preflight-metadata.json";
+
 /// More names and warnings than this are not shown.
 const MAX_ITEMS: usize = 200;
 const MAX_WARNINGS: usize = 20;
@@ -40,9 +43,8 @@ struct LocalPath {
 
 /// Reads the notes in `output`, or beside it. A build without them, or with notes of another kind, has none.
 pub(super) fn read(output: &Path) -> Preflight {
-    let name = "preflight-metadata.json";
-    let beside = output.parent().and_then(|mastra| manifest::text(mastra, &mastra.join(name)));
-    let Some(text) = manifest::text(output, &output.join(name)).or(beside) else {
+    let beside = output.parent().and_then(|mastra| manifest::text(mastra, &mastra.join(NOTES)));
+    let Some(text) = manifest::text(output, &output.join(NOTES)).or(beside) else {
         return Preflight::default();
     };
     let Ok(metadata) = serde_json::from_str::<Metadata>(&text) else { return Preflight::default() };

@@ -13,7 +13,9 @@ use nodejs_semver::{Range, Version};
 
 use super::detect::{App, PackageManager};
 use super::node_version;
-use super::tools::{CERTIFICATES, System, Tool, ToolError, Tools};
+use super::tools::{Installed, System, Tool, ToolError, Tools};
+
+pub(in crate::runner) use super::tools::CERTIFICATES;
 
 /// Versions of package managers when the repository pins none.
 const PNPM: &str = "10.x";
@@ -82,13 +84,54 @@ impl Toolchains {
             Ok(version) => self.choose_node(&exactly(&version)).await,
             Err(error) => Err(error),
         };
-        let retry = matches!(found, Err(ToolError::Failed(_)));
-        found.map(|node| directory(&node.binary)).map_err(|error| StartFailure {
+        found.map(|node| directory(&node.binary)).map_err(no_node)
+    }
+
+    /// The tools for an app in a container: what its image lacks, whose own Node, with npm, has the version
+    /// `inside`. `bin_dirs` and `read_only` are of the tools alone: complete directories of this machine, to be
+    /// copied into the container.
+    pub async fn prepare_for_image(
+        &self,
+        app: &App,
+        inside: Option<&str>,
+    ) -> Result<Toolchain, BuildFailure> {
+        self.try_prepare_for_image(app, inside).await.map_err(|error| BuildFailure {
             code: FailureCode::ToolchainUnavailable,
+            phase: Phase::Installing,
             message: words(error),
             exit_code: None,
-            retry,
         })
+    }
+
+    /// The directory to copy into a container whose image has not exactly this version of Node, and the one in
+    /// it that holds the binary.
+    pub async fn node_for_image(&self, version: &str) -> Result<(PathBuf, PathBuf), StartFailure> {
+        let found = match Version::parse(version) {
+            Ok(version) => self.packaged_node(&exactly(&version)).await,
+            Err(_) => Err(ToolError::NoVersion(format!("`{version}` is no version"))),
+        };
+        found.map(|(node, root)| (root, directory(&node.binary))).map_err(no_node)
+    }
+
+    async fn try_prepare_for_image(&self, app: &App, inside: Option<&str>) -> Result<Toolchain, ToolError> {
+        let range = node_version::wanted(app.node_range.as_deref());
+        let inside = inside.and_then(|version| Version::parse(version).ok());
+        let (mut bin_dirs, mut read_only) = (Vec::new(), Vec::new());
+        if let Some((bin, root)) = self.package_manager(app).await? {
+            bin_dirs.push(bin);
+            read_only.push(root);
+        }
+        let node_version = match inside.filter(|version| node_version::fits(version, &range)) {
+            Some(version) => version,
+            None => {
+                let (node, root) = self.packaged_node(&range).await?;
+                let npm = self.packaged_npm().await?;
+                bin_dirs.extend([npm.bin(), directory(&node.binary)]);
+                read_only.extend([npm.root, root]);
+                node.version
+            }
+        };
+        Ok(Toolchain { node_version: node_version.to_string(), bin_dirs, read_only, env: self.env() })
     }
 
     async fn try_prepare(&self, app: &App) -> Result<Toolchain, ToolError> {
@@ -117,6 +160,11 @@ impl Toolchains {
         {
             return Ok(Node { version, binary: system.node.clone() });
         }
+        self.packaged_node(range).await.map(|(node, _)| node)
+    }
+
+    /// The npm package of Node, and its directory.
+    async fn packaged_node(&self, range: &Range) -> Result<(Node, PathBuf), ToolError> {
         let arch = match std::env::consts::ARCH {
             "x86_64" => "x64",
             "aarch64" => "arm64",
@@ -128,7 +176,7 @@ impl Toolchains {
             node_version::line(range).ok_or_else(|| ToolError::NoVersion(format!("no Node is {range}")))?;
         let installed = self.tools.get(&tool, &line).await?;
         let binary = installed.root.join("node_modules").join(tool.package).join("bin/node");
-        Ok(Node { version: installed.version, binary })
+        Ok((Node { version: installed.version, binary }, installed.root))
     }
 
     /// A directory with `npm` and `npx`, and the package behind them. Both start with `#!/usr/bin/env node`,
@@ -145,9 +193,13 @@ impl Toolchains {
                 .map_err(|error| ToolError::Failed(format!("npm could not be linked: {}", error.kind())))?;
             return Ok((bin, prefix(&system.npm)));
         }
-        let tool = Tool { name: "npm", package: "npm".to_owned(), commands: &[] };
-        let installed = self.tools.get(&tool, &range_of(NPM)).await?;
+        let installed = self.packaged_npm().await?;
         Ok((installed.bin(), installed.root))
+    }
+
+    async fn packaged_npm(&self) -> Result<Installed, ToolError> {
+        let tool = Tool { name: "npm", package: "npm".to_owned(), commands: &[] };
+        self.tools.get(&tool, &range_of(NPM)).await
     }
 
     async fn runs_on(&self, npm: &Path, node: &Path) -> bool {
@@ -239,6 +291,11 @@ fn exactly(version: &Version) -> Range {
 
 fn range_of(text: &str) -> Range {
     Range::parse(text).expect("a version, or a constant that is a range")
+}
+
+fn no_node(error: ToolError) -> StartFailure {
+    let retry = matches!(error, ToolError::Failed(_));
+    StartFailure { code: FailureCode::ToolchainUnavailable, message: words(error), exit_code: None, retry }
 }
 
 fn words(error: ToolError) -> String {

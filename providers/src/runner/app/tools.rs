@@ -25,7 +25,7 @@ use crate::child::{self, Bounds, CutOff, Ended};
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where Debian and its relatives keep the certificates that the machine trusts.
-pub(super) const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(in crate::runner) const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// A tool and where it comes from.
 pub(super) struct Tool {

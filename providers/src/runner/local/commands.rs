@@ -3,19 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domain::build::Phase;
+use domain::build::{FailureCode, Phase};
 use domain::ports::logs::say;
 use domain::ports::runner::{BuildFailure, BuildPlan, BuildWatch};
 use domain::secret::Secret;
 use domain::values::Resources;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::build::{failure, platform};
 use super::caches::Cache;
-use super::excess;
 use super::pump::Pump;
-use super::sandbox::{Claim, Disk, Jail, Mount};
-use crate::runner::app::detect::{App, PackageManager};
+use super::sandbox::{Claim, Jail, Mount, Network, Running};
+use crate::runner::app::detect::App;
 use crate::runner::app::toolchain::Toolchain;
+use crate::runner::disk::Disk;
+use crate::runner::egress::{self, EgressRule};
+use crate::runner::environment::{self, BuildPlaces};
+use crate::runner::failures::{DISK_FULL, failure, platform};
 
 /// Where a build sees its own things.
 const SOURCE: &str = "/workspace/source";
@@ -33,6 +36,8 @@ pub(super) struct Commands<'a> {
     pub(super) app: &'a App,
     pub(super) toolchain: &'a Toolchain,
     pub(super) cache: &'a Cache,
+    /// What they may reach; everything that the machine does when there are none.
+    pub(super) egress: Option<&'a Arc<Vec<EgressRule>>>,
 }
 
 impl Commands<'_> {
@@ -49,14 +54,19 @@ impl Commands<'_> {
         let mut running = self.claim.run(jail).await.map_err(|error| platform(phase, &error))?;
         let pipes = running.pipes.take().expect("nobody has taken them before");
         let pump = Pump::start(pipes, &self.watch.output);
+        let _way_out = self.way_out(&mut running).map_err(|error| platform(phase, &error))?;
         let ended = running.ended().await;
         let tail = pump.finish().await;
         if ended.exit_code == Some(0) {
             return Ok(());
         }
-        let limit = excess::explain("build", self.limits, ended, &tail)
-            .map(|(code, message)| failure(code, phase, message));
-        let explained = limit.unwrap_or_else(|| explain(&tail, ended.exit_code));
+        let limit = ended.explain("build", self.limits, &tail);
+        let limit = limit.map(|(code, message)| failure(code, phase, message));
+        let mut explained = limit.unwrap_or_else(|| explain(&tail, ended.exit_code));
+        // All that it writes to is on the machine's disk; its own limit would have ended it.
+        if ended.excess.is_none() && explained.code == FailureCode::OutOfDisk {
+            explained = failure(FailureCode::DiskFull, phase, DISK_FULL);
+        }
         Err(BuildFailure { phase, exit_code: ended.exit_code, ..explained })
     }
 
@@ -84,60 +94,35 @@ impl Commands<'_> {
             limits: self.limits,
             disk: Disk {
                 dirs: vec![self.dir.to_owned(), self.cache.dir().to_owned()],
-                bytes: (mebibytes << 20) + self.cache.bytes(),
+                before: self.cache.bytes(),
+                bytes: mebibytes << 20,
+                gives_way: true,
+            },
+            network: match self.egress {
+                Some(_) => Network::Own(egress::address()),
+                None => Network::Machine,
             },
             channel: None,
         })
     }
 
-    /// Later ones win: the project's over the platform's, but for what makes the tools work at all.
+    /// Serves the one way out of a network of its own, for as long as it is held.
+    fn way_out(&self, running: &mut Running) -> std::io::Result<Option<AbortOnDropHandle<()>>> {
+        let (Some(rules), Some(door)) = (self.egress, running.door.take()) else { return Ok(None) };
+        egress::serve_at(door, rules.clone(), self.watch.output.clone()).map(Some)
+    }
+
     fn environment(&self, phase: Phase) -> Vec<(String, Secret)> {
-        let mut env = defaults(self.app.package_manager, self.limits);
-        env.extend(self.toolchain.env.iter().map(|(key, value)| (key.clone(), Secret::new(value.as_str()))));
-        let own = self.plan.env.iter().filter(|(key, _)| {
-            // `mastra` is a development dependency: with NODE_ENV=production it would not be installed.
-            let unwanted = phase == Phase::Installing && key.as_str() == "NODE_ENV";
-            !key.is_reserved() && !unwanted
-        });
-        env.extend(own.map(|(key, value)| (key.to_string(), value.clone())));
         let tools = self.toolchain.bin_dirs.iter().map(|dir| dir.display().to_string());
-        let path: Vec<String> =
-            tools.chain(["/usr/local/bin", "/usr/bin", "/bin"].map(str::to_owned)).collect();
-        env.push(("PATH".to_owned(), Secret::new(path.join(":"))));
-        env.push(("HOME".to_owned(), Secret::new(HOME)));
+        let path = environment::path(tools, "/usr/local/bin:/usr/bin:/bin");
+        let places = BuildPlaces { home: HOME, cache: CACHE, tmp: None, path };
+        let (manager, tools) = (self.app.package_manager, &self.toolchain.env);
+        let mut env = environment::of_build(self.plan, self.limits, phase, manager, tools, places);
+        if self.egress.is_some() {
+            env.extend(egress::environment());
+        }
         env
     }
-}
-
-fn defaults(package_manager: PackageManager, limits: Resources) -> Vec<(String, Secret)> {
-    let heap = heap_option(limits, 3, 4);
-    let mut env = vec![
-        ("CI", "true".to_owned()),
-        ("LANG", "C.UTF-8".to_owned()),
-        ("USER", "app".to_owned()),
-        ("NODE_OPTIONS", heap),
-        ("MASTRA_TELEMETRY_DISABLED", "1".to_owned()),
-        ("npm_config_cache", format!("{CACHE}/npm")),
-        ("npm_config_update_notifier", "false".to_owned()),
-        ("npm_config_fund", "false".to_owned()),
-        ("npm_config_audit", "false".to_owned()),
-        ("npm_config_prefer_offline", "true".to_owned()),
-    ];
-    match package_manager {
-        PackageManager::Npm => {}
-        PackageManager::Pnpm => env.push(("npm_config_store_dir", format!("{CACHE}/pnpm"))),
-        PackageManager::Yarn { berry: false } => env.push(("YARN_CACHE_FOLDER", format!("{CACHE}/yarn"))),
-        PackageManager::Yarn { berry: true } => env.push(("YARN_GLOBAL_FOLDER", format!("{CACHE}/berry"))),
-        PackageManager::Bun => env.push(("BUN_INSTALL_CACHE_DIR", format!("{CACHE}/bun"))),
-    }
-    env.into_iter().map(|(key, value)| (key.to_owned(), Secret::new(value))).collect()
-}
-
-/// Node's own bound, as a part of the memory limit: it does not see the limit from inside a sandbox, would let
-/// garbage grow beyond it, and be killed where a collection would have done.
-pub(super) fn heap_option(limits: Resources, part: u64, of: u64) -> String {
-    let mebibytes = u64::from(limits.memory_mib.unwrap_or_default());
-    format!("--max-old-space-size={}", mebibytes * part / of)
 }
 
 fn writable(host: PathBuf, inside: &str) -> Mount {

@@ -4,9 +4,6 @@ mod build;
 mod caches;
 mod channel;
 mod commands;
-mod directories;
-mod excess;
-mod health;
 mod pump;
 mod sandbox;
 mod server;
@@ -40,6 +37,8 @@ use self::sandbox::Sandbox;
 use self::server::Server;
 use self::unpacked::Unpacked;
 use super::app::toolchain::Toolchains;
+use super::egress::{EgressRule, EgressRules};
+use super::{directories, failures};
 
 /// How long what an earlier life left may take to end.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
@@ -52,10 +51,16 @@ pub struct LocalRunnerConfig {
     pub toolchains: Toolchains,
     /// Reads the repositories.
     pub git: Arc<dyn Git>,
+    /// Keeps what was uploaded to be built.
+    pub uploads: Arc<dyn Artifacts>,
     /// Keeps what was built.
     pub artifacts: Arc<dyn Artifacts>,
     /// The bubblewrap program, usually `/usr/bin/bwrap`.
     pub bwrap: PathBuf,
+    /// What builds may reach.
+    pub egress: EgressRules,
+    /// What a team's downloads may take, in bytes.
+    pub cache_bytes: u64,
     /// First of the 65536 users that teams' sandboxes run as when the platform is root; 210000 by default.
     pub uid_base: u32,
 }
@@ -69,8 +74,11 @@ struct Inner {
     caches: Caches,
     unpacked: Unpacked,
     sandbox: Sandbox,
+    /// What builds may reach; everything that the machine does when there are none.
+    egress: Option<Arc<Vec<EgressRule>>>,
     toolchains: Toolchains,
     git: Arc<dyn Git>,
+    uploads: Arc<dyn Artifacts>,
     artifacts: Arc<dyn Artifacts>,
     /// Those that are ready.
     servers: Mutex<HashMap<DeploymentId, Arc<Server>>>,
@@ -87,7 +95,17 @@ impl LocalRunner {
 
 impl Inner {
     fn open(config: LocalRunnerConfig) -> io::Result<Self> {
-        let LocalRunnerConfig { data_dir, toolchains, git, artifacts, bwrap, uid_base } = config;
+        let LocalRunnerConfig {
+            data_dir,
+            toolchains,
+            git,
+            uploads,
+            artifacts,
+            bwrap,
+            egress,
+            cache_bytes,
+            uid_base,
+        } = config;
         if !bwrap.is_file() {
             return Err(io::Error::other(format!("{} is missing: install bubblewrap", bwrap.display())));
         }
@@ -103,11 +121,13 @@ impl Inner {
         Ok(Self {
             builds: private("builds")?,
             servers_dir: private("servers")?,
-            caches: Caches::new(private("caches")?),
+            caches: Caches::new(private("caches")?, cache_bytes),
             unpacked: Unpacked::open(&private("unpacked")?, &sandbox::boot_id())?,
             sandbox: Sandbox::open(bwrap, private("run")?, instance, uid_base)?,
+            egress: egress.enforceable(),
             toolchains,
             git,
+            uploads,
             artifacts,
             servers: Mutex::default(),
         })
@@ -128,7 +148,7 @@ impl Runner for LocalRunner {
         let built = tokio::spawn(build::build(self.0.clone(), plan, watch, abandoned)).await;
         built.unwrap_or_else(|panic| {
             let phase = phase.borrow().unwrap_or(domain::build::Phase::Cloning);
-            Err(build::failure(FailureCode::PlatformError, phase, format!("the build was lost: {panic}")))
+            Err(failures::failure(FailureCode::PlatformError, phase, format!("the build was lost: {panic}")))
         })
     }
 
@@ -136,7 +156,7 @@ impl Runner for LocalRunner {
         let abandoned = CancellationToken::new();
         let _guard = abandoned.clone().drop_guard();
         let started = tokio::spawn(start::start(self.0.clone(), plan, output, abandoned)).await;
-        started.unwrap_or_else(|panic| Err(start::platform_failure(&panic)))
+        started.unwrap_or_else(|panic| Err(failures::cannot_start(&panic)))
     }
 
     async fn stop(&self, deployment: DeploymentId, grace: Duration) -> Result<(), RunnerError> {
@@ -190,11 +210,3 @@ fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         }
     }
 }
-
-/// Runs it where it may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
-}
-
-#[cfg(test)]
-mod tests;

@@ -9,23 +9,25 @@ use std::time::Duration;
 use domain::ids::DeploymentId;
 use domain::ports::logs::Output;
 use domain::ports::runner::{ExitReport, Health, Started};
-use tokio::sync::{oneshot, watch};
+use domain::values::HealthGate;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::build::clear;
+use super::Inner;
 use super::pump::Pump;
-use super::sandbox::{Claim, Ended, Running};
+use super::sandbox::{Claim, Running};
 use super::unpacked::Tree;
-use super::{Inner, excess, health};
-
-/// How long a health check may take.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+use crate::runner::directories::clear;
+use crate::runner::ended::{self, Ended};
+use crate::runner::health;
 
 /// A server that has just become ready.
 pub(super) struct Ready {
     pub(super) address: SocketAddr,
     pub(super) running: Running,
     pub(super) pump: Pump,
+    /// When it is healthy.
+    pub(super) gate: HealthGate,
     /// Its modules stay as long as it runs.
     pub(super) tree: Tree,
 }
@@ -33,6 +35,7 @@ pub(super) struct Ready {
 /// A server that became ready.
 pub(super) struct Server {
     address: SocketAddr,
+    gate: HealthGate,
     claim: Arc<Claim>,
     running: Running,
     /// Set before it is asked to end, so that its end is no news.
@@ -44,15 +47,7 @@ pub(super) struct Server {
 impl Server {
     /// Where it is, and the promise to tell how it ends.
     pub(super) fn started(&self) -> Started {
-        let (tell, exited) = oneshot::channel();
-        let mut exit = self.exit.clone();
-        tokio::spawn(async move {
-            let report = exit.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
-            if let Some(report) = report {
-                let _nobody_listens = tell.send(report);
-            }
-        });
-        Started { address: self.address, exited }
+        Started { address: self.address, exited: ended::told(&self.exit) }
     }
 }
 
@@ -70,12 +65,12 @@ pub(super) fn find(inner: &Inner, deployment: DeploymentId) -> Option<Arc<Server
 pub(super) fn attend(
     inner: Arc<Inner>,
     deployment: DeploymentId,
-    Ready { address, running, pump, tree }: Ready,
+    Ready { address, running, pump, gate, tree }: Ready,
     claim: Arc<Claim>,
     output: Arc<dyn Output>,
 ) -> Started {
     let (tell, exit) = watch::channel(None);
-    let server = Arc::new(Server { address, claim, running, stopping: AtomicBool::new(false), exit });
+    let server = Arc::new(Server { address, gate, claim, running, stopping: AtomicBool::new(false), exit });
     let started = server.started();
     let servers = inner.servers.lock();
     servers.unwrap_or_else(PoisonError::into_inner).insert(deployment, server.clone());
@@ -86,7 +81,7 @@ pub(super) fn attend(
         output.flush().await;
         if !server.stopping.load(Ordering::Acquire) && !server.claim.is_wanted() {
             let Ended { exit_code, signal, .. } = ended;
-            let out_of_memory = excess::out_of_memory(ended, &tail);
+            let out_of_memory = ended.out_of_memory(&tail);
             tell.send_replace(Some(ExitReport { exit_code, signal, out_of_memory }));
         }
         drop(tree);
@@ -116,9 +111,9 @@ pub(super) async fn stop(inner: &Inner, deployment: DeploymentId, grace: Duratio
 /// Whether it answers now.
 pub(super) async fn health(inner: &Inner, deployment: DeploymentId) -> Health {
     let Some(server) = find(inner, deployment) else { return Health::Absent };
-    match health::check(server.address, HEALTH_PATIENCE).await {
+    match health::check(server.address, &server.gate).await {
         Ok(()) => Health::Healthy,
         Err(_) if server.exit.has_changed().is_err() => Health::Absent,
-        Err(why) => Health::Unhealthy(why),
+        Err(why) => Health::Unhealthy(why.to_string()),
     }
 }

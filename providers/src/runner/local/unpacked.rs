@@ -16,7 +16,7 @@ use domain::ports::artifacts::Artifact;
 use uuid::Uuid;
 use walkdir::WalkDir;
 
-use super::directories;
+use crate::runner::directories;
 
 /// How many are kept that no server uses.
 const KEPT: usize = 8;

@@ -40,7 +40,7 @@ fn a_failed_install_says_what_to_do() {
         (
             "npm error code ENOTFOUND\nnpm error network request to http://nothing.invalid/is-odd failed, \
              reason: getaddrinfo ENOTFOUND nothing.invalid\n",
-            InstallFailed,
+            FailureCode::RegistryUnreachable,
             "The package registry could not be reached. Try again; if it stays so, the build host has \
              no way to it. network request to http://nothing.invalid/is-odd failed, reason: getaddrinfo \
              ENOTFOUND nothing.invalid",

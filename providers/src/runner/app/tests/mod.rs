@@ -1,5 +1,6 @@
 //! Apps as repositories bring them, and what their tools say.
 
+mod built;
 mod detect;
 mod explain;
 mod package;

@@ -76,6 +76,7 @@ impl Machine {
 
 fn app(package_manager: PackageManager, version: Option<&str>, node_range: Option<&str>) -> App {
     App {
+        output: PathBuf::new(),
         install_root: "/".into(),
         project_root: "/".into(),
         package_manager,

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{Jail, Mount};
+use super::{Jail, Mount, Network};
 
 /// Descriptors of bubblewrap's; 3 is the command's own channel.
 pub(super) const ARGUMENTS: i32 = 4;
@@ -63,6 +63,9 @@ pub(super) fn file(jail: &Jail, user: Option<u32>) -> io::Result<OwnedFd> {
     let mut arguments = Arguments(File::from(memfd_create("arguments", MemfdFlags::CLOEXEC)?));
     arguments.all(&NAMESPACES)?;
     arguments.all(if user.is_some() { &AS_ROOT[..] } else { &AS_USER[..] })?;
+    if jail.network != Network::Machine {
+        arguments.add("--unshare-net")?;
+    }
     for (key, value) in &jail.env {
         arguments.add("--setenv")?;
         arguments.add(key)?;

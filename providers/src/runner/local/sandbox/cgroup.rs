@@ -7,17 +7,22 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use domain::build::Peak;
 use domain::values::Resources;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::runner::failures::{mebibytes, seconds};
 
 /// Where groups are made.
 #[derive(Clone, Debug)]
 pub(super) enum Cgroups {
     /// Below this group of the one hierarchy.
     V2(PathBuf),
-    /// Below these groups, one a controller; processor time only where its hierarchy is there.
-    V1 { memory: PathBuf, pids: PathBuf, cpu: Option<PathBuf> },
+    /// Below these groups, one a controller; processor time is bounded and counted only where there are hierarchies
+    /// for that, or one for both.
+    V1 { memory: PathBuf, pids: PathBuf, cpu: Option<PathBuf>, cpuacct: Option<PathBuf> },
     /// Nowhere.
     Absent,
 }
@@ -38,7 +43,11 @@ impl Cgroups {
         }
         let parent = |controller| v1_parent(&mounts, &own, controller);
         match (parent("memory"), parent("pids")) {
-            (Some(memory), Some(pids)) => Self::V1 { memory, pids, cpu: parent("cpu") },
+            (Some(memory), Some(pids)) => {
+                let cpu = parent("cpu");
+                let cpuacct = parent("cpuacct").filter(|own| Some(own) != cpu.as_ref());
+                Self::V1 { memory, pids, cpu, cpuacct }
+            }
             _ => Self::Absent,
         }
     }
@@ -48,8 +57,8 @@ impl Cgroups {
         let (dirs, settings) = match self {
             Self::Absent => return Ok(None),
             Self::V2(parent) => (vec![parent.join(name)], settings_v2(limits)),
-            Self::V1 { memory, pids, cpu } => {
-                let parents = [Some(memory), Some(pids), cpu.as_ref()];
+            Self::V1 { memory, pids, cpu, cpuacct } => {
+                let parents = [Some(memory), Some(pids), cpu.as_ref(), cpuacct.as_ref()];
                 (parents.into_iter().flatten().map(|parent| parent.join(name)).collect(), settings_v1(limits))
             }
         };
@@ -93,6 +102,24 @@ impl Cgroup {
             let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
             kills.is_some_and(|count| count != "0")
         })
+    }
+
+    /// What was used in it at most, as far as this kernel counts.
+    pub(super) fn peak(&self) -> Peak {
+        let read = |file: &str| self.dirs.iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok());
+        let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
+        let cpu = number("cpuacct.usage").map(Duration::from_nanos).or_else(|| {
+            let stat = read("cpu.stat")?;
+            let micros = stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?.parse().ok()?;
+            Some(Duration::from_micros(micros))
+        });
+        Peak {
+            memory_mib: number("memory.peak").or_else(|| number("memory.max_usage_in_bytes")).map(mebibytes),
+            disk_mib: None,
+            pids: number("pids.peak").and_then(|count| count.try_into().ok()),
+            cpu_seconds: cpu.map(seconds),
+            wall_seconds: None,
+        }
     }
 
     /// Kills whatever is left in it and removes it. An error says that some process is still there: ask again.

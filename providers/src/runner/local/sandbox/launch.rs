@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
@@ -17,8 +18,10 @@ use rustix::process::{
 use tokio::process::{Child, Command};
 
 use super::cgroup::{Cgroup, Cgroups};
+use super::network::Network;
 use super::record::Record;
 use super::{Jail, arguments, procfs};
+use crate::runner::egress::listen_in;
 
 /// Files, sockets and pipes that one process may have open.
 const OPEN_FILES: u64 = 65_536;
@@ -31,6 +34,8 @@ pub(super) struct Launched {
     pub(super) init: Init,
     /// Absent where the machine has no usable control groups.
     pub(super) cgroup: Option<Cgroup>,
+    /// Where its own network has one, the platform's listener in it.
+    pub(super) door: Option<TcpListener>,
 }
 
 impl Drop for Launched {
@@ -77,7 +82,7 @@ pub(super) fn launch(
     let cgroup = cgroup.0.create(cgroup.1, &jail.limits)?;
     let started = start(jail, user, bwrap, cgroup.as_ref(), record);
     match started {
-        Ok((monitor, init)) => Ok(Launched { monitor, init, cgroup }),
+        Ok((monitor, init, door)) => Ok(Launched { monitor, init, cgroup, door }),
         Err(error) => {
             if let Some(cgroup) = cgroup {
                 let _swept_later = cgroup.end();
@@ -93,10 +98,10 @@ fn start(
     bwrap: &Path,
     cgroup: Option<&Cgroup>,
     record: &Path,
-) -> io::Result<(Child, Init)> {
+) -> io::Result<(Child, Init, Option<TcpListener>)> {
     let (info, info_inside) = io::pipe()?;
     let (block_inside, mut block) = io::pipe()?;
-    let (limits, file_bytes) = (jail.limits, jail.disk.bytes);
+    let (limits, file_bytes, network) = (jail.limits, jail.disk.bytes, jail.network);
     let mut monitor = command(jail, user, bwrap, info_inside.into(), block_inside.into())?.spawn()?;
     let held = (|| {
         let init = Init::open(child_pid(info, &mut monitor)?)?;
@@ -108,14 +113,18 @@ fn start(
         }
         limit(init.pid, &limits, file_bytes, cgroup.is_some())?;
         Record::of_this_life().with(&[outside, init.pid], cgroup).write(record)?;
+        let door = match network {
+            Network::Machine => None,
+            Network::Own(address) => Some(listen_in(init.pid, address)?),
+        };
         block.write_all(b"1")?;
-        Ok(init)
+        Ok((init, door))
     })();
     if held.is_err() {
         // Before `block` closes, for that would let it go on.
         let _gone_already = monitor.start_kill();
     }
-    held.map(|init| (monitor, init))
+    held.map(|(init, door)| (monitor, init, door))
 }
 
 fn command(

@@ -10,6 +10,7 @@
 mod arguments;
 mod cgroup;
 mod launch;
+mod network;
 mod procfs;
 mod record;
 mod spawner;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::build::Peak;
 use domain::ids::TeamId;
 use domain::secret::Secret;
 use domain::values::Resources;
@@ -31,10 +33,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::cgroup::Cgroups;
+pub(super) use self::network::Network;
 pub(super) use self::procfs::boot_id;
 use self::record::Record;
 use self::spawner::Spawner;
-pub(super) use self::supervise::{Ended, Excess, Running};
+pub(super) use self::supervise::Running;
+use crate::runner::disk::Disk;
 
 /// The command's end of [`Jail::channel`].
 pub(super) const CHANNEL: i32 = 3;
@@ -63,17 +67,10 @@ pub(super) struct Jail {
     pub(super) limits: Resources,
     /// What bounds it on disk.
     pub(super) disk: Disk,
+    /// Which network it sees.
+    pub(super) network: Network,
     /// Handed to the command as descriptor [`CHANNEL`].
     pub(super) channel: Option<std::os::fd::OwnedFd>,
-}
-
-/// The directories that a command may fill, and how far.
-#[derive(Clone, Debug)]
-pub(super) struct Disk {
-    /// They count together.
-    pub(super) dirs: Vec<PathBuf>,
-    /// How large they may get.
-    pub(super) bytes: u64,
 }
 
 /// A directory or file of the machine, seen inside.
@@ -176,7 +173,8 @@ impl Sandbox {
         Record::of_this_life().write(&record)?;
         let end = CancellationToken::new();
         claims.insert(name.to_owned(), end.clone());
-        Ok(Arc::new(Claim { sandbox: self.clone(), name: name.to_owned(), end, running: TaskTracker::new() }))
+        let (sandbox, name) = (self.clone(), name.to_owned());
+        Ok(Arc::new(Claim { sandbox, name, end, running: TaskTracker::new(), peak: Mutex::default() }))
     }
 
     /// Names of builds and servers that have a record: those that run and those that an earlier life left.
@@ -207,6 +205,7 @@ pub(super) struct Claim {
     name: String,
     end: CancellationToken,
     running: TaskTracker,
+    peak: Mutex<Peak>,
 }
 
 impl Claim {
@@ -230,6 +229,16 @@ impl Claim {
     /// Starts the command. Dropping what is answered kills it.
     pub(super) async fn run(self: &Arc<Self>, jail: Jail) -> io::Result<Running> {
         supervise::run(self.clone(), jail).await
+    }
+
+    /// What its commands have used so far, those that have ended.
+    pub(super) fn peak(&self) -> Peak {
+        *self.peak.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, used: Peak) {
+        let mut peak = self.peak.lock().unwrap_or_else(PoisonError::into_inner);
+        *peak = peak.then(used);
     }
 
     fn cgroup_name(&self) -> String {

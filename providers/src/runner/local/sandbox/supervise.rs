@@ -1,9 +1,11 @@
 //! Follows one sandbox from its start until nothing of it is left.
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::build::Peak;
 use domain::values::Resources;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::{ChildStderr, ChildStdout};
@@ -14,11 +16,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::cgroup::Cgroup;
 use super::launch::{Launched, launch};
-use super::{Claim, Disk, Jail, procfs};
-use crate::runner::local::directories;
+use super::{Claim, Jail, procfs};
+use crate::runner::disk::Disk;
+use crate::runner::ended::{Ended, Excess};
+use crate::runner::failures::mebibytes;
 
-/// Between two looks at what a sandbox uses; longer where one look takes long.
-const LOOK_EVERY: Duration = Duration::from_millis(1000);
+/// Between two looks at the memory of a sandbox.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How long the kernel may take to end processes before we ask again.
 const KILL_AGAIN: Duration = Duration::from_millis(500);
@@ -27,29 +31,11 @@ const KILL_AGAIN: Duration = Duration::from_millis(500);
 pub(in crate::runner::local) struct Running {
     /// What it writes.
     pub(in crate::runner::local) pipes: Option<(ChildStdout, ChildStderr)>,
+    /// The platform's listener in its network, when that is one of its own.
+    pub(in crate::runner::local) door: Option<TcpListener>,
     init: i32,
     ended: watch::Receiver<Option<Ended>>,
     _kill: DropGuard,
-}
-
-/// How a command ended. When it is known, no process of its sandbox is left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::runner::local) struct Ended {
-    /// Its exit code, when it exited.
-    pub(in crate::runner::local) exit_code: Option<i32>,
-    /// The signal that killed it. An exit code above 128 is taken for one, as a shell does.
-    pub(in crate::runner::local) signal: Option<i32>,
-    /// The limit that it hit.
-    pub(in crate::runner::local) excess: Option<Excess>,
-}
-
-/// A limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::runner::local) enum Excess {
-    /// More memory than allowed.
-    Memory,
-    /// More on disk than allowed.
-    Disk,
 }
 
 impl Running {
@@ -96,9 +82,11 @@ async fn supervise(claim: Arc<Claim>, jail: Jail, answer: oneshot::Sender<io::Re
     let kill = claim.end.child_token();
     let (tell, ended) = watch::channel(None);
     let pipes = launched.monitor.stdout.take().zip(launched.monitor.stderr.take());
+    let door = launched.door.take();
     let _kill = kill.clone().drop_guard();
-    let _dropped_kills = answer.send(Ok(Running { pipes, init: launched.init.pid, ended, _kill }));
-    let outcome = until_gone(launched, &limits, disk, &kill).await;
+    let _dropped_kills = answer.send(Ok(Running { pipes, door, init: launched.init.pid, ended, _kill }));
+    let (outcome, used) = until_gone(launched, &limits, disk, &kill).await;
+    claim.note(used);
     drop(claim);
     tell.send_replace(Some(outcome));
 }
@@ -121,12 +109,13 @@ async fn until_gone(
     limits: &Resources,
     disk: Disk,
     kill: &CancellationToken,
-) -> Ended {
+) -> (Ended, Peak) {
+    let mut most = 0;
     let watched_memory = limits.memory_mib.filter(|_| launched.cgroup.is_none());
     let mut excess = tokio::select! {
         _status = launched.monitor.wait() => None,
         () = kill.cancelled() => None,
-        () = disk_full(&disk) => Some(Excess::Disk),
+        excess = disk.outgrown(&mut most) => Some(excess),
         () = memory_full(launched.init.pid, watched_memory) => Some(Excess::Memory),
     };
     launched.init.kill();
@@ -140,21 +129,24 @@ async fn until_gone(
         }
     };
     let code = status.and_then(|status| status.code());
+    let mut used = Peak::default();
     if let Some(cgroup) = &launched.cgroup {
+        used = cgroup.peak();
         if excess.is_none() && code != Some(0) && cgroup.out_of_memory() {
             excess = Some(Excess::Memory);
         }
         remove(cgroup).await;
     }
-    if excess.is_none() && code != Some(0) && is_full(&disk).await {
-        excess = Some(Excess::Disk);
+    let (size, too_much) = disk.look().await;
+    if excess.is_none() && code != Some(0) {
+        excess = too_much;
     }
-    match code {
-        Some(code) if (129..=192).contains(&code) => {
-            Ended { exit_code: None, signal: Some(code - 128), excess }
-        }
-        _ => Ended { exit_code: code, signal: code.is_none().then_some(9), excess },
-    }
+    used.disk_mib = Some(mebibytes(size.max(most)));
+    let ended = match code {
+        Some(code) => Ended::of_code(code, excess),
+        None => Ended { exit_code: None, signal: Some(9), excess },
+    };
+    (ended, used)
 }
 
 async fn remove(cgroup: &Cgroup) {
@@ -168,23 +160,6 @@ async fn remove(cgroup: &Cgroup) {
     }
 }
 
-/// Resolves when the directories have outgrown the limit.
-async fn disk_full(disk: &Disk) {
-    loop {
-        let before = Instant::now();
-        if is_full(disk).await {
-            return;
-        }
-        sleep(LOOK_EVERY.max(before.elapsed() * 20)).await;
-    }
-}
-
-async fn is_full(disk: &Disk) -> bool {
-    let Disk { dirs, bytes } = disk.clone();
-    let sizes = move || dirs.iter().map(|dir| directories::size(dir)).fold(0, u64::saturating_add);
-    spawn_blocking(sizes).await.is_ok_and(|size| size >= bytes)
-}
-
 /// Resolves when the processes have outgrown the limit. Only where no control group does it better.
 async fn memory_full(init: i32, mebibytes: Option<u32>) {
     let Some(mebibytes) = mebibytes else { return std::future::pending().await };
@@ -193,6 +168,6 @@ async fn memory_full(init: i32, mebibytes: Option<u32>) {
         if resident.is_ok_and(|bytes| bytes > u64::from(mebibytes) << 20) {
             return;
         }
-        sleep(LOOK_EVERY / 4).await;
+        sleep(LOOK_EVERY).await;
     }
 }

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::runner::local::directories;
+use crate::runner::directories;
+use crate::runner::ended::{Ended, Excess};
 
 /// No condition that these tests wait for takes longer on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -52,7 +53,8 @@ impl Bench {
             cwd: "/workspace".into(),
             home: "/workspace".into(),
             limits: Resources { memory_mib: Some(128), pids: Some(64), ..Resources::default() },
-            disk: Disk { dirs: vec![self.work()], bytes: 64 << 20 },
+            disk: Disk { dirs: vec![self.work()], before: 0, bytes: 64 << 20, gives_way: false },
+            network: Network::Machine,
             channel: None,
         }
     }

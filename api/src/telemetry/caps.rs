@@ -1,0 +1,106 @@
+//! Caps on what senders choose freely. What is beyond them is cut, and it is said that it was.
+
+use serde_json::{Map, Value};
+
+/// Bytes of a name, a model, a user.
+pub(super) const NAME: usize = 512;
+/// Bytes of a message.
+pub(super) const MESSAGE: usize = 4096;
+/// Labels of one span.
+pub(super) const TAGS: usize = 64;
+/// Events or links of one span.
+pub(super) const ITEMS: usize = 128;
+/// Bytes of one text among the attributes.
+const TEXT: usize = 32 << 10;
+/// Members of one object, or items of one list.
+const MEMBERS: usize = 512;
+/// Bytes of all attributes of a span, of its resource, of its events, each.
+const ALL: usize = 256 << 10;
+/// How deep objects may stand in each other.
+const DEPTH: usize = 32;
+
+/// Says how many members were left out of an object.
+const DROPPED: &str = "mastra_admin.dropped";
+
+/// A text within a cap, as PostgreSQL and JSON can both hold it.
+pub(super) fn text(text: &str, most: usize) -> String {
+    let text = text.replace('\0', "\u{FFFD}");
+    if text.len() <= most {
+        return text;
+    }
+    let end = text.floor_char_boundary(most);
+    format!("{}… ({} bytes cut)", &text[..end], text.len() - end)
+}
+
+/// An object within the caps.
+pub(super) fn object(map: Map<String, Value>) -> Map<String, Value> {
+    let mut left = ALL;
+    members(map, &mut left, DEPTH)
+}
+
+/// A list within the caps.
+pub(super) fn list(items: Vec<Value>) -> Vec<Value> {
+    let mut left = ALL;
+    items.into_iter().take(ITEMS).map(|item| value(item, &mut left, DEPTH)).collect()
+}
+
+fn members(map: Map<String, Value>, left: &mut usize, depth: usize) -> Map<String, Value> {
+    let (mut kept, mut dropped) = (Map::new(), 0_u64);
+    for (key, member) in map {
+        if kept.len() >= MEMBERS || *left <= key.len() {
+            dropped += 1;
+            continue;
+        }
+        *left -= key.len();
+        kept.insert(text(&key, NAME), value(member, left, depth));
+    }
+    if dropped > 0 {
+        kept.insert(DROPPED.to_owned(), dropped.into());
+    }
+    kept
+}
+
+fn value(it: Value, left: &mut usize, depth: usize) -> Value {
+    let Some(deeper) = depth.checked_sub(1) else { return "… (too deep)".into() };
+    match it {
+        Value::String(it) => {
+            let it = text(&it, TEXT.min(*left));
+            *left = left.saturating_sub(it.len());
+            Value::String(it)
+        }
+        Value::Array(items) => {
+            Value::Array(items.into_iter().take(MEMBERS).map(|item| value(item, left, deeper)).collect())
+        }
+        Value::Object(map) => Value::Object(members(map, left, deeper)),
+        plain => {
+            *left = left.saturating_sub(8);
+            plain
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn too_much_is_cut_and_it_is_said() {
+        let many: Map<String, Value> = (0..10_000).map(|n| (format!("k{n:05}"), n.into())).collect();
+        let kept = object(many);
+        assert_eq!((kept.len(), &kept[DROPPED]), (MEMBERS + 1, &json!(10_000 - MEMBERS)));
+        let large = object(Map::from_iter([("large".to_owned(), "ä".repeat(1 << 20).into())]));
+        let text = large["large"].as_str().unwrap();
+        assert!(text.len() < TEXT + 40 && text.ends_with("bytes cut)"), "{}", text.len());
+        let all: Map<String, Value> =
+            (0..100).map(|n| (format!("k{n}"), "x".repeat(30_000).into())).collect();
+        assert!(json!(object(all)).to_string().len() < ALL + 100 * 40);
+        let mut deep = json!(1);
+        (0..100).for_each(|_| deep = json!([deep]));
+        assert!(json!(object(Map::from_iter([("deep".to_owned(), deep)]))).to_string().contains("too deep"));
+        let odd = json!({ "__proto__": { "a\0": "b\0" } });
+        let odd = object(odd.as_object().unwrap().clone());
+        assert_eq!(json!(odd), json!({ "__proto__": { "a\u{FFFD}": "b\u{FFFD}" } }));
+    }
+}

@@ -1,0 +1,91 @@
+//! OTLP over HTTP: protobuf and JSON say the same.
+
+mod json;
+mod protobuf;
+
+use axum::response::{IntoResponse, Response};
+use domain::ids::DeploymentId;
+use http::{HeaderMap, header};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message;
+use serde_json::Value;
+
+use super::{Accepted, Batch, media_type, unsupported};
+use crate::error::ApiError;
+
+/// The bit of a span's flags that says whether it is known that its parent is in another program, and that it is.
+const REMOTE: u32 = 0x300;
+
+/// How a body is written; the answer is, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Protobuf,
+    Json,
+}
+
+impl Format {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        match media_type(headers).as_deref() {
+            Some("application/x-protobuf" | "application/protobuf") => Ok(Self::Protobuf),
+            Some("application/json") => Ok(Self::Json),
+            _ => Err(unsupported("Send OTLP as application/x-protobuf or application/json.")),
+        }
+    }
+}
+
+/// Reads a body. What cannot be read at all is refused as a whole, a span that cannot be a row by itself.
+pub(super) fn read(format: Format, body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch, ApiError> {
+    match format {
+        Format::Protobuf => protobuf::read(body, deployment),
+        Format::Json => json::read(body, deployment),
+    }
+}
+
+/// The answer: empty when every span is stored.
+pub(super) fn answer(format: Format, accepted: &Accepted) -> Response {
+    let partial = (accepted.rejected > 0).then(|| ExportTracePartialSuccess {
+        rejected_spans: i64::try_from(accepted.rejected).unwrap_or(i64::MAX),
+        error_message: accepted.errors.join("; "),
+    });
+    match format {
+        Format::Protobuf => {
+            let body = ExportTraceServiceResponse { partial_success: partial }.encode_to_vec();
+            ([(header::CONTENT_TYPE, "application/x-protobuf")], body).into_response()
+        }
+        Format::Json => {
+            let body = partial.map_or_else(
+                || serde_json::json!({}),
+                |partial| {
+                    serde_json::json!({ "partialSuccess": {
+                        "rejectedSpans": partial.rejected_spans.to_string(),
+                        "errorMessage": partial.error_message,
+                    } })
+                },
+            );
+            axum::Json(body).into_response()
+        }
+    }
+}
+
+/// The sort of work that the number says.
+fn kind(number: i64) -> &'static str {
+    match number {
+        2 => "server",
+        3 => "client",
+        4 => "producer",
+        5 => "consumer",
+        _ => "internal",
+    }
+}
+
+/// A float as JSON has it; what it has not is said in words.
+fn float(number: f64) -> Value {
+    serde_json::Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
+}
+
+/// Whether a span is where its trace entered the program.
+fn is_root(has_parent: bool, flags: u32) -> bool {
+    !has_parent || flags & REMOTE == REMOTE
+}

@@ -1,0 +1,81 @@
+//! Where spans of deployed servers go and are read from.
+//!
+//! Part of the observability port: one implementation a telemetry store, all held to one contract test. Team and project
+//! are in the type of every question; nothing is read or written without them.
+
+mod ids;
+mod query;
+mod row;
+
+use std::ops::RangeInclusive;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+
+use crate::ids::{ProjectId, TeamId};
+
+pub use ids::{NotAnId, SpanId, TraceId};
+pub use query::{Filter, ModelUsage, Period, Place, Stats, TraceSummary};
+pub use row::{Cost, Counting, Span, Status, Usage};
+
+/// Whose telemetry: every question and every row has both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// The team.
+    pub team: TeamId,
+    /// Its project.
+    pub project: ProjectId,
+}
+
+/// Stores and reads spans.
+///
+/// A span is what one project says under one trace id and span id on the day (UTC) that it began. It is written once and
+/// never changes: what comes later under the same identity is a repeat and is not stored.
+#[async_trait]
+pub trait Telemetry: Send + Sync {
+    /// When a span may have begun, so that it is kept: who sends others is told so.
+    fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>>;
+
+    /// Stores spans. When it answers with `Ok`, they are durable, all of them. Spans outside of the window are an error of
+    /// the caller.
+    ///
+    /// # Errors
+    /// When the store is away or has enough to do; another try is worth it, and stores nothing twice.
+    async fn write(&self, tenant: Tenant, spans: Vec<Span>) -> Result<Written, TelemetryError>;
+
+    /// Traces by when their first root span began, newest first.
+    async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError>;
+
+    /// The spans of a trace in the order in which they began, at most `limit`; none when nobody knows the trace.
+    async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError>;
+
+    /// Calls, tokens and cost by model, dearest first.
+    async fn usage(&self, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, TelemetryError>;
+
+    /// How many traces there were, and how long they took.
+    async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError>;
+
+    /// Makes room for what comes and drops what is older than the window. To be called every hour.
+    async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError>;
+}
+
+/// What became of spans that were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Stored now.
+    pub stored: u64,
+    /// Known already.
+    pub repeated: u64,
+}
+
+/// Why nothing was stored or read.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// Too much is under way already.
+    #[error("the telemetry store has enough to do")]
+    Busy,
+    /// The store could not be reached or failed.
+    #[error("the telemetry store failed")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

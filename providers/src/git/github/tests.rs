@@ -1,0 +1,121 @@
+use super::webhook::{is_full_name, read, receive, repo_url};
+use super::*;
+use domain::push::Reference;
+use serde_json::Value;
+
+/// The example of GitHub's documentation ("Validating webhook deliveries").
+const SECRET: &str = "It's a Secret to Everybody";
+const SIGNATURE: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+
+fn received(signature: Option<&str>, body: &[u8]) -> Result<Received, ReceiveError> {
+    let signature = signature.map(str::to_owned);
+    let header = move |name: &str| match name {
+        "x-hub-signature-256" => signature.clone(),
+        "x-github-delivery" => Some("d1".to_owned()),
+        "x-github-event" => Some("push".to_owned()),
+        _ => None,
+    };
+    receive(Some(&Secret::new(SECRET)), &header, body)
+}
+
+#[test]
+fn the_published_signature_is_that_of_the_published_body_and_of_no_other() {
+    // It is signed, and no JSON.
+    let good = received(Some(SIGNATURE), b"Hello, World!");
+    assert!(matches!(good, Err(ReceiveError::Malformed(_))), "{good:?}");
+    let (short, sha1) = (&SIGNATURE[..SIGNATURE.len() - 2], SIGNATURE.replace("sha256", "sha1"));
+    for (signature, body) in [
+        (Some(SIGNATURE), &b"Hello, World?"[..]),
+        (Some(short), b"Hello, World!"),
+        (Some(sha1.as_str()), b"Hello, World!"),
+        (Some("sha256="), b"Hello, World!"),
+        (Some("sha256=zz"), b"Hello, World!"),
+        (None, b"Hello, World!"),
+    ] {
+        assert!(matches!(received(signature, body), Err(ReceiveError::Unproved(_))), "{signature:?}");
+    }
+    assert_eq!(receive(None, &|_: &str| None, b""), Err(ReceiveError::Closed));
+}
+
+fn web() -> Url {
+    Url::parse("https://github.com").unwrap()
+}
+
+fn news(payload: &Value) -> Result<HostNews, Unreadable> {
+    read(&web(), "push", payload.to_string().as_bytes())
+}
+
+fn push(reference: &str, after: &str) -> Value {
+    json!({ "ref": reference, "after": after, "repository": { "id": 7 }, "installation": { "id": 8 } })
+}
+
+#[test]
+fn hostile_refs_and_commits_are_refused_by_their_names_and_odd_ones_are_taken() {
+    let sha = "a".repeat(40);
+    for name in ["feature/#1", "a&b", "日本", "user/fix;x", "$(id)", "release-1.0"] {
+        let Ok(HostNews::Push(read)) = news(&push(&format!("refs/heads/{name}"), &sha)) else {
+            panic!("{name}")
+        };
+        assert_eq!(read.reference, Reference::Branch(name.parse().unwrap()));
+    }
+    for (reference, after, field) in [
+        ("refs/heads/--upload-pack=touch x", sha.as_str(), "ref"),
+        ("refs/heads/../../x", &sha, "ref"),
+        ("refs/heads/a\nb", &sha, "ref"),
+        ("refs/heads/", &sha, "ref"),
+        ("ext::sh -c id", &sha, "ref"),
+        ("main", &sha, "ref"),
+        ("refs/heads/main", "--upload-pack=x", "after"),
+        ("refs/heads/main", "abc", "after"),
+        ("refs/heads/main", "$(id)", "after"),
+    ] {
+        assert_eq!(news(&push(reference, after)).unwrap_err().field, field, "{reference} {after}");
+    }
+    for (field, value) in [("ref", Value::Null), ("after", json!(7)), ("repository", json!({ "id": "7" }))] {
+        let mut payload = push("refs/heads/main", &sha);
+        payload[field] = value;
+        assert!(news(&payload).unwrap_err().field.starts_with(field));
+    }
+}
+
+#[test]
+fn paths_are_known_only_when_all_of_them_are() {
+    let sha = "a".repeat(40);
+    let with = |commits: Value, more: Value| {
+        let mut payload = push("refs/heads/main", &sha);
+        payload["commits"] = commits;
+        for (name, value) in more.as_object().unwrap() {
+            payload[name] = value.clone();
+        }
+        match news(&payload).unwrap() {
+            HostNews::Push(push) => push.paths,
+            other => panic!("{other:?}"),
+        }
+    };
+    let known =
+        json!([{ "added": ["a"], "modified": null, "removed": ["b"] }, { "added": [], "modified": ["c"] }]);
+    assert_eq!(with(known.clone(), json!({})), Some(vec!["a".into(), "b".into(), "c".into()]));
+    assert_eq!(with(known.clone(), json!({ "forced": true })), None);
+    assert_eq!(with(known, json!({ "created": true })), None);
+    for unknown in [json!(null), json!([]), json!([{ "id": "x" }]), json!([{ "added": null }]), json!("x")] {
+        assert_eq!(with(unknown.clone(), json!({})), None, "{unknown}");
+    }
+    let gone = match news(&push("refs/heads/main", &"0".repeat(40))).unwrap() {
+        HostNews::Push(push) => push.after,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(gone, domain::push::Tip::Gone);
+}
+
+#[test]
+fn a_repository_has_a_plain_name() {
+    for name in ["acme/agent", "Acme-1/a.b_c", "a/.github"] {
+        assert!(is_full_name(name), "{name}");
+        assert_eq!(repo_url(&web(), name).unwrap().as_str(), format!("https://github.com/{name}.git"));
+    }
+    for name in
+        ["acme", "acme/", "/x", "a/b/c", "../x", "a/..", "-o/x", "a/-x", "a b/c", "a/b;c", "a/b\n", "a/$(x)"]
+    {
+        assert!(!is_full_name(name), "{name}");
+    }
+}

@@ -1,0 +1,3 @@
+//! Adapters for the port `outbound`.
+
+pub mod https;

@@ -1,0 +1,174 @@
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::app::TestApp;
+use tests::client::Client;
+use tests::github::{GitHub, INSTALLATION, SECRET};
+
+use super::world;
+
+const PATH: &str = "//api/webhooks/github";
+
+async fn count(app: &TestApp, what: &str) -> i64 {
+    sqlx::query_scalar(&format!("SELECT count(*) FROM {what}")).fetch_one(app.db.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_believed_that_is_not_signed_and_without_a_secret_there_is_no_door() {
+    let github = GitHub::start().await;
+    let app = github.app(&[]).await;
+    let nobody = app.nobody();
+    let forged = github.tell("webhook", json!({ "event": "push", "badSignature": true })).await;
+    assert_eq!(forged["status"], 401, "{forged}");
+    let other = github.tell("webhook", json!({ "event": "push", "secret": "another" })).await;
+    assert_eq!(other["status"], 401, "{other}");
+    let plain = nobody.request(Method::POST, PATH).header("x-github-event", "push").body("{}");
+    assert_eq!(Client::send(plain).await.status, 401);
+    // GitHub's published vector: signed, and no delivery.
+    let published = nobody
+        .request(Method::POST, PATH)
+        .header("x-github-event", "push")
+        .header("x-github-delivery", "d1")
+        .header(
+            "x-hub-signature-256",
+            "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17",
+        )
+        .body("Hello, World!");
+    let published = Client::send(published).await;
+    assert_eq!((published.status, &published.body["errors"][0]["field"]), (422, &json!("body")));
+    let large = nobody.request(Method::POST, PATH).body(vec![b' '; 26 << 20]);
+    assert_eq!(Client::send(large).await.status, 413);
+    assert_eq!(count(&app, "deliveries").await, 0);
+    assert!(count(&app, "events WHERE event_type = 'access.signature_refused'").await > 0);
+    assert!(!app.log().contains(SECRET));
+
+    let closed = TestApp::start().await;
+    github.listens(&closed).await;
+    let refused = github.tell("webhook", json!({ "event": "ping" })).await;
+    assert_eq!(refused["status"], 404, "{refused}");
+}
+
+#[tokio::test]
+async fn every_example_of_github_is_stored_once_and_has_a_reason() {
+    let w = world().await;
+    let of = json!({ "installation": { "id": INSTALLATION } });
+    for (event, action, reason) in [
+        ("ping", None, "ping"),
+        ("push", None, "repository_not_connected"),
+        ("pull_request", Some("opened"), "repository_not_connected"),
+        ("repository", Some("privatized"), "repository_not_connected"),
+        ("installation_repositories", Some("added"), "not_of_interest"),
+        ("star", Some("created"), "not_of_interest"),
+        ("issues", Some("opened"), "not_of_interest"),
+    ] {
+        let guid = format!("example-{event}");
+        let mut fields = of.clone();
+        if event == "push" {
+            fields["ref"] = "refs/heads/main".into();
+            fields["after"] = "a".repeat(40).into();
+            fields["deleted"] = false.into();
+        }
+        let first = w.github.deliver(event, action, fields.clone(), &guid).await;
+        assert_eq!(first["status"], 202, "{event}: {first}");
+        let again = w.github.deliver(event, action, fields, &guid).await;
+        assert_eq!(again["status"], 200, "{event}: {again}");
+        let delivery = w.settled(&guid).await;
+        assert_eq!(delivery["outcomes"][0]["reason"], reason, "{delivery}");
+        let path = format!("/teams/acme/deliveries/{}", delivery["id"].as_str().unwrap());
+        assert_eq!(w.owner.get(&path).await.expect(200), delivery);
+    }
+    assert_eq!(count(&w.app, "deliveries WHERE delivery_id LIKE 'example-%'").await, 7);
+    assert_eq!(count(&w.app, "deliveries WHERE settled_at IS NOT NULL AND body IS NOT NULL").await, 0);
+    assert_eq!(count(&w.app, "events WHERE event_type = 'build.requested'").await, 0);
+}
+
+#[tokio::test]
+async fn installations_and_repositories_follow_what_github_tells() {
+    let w = world().await;
+    let status = async || {
+        let listed = w.owner.get("/teams/acme/installations").await.expect(200);
+        listed["items"][0]["status"].as_str().unwrap_or("none").to_owned()
+    };
+    let of = json!({ "installation": { "id": INSTALLATION } });
+    let is_now = async |what: Value| {
+        let mut body = json!({ "id": INSTALLATION });
+        body.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        w.github.tell("installation", body).await;
+    };
+    let (suspended, active) = (json!("2026-01-01T00:00:00Z"), Value::Null);
+    // What it is by then counts, in whichever order it is told.
+    for (at_github, action, reason, now) in [
+        (&suspended, "suspend", "installation_suspended", "suspended"),
+        (&suspended, "unsuspend", "no_change", "suspended"),
+        (&active, "suspend", "installation_active", "active"),
+        (&active, "unsuspend", "no_change", "active"),
+    ] {
+        is_now(json!({ "suspended": at_github })).await;
+        let guid = format!("{action}-{reason}-{now}");
+        w.github.deliver("installation", Some(action), of.clone(), &guid).await;
+        w.reason(&guid, reason).await;
+        w.app.wait_until("it is seen", Duration::from_secs(20), async || status().await == now).await;
+    }
+    let mut moved = of.clone();
+    moved["repository"] = json!({ "id": w.repository, "full_name": "acme/renamed" });
+    w.github.deliver("repository", Some("renamed"), moved.clone(), "renamed").await;
+    w.reason("renamed", "repository_moved").await;
+    let project = w.owner.get(&format!("/projects/{}", w.project.id)).await.expect(200);
+    assert_eq!(project["repoUrl"], w.github.repo_url("acme/renamed"));
+    moved["repository"]["full_name"] = "acme/--upload-pack=x;$(id)".into();
+    w.github.deliver("repository", Some("renamed"), moved.clone(), "hostile").await;
+    let hostile = w.reason("hostile", "unreadable").await;
+    assert!(hostile["detail"].as_str().unwrap().starts_with("repository.full_name"), "{hostile}");
+    moved["action"] = "deleted".into();
+    w.github.deliver("repository", Some("renamed"), moved, "deleted").await;
+    w.reason("deleted", "repository_deleted").await;
+    is_now(json!({ "gone": true })).await;
+    w.github.deliver("installation", Some("deleted"), of, "uninstalled").await;
+    w.reason("uninstalled", "installation_removed").await;
+    w.app.wait_until("it is seen", Duration::from_secs(20), async || status().await == "none").await;
+    let actors: Value = w.owner.get("/teams/acme/audit?action=team.installation_removed").await.expect(200);
+    assert!(actors["items"][0]["actor"].as_str().unwrap().starts_with("github:"), "{actors}");
+}
+
+#[tokio::test]
+async fn the_last_of_a_branch_is_kept_only_while_somebody_follows_it() {
+    let w = world().await;
+    // One that finds the query tables, as the server's do.
+    let pool = &projections::pool::connect(&w.app.db.url(), 2).await.unwrap();
+    let insert = "INSERT INTO deliveries (id, source, delivery_id, kind, repository, reference, received_at, settled_at)
+                  VALUES (gen_random_uuid(), 'github', $1, 'push', $2, 'refs/heads/' || $1, now(), now())";
+    for (branch, repository) in [("feature/1", w.repository), ("main", 1)] {
+        sqlx::query(insert).bind(branch).bind(repository).execute(pool).await.unwrap();
+    }
+    projections::inbox::forget_before(pool, chrono::Utc::now() + chrono::TimeDelta::days(1)).await.unwrap();
+    let kept: Vec<(String, i64)> =
+        sqlx::query_as("SELECT reference, repository FROM deliveries").fetch_all(pool).await.unwrap();
+    assert_eq!(kept, [("refs/heads/main".to_owned(), w.repository)]);
+}
+
+/// Its lane is busy, so it waits; then the server is killed. It is worked on after that, once.
+#[tokio::test]
+async fn what_was_answered_is_worked_on_although_the_server_was_killed_before() {
+    let mut w = world().await;
+    let hold = "INSERT INTO work (id, process, key, lane, payload, state, run_at, attempts, lease_owner, lease_until,
+                                  fence, cause_event, cause_position, correlation, created_at)
+                VALUES (gen_random_uuid(), 'take_delivery', 'hold', 'take_delivery:github/repository/' || $1, '{}',
+                        'running', now(), 1, 'test', now() + interval '1 hour', 0, gen_random_uuid(), 0, 'x', now())";
+    sqlx::query(hold).bind(w.repository.to_string()).execute(w.app.db.pool()).await.unwrap();
+    let (guid, commit) = w.push(json!({ "files": { "note.txt": "1" } })).await;
+    w.app.kill().await;
+    assert_eq!(count(&w.app, "deliveries WHERE settled_at IS NULL").await, 1);
+    sqlx::query("DELETE FROM work WHERE key = 'hold'").execute(w.app.db.pool()).await.unwrap();
+    w.app.kill_and_restart().await;
+    w.github.listens(&w.app).await;
+    w.owner = w.app.owner().await;
+    let outcome = w.reason(&guid, "build_requested").await;
+    let again = w.github.deliver("push", None, json!({}), &guid).await;
+    assert_eq!(again["status"], 200, "{again}");
+    w.app.settle().await;
+    assert_eq!(count(&w.app, "events WHERE event_type = 'build.requested'").await, 1);
+    let build = outcome["buildId"].as_str().unwrap();
+    let built = w.app.until_status(&w.owner, &format!("/builds/{build}"), &["ready", "failed"]).await;
+    assert_eq!((&built["status"], &built["commitSha"]), (&json!("ready"), &json!(commit)), "{built}");
+}
