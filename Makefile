@@ -41,7 +41,7 @@ bench: ## measures, prints ratios, writes bench-results.json
 	$(CARGO) bench --package tests --bench bench --bench ledger
 
 faults: ## kills the server at every step and looks what is left, at length
-	FAULTS=all $(CARGO) test --package tests --test faults
+	FAULTS=all $(CARGO) test --package tests --test faults --test siege
 
 docs: ## the documentation of the code, as a book to click through
 	$(CARGO) doc --workspace --no-deps --document-private-items --open

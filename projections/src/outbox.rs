@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::work::{self, Claimed, IS_LOST};
+use crate::work::{self, Claimed, IS_LOST, TAKE, TAKEN};
 
 /// The process whose rows of work deliveries are.
 pub const PROCESS: &str = "send_delivery";
@@ -212,14 +212,11 @@ pub async fn claim(pool: &PgPool, worker: &str, lease: Duration) -> sqlx::Result
               UNION ALL
              (SELECT id, false FROM due WHERE NOT EXISTS (SELECT FROM lost) ORDER BY run_at, cause_position, id LIMIT 1)
          )
-         UPDATE work w SET state = 'running', attempts = attempts + 1, lease_owner = $1, lease_until = now() + $2,
-                           fence = nextval('work_fence'),
-                           last_error = CASE WHEN is_lost THEN $3 ELSE last_error END
+         UPDATE work w SET {TAKE}
            FROM choice
           WHERE w.id = choice.id
             AND CASE WHEN is_lost THEN w.state = 'running' AND {IS_LOST} ELSE w.state = 'ready' END
-         RETURNING w.id, process, key, payload, attempts, fence, cause_event, cause_position, correlation,
-                   last_error, is_lost"
+         RETURNING {TAKEN}"
     ))
     .bind(worker)
     .bind(lease)

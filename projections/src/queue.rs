@@ -10,7 +10,7 @@ use domain::ids::BuildId;
 use serde::Serialize;
 use sqlx::{PgExecutor, PgPool};
 
-use crate::work::{self, Claimed, IS_LOST};
+use crate::work::{self, Claimed, IS_LOST, TAKE, TAKEN};
 
 /// The process whose rows of work these are; their payload names team, project and rank.
 pub const PROCESS: &str = "run_build";
@@ -102,7 +102,7 @@ pub async fn claim(
         "WITH {OPEN},
          free AS (
              SELECT id, team, rank, arrived, of_team FROM waiting
-              WHERE run_at <= now() AND NOT is_lane_busy AND of_all < $1 AND of_team < $3 AND of_project < $4
+              WHERE run_at <= now() AND NOT is_lane_busy AND of_all < $4 AND of_team < $5 AND of_project < $6
          ),
          team AS (
              SELECT team, coalesce(t.turns, 0) AS turns FROM free LEFT JOIN build_turns t ON t.team_id = free.team
@@ -121,29 +121,25 @@ pub async fn claim(
              SELECT id, is_lost FROM lost UNION ALL SELECT id, is_lost FROM next WHERE NOT EXISTS (SELECT FROM lost)
          ),
          taken AS (
-             UPDATE work w SET state = 'running', attempts = attempts + 1, lease_owner = $5, lease_until = now() + $2,
-                               fence = nextval('work_fence'),
-                               last_error = CASE WHEN is_lost THEN $6 ELSE last_error END
+             UPDATE work w SET {TAKE}
                FROM choice
               WHERE w.id = choice.id
                 AND CASE WHEN is_lost THEN w.state = 'running' AND {IS_LOST} ELSE w.state = 'ready' END
-             RETURNING w.id, process, key, payload, attempts, fence, cause_event, cause_position, correlation,
-                       last_error, is_lost
+             RETURNING {TAKEN}
          ),
          turned AS (
              INSERT INTO build_turns (team_id, last, turns)
              SELECT payload ->> 'team_id', fence, 1 FROM taken WHERE NOT is_lost
              ON CONFLICT (team_id) DO UPDATE SET last = excluded.last, turns = build_turns.turns + 1
          )
-         SELECT id, process, key, payload, attempts, fence, cause_event, cause_position, correlation, last_error,
-                is_lost FROM taken"
+         SELECT {TAKEN} FROM taken w"
     ))
-    .bind(i64::from(limits.total))
+    .bind(worker)
     .bind(lease)
+    .bind(work::LOST)
+    .bind(i64::from(limits.total))
     .bind(i64::from(limits.team))
     .bind(i64::from(limits.project))
-    .bind(worker)
-    .bind(work::LOST)
     .try_map(|row| work::claimed(&row))
     .fetch_optional(&mut *db)
     .await?;

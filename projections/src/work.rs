@@ -132,6 +132,17 @@ pub async fn run_again(
 /// that he has lost it. $2 is the lease.
 pub(crate) const IS_LOST: &str = "NOT w.lease_until BETWEEN now() AND now() + 2 * $2::interval";
 
+/// What becomes of a row `w` that is taken; `is_lost` of a joined row says whether from one who had it. $1 is the worker,
+/// $2 the lease, $3 [`LOST`].
+pub(crate) const TAKE: &str =
+    "state = 'running', attempts = attempts + 1, lease_owner = $1, lease_until = now() + $2,
+     fence = nextval('work_fence'), last_error = CASE WHEN is_lost THEN $3 ELSE last_error END";
+
+/// What [`claimed`] reads of it.
+pub(crate) const TAKEN: &str =
+    "w.id, process, key, payload, attempts, fence, cause_event, cause_position, correlation,
+     last_error, is_lost";
+
 /// Takes the work of a process whose time has come first, if there is any whose lane is free. Work whose holder
 /// has been silent past its lease is taken over, before anything else of its lane.
 ///
@@ -179,20 +190,17 @@ async fn take(
     worker: &str,
     lease: Duration,
 ) -> sqlx::Result<Option<Claimed>> {
-    sqlx::query(
-        "UPDATE work w SET state = 'running', attempts = attempts + 1, lease_owner = $2, lease_until = now() + $3,
-                           fence = nextval('work_fence'),
-                           last_error = CASE WHEN $4 THEN $5 ELSE last_error END
-          WHERE w.id = $1
+    sqlx::query(&format!(
+        "UPDATE work w SET {TAKE} FROM (SELECT $5::boolean AS is_lost) seen
+          WHERE w.id = $4
             AND NOT EXISTS (SELECT FROM work o WHERE o.lane = w.lane AND o.state = 'running' AND o.id <> w.id)
-        RETURNING id, process, key, payload, attempts, fence, cause_event, cause_position, correlation, last_error,
-                  $4 AS is_lost",
-    )
-    .bind(id.0)
+        RETURNING {TAKEN}"
+    ))
     .bind(worker)
     .bind(lease)
-    .bind(is_lost)
     .bind(LOST)
+    .bind(id.0)
+    .bind(is_lost)
     .try_map(|row| claimed(&row))
     .fetch_optional(db)
     .await

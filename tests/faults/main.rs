@@ -4,16 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
 mod others;
-mod siege;
 mod storm;
 mod switches;
 
 use std::time::Duration;
 
 use serde_json::json;
-use sqlx::PgPool;
 use tests::app::TestApp;
 use tests::client::Client;
+use tests::tape::assert_log_is_whole;
 use tests::wire::{Cut, Wire};
 use tests::world::team_and_project;
 
@@ -42,7 +41,7 @@ async fn killed_at_every_step(cut: Cut) {
         let clicked = tokio::spawn(click(app.url.clone(), token.clone(), it.id.clone(), step));
         tokio::time::timeout(Duration::from_secs(60), wire.sprung())
             .await
-            .unwrap_or_else(|_| panic!("{step} never came to pass; the server says:\n{}", app.log()));
+            .unwrap_or_else(|_| panic!("{step} never came to pass; the server says:\n{}", app.end_of_log()));
         app.kill_and_restart().await;
         clicked.await.unwrap(); // whatever it was told, it may ask again under its key
         let build = click(app.url.clone(), token.clone(), it.id.clone(), step).await.unwrap();
@@ -106,20 +105,6 @@ async fn events_about(app: &TestApp, ids: &[&String]) -> Vec<(String, String)> {
     .fetch_all(app.db.pool())
     .await
     .unwrap()
-}
-
-/// Positions from 1 without a hole; every stream's numbers in their order.
-async fn assert_log_is_whole(db: &PgPool) {
-    let broken: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM (SELECT position, row_number() OVER (ORDER BY position) AS place, sequence,
-                                      row_number() OVER (PARTITION BY aggregate_type, aggregate_id ORDER BY position) n
-                                 FROM events) numbered
-          WHERE position <> place OR sequence <> n",
-    )
-    .fetch_one(db)
-    .await
-    .unwrap();
-    assert_eq!(broken, 0);
 }
 
 /// A team is made; the server dies when it is about to tell its query tables. They catch up by themselves.

@@ -141,6 +141,11 @@ impl TestApp {
         std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
     }
 
+    /// The end of it: what fits into the report of a failed test beside its own words.
+    pub fn end_of_log(&self) -> String {
+        end_of(&self.log())
+    }
+
     /// Somebody who is not signed in.
     pub fn nobody(&self) -> Client {
         Client::new(&self.url)
@@ -195,7 +200,7 @@ impl TestApp {
             assert!(
                 start.elapsed() < patience,
                 "waited {patience:?} until {what}; the server says:\n{}",
-                self.log()
+                self.end_of_log()
             );
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
@@ -214,7 +219,7 @@ impl TestApp {
                 start.elapsed() < Duration::from_secs(600),
                 "{path} never became {statuses:?}: {}; the server says:\n{}",
                 answer.body,
-                self.log()
+                self.end_of_log()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -228,7 +233,7 @@ impl Drop for TestApp {
         if std::thread::panicking() {
             #[expect(clippy::print_stderr, reason = "what a failed test needs to be understood")]
             {
-                eprintln!("--- the server's log\n{}", self.log());
+                eprintln!("--- the end of the server's log\n{}", self.end_of_log());
             }
         }
     }
@@ -268,7 +273,7 @@ async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, S
         let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
             let said = std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
-            panic!("the server did not come up:\n{said}");
+            panic!("the server did not come up:\n{}", end_of(&said));
         };
         if let Some(url) = line.strip_prefix("listening on ") {
             break url.to_owned();
@@ -279,6 +284,11 @@ async fn spawn(db: &TestDb, dir: &Path, extra: &[(String, String)]) -> (Child, S
     // Nobody reads on; a full pipe would stop the server.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (child, url, before)
+}
+
+fn end_of(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().rev().take(25).collect();
+    lines.into_iter().rev().map(|line| line.chars().take(250).collect::<String>() + "\n").collect()
 }
 
 /// One of our programs, beside the tests in the target directory.

@@ -6,10 +6,9 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, Command};
 
-use crate::python;
+use crate::python::{self, Oracle};
 
 /// Serves the repositories below a root to who sends a name and a password. Dropping it kills it.
 pub struct HttpHost {
@@ -57,7 +56,7 @@ impl SshHost {
         std::fs::write(dir.path().join("authorized_keys"), "").expect("it can be written");
         // The system makes it when it starts its own.
         std::fs::create_dir_all("/run/sshd").expect("tests run as root");
-        let child = Command::new("/usr/sbin/sshd")
+        let mut child = Command::new("/usr/sbin/sshd")
             .args(["-D", "-e", "-f"])
             .arg(dir.path().join("config"))
             .stdin(Stdio::null())
@@ -68,6 +67,7 @@ impl SshHost {
             .expect("openssh-server is installed");
         let place = format!("127.0.0.1:{port}");
         while tokio::net::TcpStream::connect(&place).await.is_err() {
+            assert!(child.try_wait().expect("it is ours").is_none(), "sshd ended");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         Self { place, host_key, dir, _child: child }
@@ -103,25 +103,12 @@ async fn new_key(path: &PathBuf) -> String {
 }
 
 /// Who signs webhooks: libraries of others. Dropping it kills it.
-pub struct Signer {
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-    _child: Child,
-}
+pub struct Signer(Oracle);
 
 impl Signer {
     /// Starts it; the first time, pip brings what it needs.
     pub async fn start() -> Self {
-        let mut child = Command::new(python::environment("git").await.join("python"))
-            .arg(python::peers().join("git/sign.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("python3 is installed");
-        let stdin = child.stdin.take().expect("it was asked for");
-        let lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
-        Self { stdin, lines, _child: child }
+        Self(Oracle::start("git", "sign.py").await)
     }
 
     /// Headers of a delivery that is signed now, or so many seconds later: as `standard` or `gitea`.
@@ -134,9 +121,8 @@ impl Signer {
         later: i64,
     ) -> Vec<(String, String)> {
         let timestamp = chrono::Utc::now().timestamp() + later;
-        let line = json!({ "as": who, "secret": secret, "id": id, "timestamp": timestamp, "body": body });
-        self.stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it reads");
-        let line = self.lines.next_line().await.expect("it writes").expect("it signs");
+        let asked = json!({ "as": who, "secret": secret, "id": id, "timestamp": timestamp, "body": body });
+        let line = self.0.ask(&asked).await;
         let headers: Value = serde_json::from_str(&line).expect("it is JSON");
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
         headers

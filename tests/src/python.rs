@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 use crate::app::program;
@@ -49,6 +50,35 @@ pub async fn start(peer: &str, program: &str, arguments: &[&OsStr]) -> (Child, S
     let line = line.expect("it starts in time").expect("it can be read").expect("it says where it is");
     let told = line.strip_prefix("READY ").expect("it is ready").to_owned();
     (child, told)
+}
+
+/// A program that answers every line with a line. Dropping it kills it.
+pub struct Oracle {
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl Oracle {
+    /// Starts a peer's program in its environment.
+    pub async fn start(peer: &str, program: &str) -> Self {
+        let mut child = Command::new(environment(peer).await.join("python"))
+            .arg(peers().join(peer).join(program))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("python3 is installed");
+        let stdin = child.stdin.take().expect("it was asked for");
+        let lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+        Self { stdin, lines, _child: child }
+    }
+
+    /// Its answer to a question.
+    pub async fn ask(&mut self, question: &Value) -> String {
+        self.stdin.write_all(format!("{question}\n").as_bytes()).await.expect("it reads");
+        self.lines.next_line().await.expect("it writes").expect("it answers")
+    }
 }
 
 /// Where the programs of the peers are.

@@ -2,17 +2,15 @@
 //! library of Standard Webhooks (PyPI `standardwebhooks`).
 
 use std::collections::{HashMap, VecDeque};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Command;
 
 use crate::app::TestApp;
-use crate::python;
+use crate::python::Oracle;
 
 /// A request that came.
 #[derive(Clone, Debug)]
@@ -148,20 +146,11 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Got> {
 
 /// What the library of Standard Webhooks says of requests, each with the secret that its receiver has: `ok`, or why not.
 pub async fn verdicts(asked: &[(&str, &Got)]) -> Vec<String> {
-    let mut child = Command::new(python::environment("standardwebhooks").await.join("python"))
-        .arg(python::peers().join("standardwebhooks/verify.py"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("python3 is installed");
-    let mut stdin = child.stdin.take().expect("it was asked for");
-    let mut lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+    let mut library = Oracle::start("standardwebhooks", "verify.py").await;
     let mut verdicts = Vec::new();
     for (secret, got) in asked {
-        let line = json!({ "secret": secret, "body": got.text, "headers": got.headers });
-        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it reads");
-        verdicts.push(lines.next_line().await.expect("it writes").expect("it judges"));
+        let asked = json!({ "secret": secret, "body": got.text, "headers": got.headers });
+        verdicts.push(library.ask(&asked).await);
     }
     verdicts
 }

@@ -1,47 +1,31 @@
 //! Svix's own library (PyPI `svix`) as the one who signs webhooks, in a process of its own.
 
-use std::process::Stdio;
-
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::client::{Answer, Client};
-use crate::python;
+use crate::python::Oracle;
 
 /// A secret as Clerk shows it.
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Who signs. Dropping it kills it.
 pub struct Signer {
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    oracle: Oracle,
     count: u32,
-    _child: Child,
 }
 
 impl Signer {
     /// Starts it; the first time, pip brings what it needs.
     pub async fn start() -> Self {
-        let mut child = Command::new(python::environment("svix").await.join("python"))
-            .arg(python::peers().join("svix/sign.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("python3 is installed");
-        let stdin = child.stdin.take().expect("it was asked for");
-        let lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
-        Self { stdin, lines, count: 0, _child: child }
+        Self { oracle: Oracle::start("svix", "sign.py").await, count: 0 }
     }
 
     /// The headers of a delivery that is signed now, or so many seconds later.
     pub async fn sign(&mut self, secret: &str, body: &str, later: i64) -> [(&'static str, String); 3] {
         self.count += 1;
         let (id, timestamp) = (format!("msg_{}", self.count), chrono::Utc::now().timestamp() + later);
-        let line = json!({ "secret": secret, "id": id, "timestamp": timestamp, "body": body });
-        self.stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it reads");
-        let signature = self.lines.next_line().await.expect("it writes").expect("it signs");
+        let asked = json!({ "secret": secret, "id": id, "timestamp": timestamp, "body": body });
+        let signature = self.oracle.ask(&asked).await;
         [("svix-id", id), ("svix-timestamp", timestamp.to_string()), ("svix-signature", signature)]
     }
 

@@ -139,3 +139,17 @@ pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// Positions from 1 without a hole; every stream's numbers in their order.
+pub async fn assert_log_is_whole(db: &PgPool) {
+    let broken: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT position, row_number() OVER (ORDER BY position) AS place, sequence,
+                                      row_number() OVER (PARTITION BY aggregate_type, aggregate_id ORDER BY position) n
+                                 FROM events) numbered
+          WHERE position <> place OR sequence <> n",
+    )
+    .fetch_one(db)
+    .await
+    .expect("the database answers");
+    assert_eq!(broken, 0);
+}

@@ -96,6 +96,22 @@ impl Project {
             .await
     }
 
+    /// Waits until a build runs; answers the chain of causes that led to it.
+    pub async fn why_it_runs(&self, app: &TestApp, client: &Client, build: &str) -> Value {
+        let deployment = self.deployment_of(app, client, build).await;
+        let path = format!("/deployments/{deployment}");
+        let ended = app.until_status(client, &path, &["running", "failed"]).await;
+        assert_eq!(ended["status"], "running", "{ended}");
+        let activated: String = sqlx::query_scalar(
+            "SELECT event_id::text FROM events WHERE aggregate_id = $1 AND event_type = 'deployment.activated'",
+        )
+        .bind(&deployment)
+        .fetch_one(app.db.pool())
+        .await
+        .expect("it was activated once");
+        client.get(&format!("/causation/{activated}")).await.expect(200)
+    }
+
     /// The id of the newest deployment of a build, once there is one.
     pub async fn deployment_of(&self, app: &TestApp, client: &Client, build: &str) -> String {
         let mut found = None;

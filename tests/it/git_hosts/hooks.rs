@@ -22,7 +22,10 @@ struct World {
 }
 
 async fn world() -> World {
-    let app = TestApp::start().await;
+    world_on(TestApp::start().await).await
+}
+
+async fn world_on(app: TestApp) -> World {
     let owner = app.owner().await;
     team(&owner, "acme").await;
     let project = project(&owner, "acme", "agent", &app.repository("tiny", "agent"), json!({})).await;
@@ -127,18 +130,7 @@ async fn a_push_that_each_kind_of_host_tells_of_ends_as_a_deployment_of_that_com
         assert_eq!(shown["trigger"], json!({ "source": form, "deliveryId": delivery["id"] }));
         last = build;
     }
-    let deployment = w.project.deployment_of(&w.app, &w.owner, &last).await;
-    let path = format!("/deployments/{deployment}");
-    let running = w.app.until_status(&w.owner, &path, &["running", "failed"]).await;
-    assert_eq!(running["status"], "running", "{running}");
-    let activated: String = sqlx::query_scalar(
-        "SELECT event_id::text FROM events WHERE aggregate_id = $1 AND event_type = 'deployment.activated'",
-    )
-    .bind(&deployment)
-    .fetch_one(w.app.db.pool())
-    .await
-    .unwrap();
-    let chain = w.owner.get(&format!("/causation/{activated}")).await.expect(200);
+    let chain = w.project.why_it_runs(&w.app, &w.owner, &last).await;
     assert_eq!(chain["root"], format!("request:{}", text(&w.settled("signed").await["id"])));
     let builds = w.owner.get(&format!("/projects/{}/builds", w.project.id)).await.expect(200);
     assert_eq!(builds["items"].as_array().unwrap().len(), 4, "each once");
@@ -245,22 +237,9 @@ async fn only_who_knows_the_secret_is_believed_and_both_are_while_it_rotates() {
 
 #[tokio::test]
 async fn who_guesses_is_slowed_down_and_the_host_is_not() {
-    let app = TestApp::start_with(&[("MASTRA_ADMIN_RATE_ADDRESS", "5000")]).await;
-    let owner = app.owner().await;
-    team(&owner, "acme").await;
-    let project = project(&owner, "acme", "agent", &app.repository("tiny", "agent"), json!({})).await;
-    let made = owner
-        .post(&format!("/projects/{}/push-hooks", project.id), json!({ "name": "Git" }))
-        .await
-        .expect(201);
-    let path = text(&made["hook"]["url"]).replacen(&app.url, "/", 1);
+    let w = world_on(TestApp::start_with(&[("MASTRA_ADMIN_RATE_ADDRESS", "5000")]).await).await;
     let send = async |secret: &str, id: &str| {
-        let mut request =
-            app.nobody().request(Method::POST, &path).header("content-type", "application/json");
-        for (name, value) in gitlab(secret, id) {
-            request = request.header(name, value);
-        }
-        Client::send(request.body(json!({ "ref": "refs/tags/x", "after": "0" }).to_string())).await
+        w.deliver(&gitlab(secret, id), &json!({ "ref": "refs/tags/x", "after": "0" }).to_string()).await
     };
     let mut answers = Vec::new();
     for _ in 0..8 {
@@ -271,12 +250,11 @@ async fn who_guesses_is_slowed_down_and_the_host_is_not() {
     assert!(send("whsec_guess", "a").await.headers.contains_key("retry-after"));
     // Who asks for webhooks that there are not is one who guesses, too.
     assert_eq!(
-        app.nobody().post(&format!("//api/webhooks/git/{}", uuid::Uuid::now_v7()), json!({})).await.status,
+        w.app.nobody().post(&format!("//api/webhooks/git/{}", uuid::Uuid::now_v7()), json!({})).await.status,
         429
     );
-    let secret = text(&made["secret"]);
     for id in ["b", "c", "d"] {
-        assert_eq!(send(&secret, id).await.status, 202, "what is proved is never counted");
+        assert_eq!(send(&w.secret, id).await.status, 202, "what is proved is never counted");
     }
 }
 

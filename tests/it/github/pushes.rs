@@ -13,10 +13,7 @@ async fn a_push_ends_as_a_running_deployment_and_the_chain_leads_back_to_it() {
     let (guid, commit) = w.push(json!({ "files": { "note.txt": "1" } })).await;
     let outcome = w.reason(&guid, "build_requested").await;
     let build = outcome["buildId"].as_str().unwrap();
-    let deployment = w.project.deployment_of(&w.app, &w.owner, build).await;
-    let running =
-        w.app.until_status(&w.owner, &format!("/deployments/{deployment}"), &["running", "failed"]).await;
-    assert_eq!(running["status"], "running", "{running}");
+    let chain = w.project.why_it_runs(&w.app, &w.owner, build).await;
     w.project.ask(&w.owner, "/health").await.expect(200);
 
     let shown = w.owner.get(&format!("/builds/{build}")).await.expect(200);
@@ -24,14 +21,6 @@ async fn a_push_ends_as_a_running_deployment_and_the_chain_leads_back_to_it() {
     assert_eq!((&shown["commitSha"], &shown["branch"]), (&json!(commit), &json!("main")));
     assert_eq!(shown["trigger"], json!({ "source": "github", "deliveryId": delivery }));
     assert!(shown["createdBy"].as_str().unwrap().starts_with("github:"), "{shown}");
-    let activated: String = sqlx::query_scalar(
-        "SELECT event_id::text FROM events WHERE aggregate_id = $1 AND event_type = 'deployment.activated'",
-    )
-    .bind(&deployment)
-    .fetch_one(w.app.db.pool())
-    .await
-    .unwrap();
-    let chain = w.owner.get(&format!("/causation/{activated}")).await.expect(200);
     assert_eq!(chain["root"], format!("request:{}", delivery.as_str().unwrap()));
     let first = &chain["items"][0];
     assert!(first.to_string().contains("build.requested") && first["parentId"].is_null(), "{first}");

@@ -6,6 +6,7 @@ use std::process::Command;
 use reqwest::Method;
 use serde_json::Value;
 use tests::app::program;
+use tests::tape::assert_log_is_whole;
 use tests::world::Project;
 
 use super::besieged::Besieged;
@@ -48,7 +49,12 @@ pub(crate) async fn each_build_once(platform: &Besieged, builds: &[String]) {
     let (good, deployed): (HashMap<_, _>, HashMap<_, _>) =
         (good.into_iter().collect(), deployed.await.unwrap().into_iter().collect());
     assert_eq!(deployed, good, "each good build is deployed once, no other is");
-    assert!(good.len() * 2 > builds.len(), "{} of {} builds were good", good.len(), builds.len());
+    let bad = of("SELECT event_type || ': ' || coalesce(payload #>> '{failure,message}', ''), count(*) FROM events
+                   WHERE event_type IN ('build.failed', 'build.cancelled', 'build.superseded', 'build.requeued')
+                     AND aggregate_id = ANY ($1) GROUP BY 1")
+    .await
+    .unwrap();
+    assert!(good.len() * 2 > builds.len(), "{} of {} builds were good, else {bad:?}", good.len(), builds.len());
 }
 
 /// The blows were felt: builds were begun more than once, and the clock went forward and back.
@@ -82,7 +88,7 @@ pub(crate) async fn everything_serves(platform: &Besieged, projects: &[Project])
 
 /// Positions from 1 without a hole; every stream's numbers in their order; nothing is parked.
 pub(crate) async fn the_log_is_whole(platform: &Besieged) {
-    crate::assert_log_is_whole(&platform.database.pool).await;
+    assert_log_is_whole(&platform.database.pool).await;
     let stuck: i64 = sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM parked) + (SELECT count(*) FROM work WHERE state = 'dead')",
     )
