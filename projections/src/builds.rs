@@ -22,6 +22,8 @@ row! {
     pub struct BuildRow in "builds" by (id: BuildId) {
         /// Its id.
         pub id: BuildId,
+        /// Position of the event that asked for it: builds are asked for in this order, whatever the clocks said.
+        pub requested: i64,
         /// Its team.
         pub team_id: TeamId,
         /// Its project.
@@ -109,13 +111,13 @@ pub async fn newest_ready(
     db: impl PgExecutor<'_>,
     environment: EnvironmentId,
 ) -> sqlx::Result<Option<BuildRow>> {
-    let query = "WHERE environment_id = $1 AND status = 'ready' ORDER BY id DESC LIMIT 1";
+    let query = "WHERE environment_id = $1 AND status = 'ready' ORDER BY requested DESC LIMIT 1";
     sqlx::query_as(&BuildRow::select(query)).bind(environment.0).fetch_optional(db).await
 }
 
 /// The newest build for an environment, whatever became of it.
 pub async fn newest(db: impl PgExecutor<'_>, environment: EnvironmentId) -> sqlx::Result<Option<BuildRow>> {
-    let query = "WHERE environment_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1";
+    let query = "WHERE environment_id = $1 ORDER BY requested DESC LIMIT 1";
     sqlx::query_as(&BuildRow::select(query)).bind(environment.0).fetch_optional(db).await
 }
 
@@ -148,10 +150,10 @@ pub async fn superseded(
     sqlx::query(
         "SELECT older.id, older.team_id, newer.id AS newer_id FROM builds older CROSS JOIN LATERAL (
              SELECT id FROM builds n
-              WHERE n.environment_id = $1 AND (n.created_at, n.id) > (older.created_at, older.id)
+              WHERE n.environment_id = $1 AND n.requested > older.requested
                 AND n.status IN ('queued', 'building', 'ready') AND NOT n.cancel_requested
                 AND (n.deploy OR NOT older.deploy)
-              ORDER BY n.created_at DESC, n.id DESC LIMIT 1
+              ORDER BY n.requested DESC LIMIT 1
          ) newer
           WHERE older.environment_id = $1 AND older.status = 'queued'",
     )
@@ -166,11 +168,12 @@ pub struct Builds;
 
 impl ReadModel for Builds {
     const NAME: &'static str = "builds";
-    const VERSION: i32 = 5;
+    const VERSION: i32 = 6;
     const KINDS: &'static [&'static str] = &[kind::BUILD];
     const TABLE_NAMES: &'static [&'static str] = &["builds"];
     const TABLES: &'static str = "CREATE TABLE builds (
         id               uuid        PRIMARY KEY,
+        requested        bigint      NOT NULL,
         team_id          uuid        NOT NULL,
         project_id       uuid        NOT NULL,
         environment_id   uuid        NOT NULL,
@@ -200,7 +203,7 @@ impl ReadModel for Builds {
         version          bigint      NOT NULL
     );
     CREATE INDEX ON builds (project_id, id);
-    CREATE INDEX ON builds (environment_id, created_at, id);
+    CREATE INDEX ON builds (environment_id, requested);
     CREATE INDEX ON builds (team_id) WHERE finished_at IS NULL;
     CREATE INDEX ON builds ((artifact->>'sha256')) WHERE artifact_pruned_at IS NULL;";
 
@@ -297,6 +300,7 @@ fn requested(id: BuildId, event: &BuildEvent, recorded: &Recorded) -> Option<Bui
     };
     Some(BuildRow {
         id,
+        requested: recorded.position,
         team_id: *team_id,
         project_id: *project_id,
         environment_id: *environment_id,

@@ -3,11 +3,20 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
+use commands::Context;
+use domain::build::{BuildCommand, Source};
+use domain::ids::{BuildId, EnvironmentId, ProjectId, TeamId};
+use domain::project::EnvironmentType;
+use projections::feed::Feed;
+use projections::{builds, pool};
 use serde_json::{Value, json};
 use tests::app::TestApp;
+use tests::bus::{Bus, context};
 use tests::client::Client;
 use tests::repository;
 use tests::world::{Project, project, team_and_project};
+use uuid::{NoContext, Timestamp, Uuid};
 
 const SLEEP: &str = r#"{ "version": "1", "sleep": 600000 }"#;
 
@@ -129,6 +138,42 @@ fn sandboxes(server: u32) -> usize {
         fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "bwrap")
     };
     pids.iter().filter(is_sandbox).count()
+}
+
+/// Which of two builds is the newer one, the log says: the clock of a server, or of two, may go back between them.
+#[tokio::test]
+async fn the_newer_build_is_the_one_that_was_asked_for_later_whatever_the_clock_said() {
+    let bus = Bus::start().await;
+    let reads = pool::connect(&bus.db.url(), 20).await.unwrap();
+    let feed = Feed::start(reads.clone(), projections::read_models()).await.unwrap();
+    let environment = EnvironmentId(Uuid::now_v7());
+    let ask = async |clock: TimeDelta| {
+        let at = context().at + clock;
+        let id = BuildId(Uuid::new_v7(Timestamp::from_unix(
+            NoContext,
+            u64::try_from(at.timestamp()).unwrap(),
+            at.timestamp_subsec_nanos(),
+        )));
+        let command = BuildCommand::RequestBuild {
+            team_id: TeamId(Uuid::from_u128(1)),
+            project_id: ProjectId(Uuid::from_u128(2)),
+            environment_id: environment,
+            environment_type: EnvironmentType::Production,
+            branch: "main".parse().unwrap(),
+            commit: None,
+            source: Source::Repository,
+            deploy: true,
+            trigger: None,
+        };
+        let asked = bus.commands.build(id, command, &Context { at, ..context() }).await.unwrap();
+        (id, asked.position)
+    };
+    let (older, _) = ask(TimeDelta::minutes(30)).await;
+    let (newer, position) = ask(TimeDelta::minutes(-30)).await;
+    assert!(feed.wait_for(position, Duration::from_secs(30)).await);
+    let needless = builds::superseded(&reads, environment).await.unwrap();
+    assert_eq!(needless, [(older, TeamId(Uuid::from_u128(1)), newer)]);
+    assert_eq!(builds::newest(&reads, environment).await.unwrap().unwrap().id, newer);
 }
 
 #[tokio::test]

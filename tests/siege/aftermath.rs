@@ -49,12 +49,15 @@ pub(crate) async fn each_build_once(platform: &Besieged, builds: &[String]) {
     let (good, deployed): (HashMap<_, _>, HashMap<_, _>) =
         (good.into_iter().collect(), deployed.await.unwrap().into_iter().collect());
     assert_eq!(deployed, good, "each good build is deployed once, no other is");
-    let bad = of("SELECT event_type || ': ' || coalesce(payload #>> '{failure,message}', ''), count(*) FROM events
-                   WHERE event_type IN ('build.failed', 'build.cancelled', 'build.superseded', 'build.requeued')
-                     AND aggregate_id = ANY ($1) GROUP BY 1")
+    // One whose worker was lost again and again is given up in the end; for anything else nobody gave a cause.
+    let others = of("SELECT event_type, count(*) FROM events
+                      WHERE event_type IN ('build.failed', 'build.cancelled', 'build.superseded')
+                        AND payload #>> '{failure,code}' IS DISTINCT FROM 'worker_lost'
+                        AND aggregate_id = ANY ($1) GROUP BY 1")
     .await
     .unwrap();
-    assert!(good.len() * 2 > builds.len(), "{} of {} builds were good, else {bad:?}", good.len(), builds.len());
+    assert_eq!(others, [], "{} of {} builds were good", good.len(), builds.len());
+    assert!(good.len() * 2 > builds.len(), "{} of {} builds were good", good.len(), builds.len());
 }
 
 /// The blows were felt: builds were begun more than once, and the clock went forward and back.
