@@ -8,6 +8,7 @@ pub mod access_codes;
 pub mod answers;
 mod context;
 pub mod credentials;
+pub mod deployment_token;
 pub mod installations;
 mod outcome;
 mod roles;

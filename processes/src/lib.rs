@@ -114,7 +114,8 @@ pub struct Job {
     pub lane: String,
     /// What `run` needs to know.
     pub payload: serde_json::Value,
-    /// How long after the fact it begins.
+    /// How long after it has become known here it begins. Not from when it happened: that says a server's clock, which
+    /// may have been wrong.
     pub delay: Duration,
 }
 
@@ -247,7 +248,7 @@ impl Intake {
             key: job.key,
             lane: job.lane,
             payload: job.payload,
-            not_before: (!job.delay.is_zero()).then(|| recorded.at + job.delay),
+            delay: job.delay,
             cause_event: recorded.event_id,
             cause_position: recorded.position,
             correlation: recorded.envelope().correlation.clone(),

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use commands::{CommandError, Context};
+use commands::{CommandError, Context, deployment_token};
 use domain::build::FailureCode;
 use domain::deployment::{Deployment, DeploymentCommand, DeploymentError, PROBATION};
 use domain::ids::DeploymentId;
 use domain::ports::logs::{LogOrigin, LogSource, say};
-use domain::ports::runner::{ExitReport, StartPlan, Started};
+use domain::ports::runner::{ExitReport, StartPlan, Started, TelemetryAccess};
 use domain::project::Project;
+use domain::secret::Secret;
 use domain::values::Resources;
 use projections::deployments::DeploymentRow;
 use tokio::sync::oneshot;
@@ -39,7 +40,8 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
     let vars: Vec<_> = row.env_vars.iter().filter(|var| var.is_at_run_time()).cloned().collect();
     let vars = secrets::open(world, row.project_id, &vars).await?;
     let origin = LogOrigin { source: LogSource::Deployment(id), project: row.project_id, team: row.team_id };
-    let output = world.logs.open(origin, secrets::masked(&vars)).await?;
+    let telemetry = telemetry(world, id).await?;
+    let output = world.logs.open(origin, masked(&vars, telemetry.as_ref())).await?;
     let plan = StartPlan {
         deployment_id: id,
         project_id: row.project_id,
@@ -49,6 +51,7 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
         artifact: row.artifact.clone(),
         node_version: row.node_version.clone(),
         env: secrets::env(vars),
+        telemetry,
         limits: settings.resources.runner.unwrap_or_default().or(Resources::SERVER),
         port: settings.port,
         health: settings.health.clone().unwrap_or_default(),
@@ -102,7 +105,8 @@ pub(crate) async fn resume(world: &World, row: &DeploymentRow) -> Result<bool, J
     let vars = secrets::open(world, row.project_id, &row.env_vars).await?;
     let origin =
         LogOrigin { source: LogSource::Deployment(row.id), project: row.project_id, team: row.team_id };
-    let output = world.logs.open(origin, secrets::masked(&vars)).await?;
+    let telemetry = telemetry(world, row.id).await?;
+    let output = world.logs.open(origin, masked(&vars, telemetry.as_ref())).await?;
     let Some(Started { address, exited }) = world.runner.resume(row.id, output).await else {
         return Ok(false);
     };
@@ -123,6 +127,20 @@ pub(crate) async fn resume(world: &World, row: &DeploymentRow) -> Result<bool, J
     // It has worked before.
     tokio::spawn(watch(world.clone(), context, row.id, deployment.fence(), false, exited));
     Ok(true)
+}
+
+/// Where the server of a deployment sends its telemetry, if it can reach the platform.
+async fn telemetry(world: &World, id: DeploymentId) -> Result<Option<TelemetryAccess>, JobError> {
+    let Some(url) = world.telemetry_url.clone() else { return Ok(None) };
+    let token = deployment_token::of(world.commands.vault(), id).await?;
+    Ok(Some(TelemetryAccess { url, token }))
+}
+
+/// What must never be seen in the output of a server.
+fn masked(vars: &[secrets::OpenVar], telemetry: Option<&TelemetryAccess>) -> Vec<Secret> {
+    let mut masked = secrets::masked(vars);
+    masked.extend(telemetry.map(|access| access.token.clone()));
+    masked
 }
 
 /// Returns when the deployment is over while it still starts.

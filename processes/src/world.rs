@@ -54,6 +54,8 @@ pub struct World {
     pub now: fn() -> DateTime<Utc>,
     /// Where people reach this server: begins links in mails.
     pub public_url: String,
+    /// Where deployed servers send telemetry; none where they do not reach this server.
+    pub telemetry_url: Option<String>,
     /// From spawn to ready.
     pub start_deadline: Duration,
 }

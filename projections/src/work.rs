@@ -33,8 +33,8 @@ pub struct NewWork {
     pub lane: String,
     /// What the process needs to know.
     pub payload: Value,
-    /// Not before; at once when there is none.
-    pub not_before: Option<DateTime<Utc>>,
+    /// It waits so long from when it is stored.
+    pub delay: Duration,
     /// The event that caused it.
     pub cause_event: EventId,
     /// That event's position.
@@ -85,14 +85,14 @@ pub struct Count {
 pub async fn enqueue(db: &mut PgConnection, work: &NewWork) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO work (id, process, key, lane, payload, run_at, cause_event, cause_position, correlation, created_at)
-         VALUES ($1, $2, $3, $4, $5, coalesce($6, now()), $7, $8, $9, now()) ON CONFLICT DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, now() + $6::interval, $7, $8, $9, now()) ON CONFLICT DO NOTHING",
     )
     .bind(work.id.0)
     .bind(&work.process)
     .bind(&work.key)
     .bind(&work.lane)
     .bind(&work.payload)
-    .bind(work.not_before)
+    .bind(Duration::from_micros(work.delay.as_micros().try_into().unwrap_or(u64::MAX)))
     .bind(work.cause_event.0)
     .bind(work.cause_position)
     .bind(&work.correlation)
@@ -119,7 +119,7 @@ pub async fn run_again(
         lane: format!("deployment:{deployment}"),
         payload: json!({ "deployment_id": deployment }),
         key,
-        not_before: None,
+        delay: Duration::ZERO,
         cause_event: cause.event_id,
         cause_position: cause.position,
         correlation: cause.metadata.envelope().correlation.clone(),

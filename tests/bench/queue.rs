@@ -88,7 +88,7 @@ async fn look() -> Figure {
             key: n.to_string(),
             lane: format!("build:{n}"),
             payload: json!({ "team_id": (n % TEAMS).to_string(), "project_id": n.to_string(), "rank": n % 3 }),
-            not_before: None,
+            delay: Duration::ZERO,
             cause_event: Uuid::now_v7().into(),
             cause_position: n,
             correlation: "bench".to_owned(),

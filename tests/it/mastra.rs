@@ -33,6 +33,15 @@ async fn a_real_project_answers_and_what_fails_leaves_it_answering() {
     let said = Client::send(request).await;
     assert!(said.text.trim_end().ends_with("data: [DONE]"), "{}", said.text);
 
+    // Nothing was set up for that: the server was told where to send what it sees.
+    let traces =
+        format!("/projects/{}/traces?deploymentId={}", project.id, deployment["id"].as_str().unwrap());
+    app.wait_until("the agent's trace has come", std::time::Duration::from_secs(60), async || {
+        let traces = owner.get(&traces).await.expect(200);
+        traces["items"].as_array().unwrap().iter().any(|trace| trace["name"] == "agent run: 'weather-agent'")
+    })
+    .await;
+
     // Each variant comes as the next commit of the same repository.
     let path = app.repositories().join("single");
     let variants = [

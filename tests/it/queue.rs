@@ -68,7 +68,7 @@ impl Queue {
                 "project_id": format!("project {team}/{project}"),
                 "rank": rank,
             }),
-            not_before: None,
+            delay: Duration::ZERO,
             cause_event: Uuid::now_v7().into(),
             cause_position: self.arrivals,
             correlation: "c".to_owned(),

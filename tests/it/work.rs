@@ -22,6 +22,10 @@ async fn database() -> (Bus, PgPool) {
 }
 
 async fn enqueue(pool: &PgPool, key: &str, lane: &str) {
+    enqueue_later(pool, key, lane, Duration::ZERO).await;
+}
+
+async fn enqueue_later(pool: &PgPool, key: &str, lane: &str, delay: Duration) {
     let mut db = pool.acquire().await.unwrap();
     let row = NewWork {
         id: WorkId(Uuid::now_v7()),
@@ -29,7 +33,7 @@ async fn enqueue(pool: &PgPool, key: &str, lane: &str) {
         key: key.to_owned(),
         lane: lane.to_owned(),
         payload: json!({ "lane": lane }),
-        not_before: None,
+        delay,
         cause_event: Uuid::now_v7().into(),
         cause_position: 1,
         correlation: "c".to_owned(),
@@ -45,6 +49,17 @@ async fn claim(pool: &PgPool) -> Option<Claimed> {
 async fn pass(pool: &PgPool, seconds: f64) {
     let pass = "UPDATE work SET run_at = run_at - $1 * interval '1 s', lease_until = lease_until - $1 * interval '1 s'";
     sqlx::query(pass).bind(seconds).execute(pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_to_be_done_later_waits_by_the_clock_of_the_database() {
+    let (_bus, pool) = database().await;
+    enqueue_later(&pool, "later", "a", Duration::from_nanos(60_000_000_123)).await;
+    assert!(claim(&pool).await.is_none());
+    pass(&pool, 55.0).await;
+    assert!(claim(&pool).await.is_none());
+    pass(&pool, 6.0).await;
+    assert_eq!(claim(&pool).await.unwrap().key, "later");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,8 +99,11 @@ fn is_allowed_from(row: &TokenRow, ip: IpAddr) -> bool {
     row.ip_allowlist.is_empty() || row.ip_allowlist.iter().any(|range| range.contains(&ip.to_canonical()))
 }
 
-/// Scopes are of projects: of what belongs to the person a token with scopes may only read.
+/// A deployment's server does nothing but send. Scopes are of projects: of what belongs to the person a token with scopes may only read.
 pub(super) fn in_scope(needs: Needs, principal: &Principal, method: &Method) -> Result<(), ApiError> {
+    if matches!(principal, Principal::Deployment { .. }) && needs != Needs::Sender {
+        return Err(ApiError::forbidden("With a deployment's token, telemetry is sent and nothing else."));
+    }
     let is_narrow = matches!(principal, Principal::PersonalToken { scopes, .. } if !scopes.is_empty());
     if needs == Needs::SignedIn && is_narrow && is_unsafe(method) {
         return Err(ApiError::forbidden("The scopes of this token do not reach so far."));

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use axum::http::request::Parts;
+use chrono::TimeDelta;
+use commands::deployment_token;
 use commands::sessions::Session;
+use domain::ids::DeploymentId;
 use domain::ports::auth::AuthError;
 use http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
@@ -17,6 +20,9 @@ use crate::auth::identity::{self, get_or_create, known};
 use crate::auth::token;
 use crate::error::ApiError;
 use crate::platform::Platform;
+
+/// For how long the token of a deployment works after its end: servers are given less time than this to end.
+const LAST_WORDS: TimeDelta = TimeDelta::minutes(10);
 
 /// The cookie's name; with TLS it is bound to the host.
 pub(crate) fn cookie_name(https: bool) -> &'static str {
@@ -58,12 +64,31 @@ async fn by_bearer(
     if let Some(hash) = token::hash_of_api_token(bearer) {
         return by_api_token(platform, parts, seen, request_id, &hash).await;
     }
+    if let Some(deployment) = deployment_token::named_in(bearer) {
+        return by_deployment(platform, bearer, deployment).await;
+    }
     // A token of ours has no dot; a signed one has two.
     if bearer.bytes().filter(|byte| *byte == b'.').count() == 2 {
         return by_provider(platform, parts, request_id, bearer).await;
     }
     let session = session(platform, bearer).await?.ok_or_else(ApiError::unauthorized)?;
     Ok(signed_in(session))
+}
+
+/// The server of a deployment that has not ended, or has only just: while it ends, it sends the last of what it saw.
+async fn by_deployment(platform: &Platform, bearer: &str, id: DeploymentId) -> Result<Principal, ApiError> {
+    let its = deployment_token::of(platform.commands.vault(), id)
+        .await
+        .map_err(|error| ApiError::internal(&error))?;
+    if !bool::from(its.expose().ct_eq(bearer.as_bytes())) {
+        return Err(ApiError::unauthorized());
+    }
+    let row = projections::deployments::find(&platform.pool, id).await?.ok_or_else(ApiError::unauthorized)?;
+    let now = (platform.now)();
+    if row.finished_at.is_some_and(|at| at + LAST_WORDS < now) {
+        return Err(ApiError::unauthorized());
+    }
+    Ok(Principal::Deployment { deployment: id, project: row.project_id })
 }
 
 /// Whoever a provider vouches for. Who was never here is made a user as by signing in.

@@ -37,6 +37,7 @@ impl Seen {
                 self.count(platform, Who::User(*user))
             }
             Principal::ProjectToken { token, .. } => self.count(platform, Who::Token(*token)),
+            Principal::Deployment { deployment, .. } => self.count(platform, Who::Deployment(*deployment)),
         }
     }
 

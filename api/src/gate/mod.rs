@@ -28,7 +28,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use commands::{Context, Expected, IdempotencyKey, Mode};
 use domain::envelope::Actor;
-use domain::ids::{ProjectId, TeamId, TokenId, UserId};
+use domain::ids::{DeploymentId, ProjectId, TeamId, TokenId, UserId};
 use domain::policy::Grant;
 use domain::project::TokenScope;
 use http::request::Parts;
@@ -70,6 +70,8 @@ pub(crate) enum Principal {
     ProviderToken { user: UserId },
     /// A project's token.
     ProjectToken { token: TokenId, project: ProjectId, scopes: Vec<TokenScope> },
+    /// The server of a deployment: it sends telemetry, and may do nothing else.
+    Deployment { deployment: DeploymentId, project: ProjectId },
 }
 
 /// Who asks, from where, under which circumstances.
@@ -95,7 +97,7 @@ impl Caller {
             | Principal::PersonalToken { user, .. }
             | Principal::ProviderToken { user } => Ok(*user),
             Principal::Nobody => Err(ApiError::unauthorized()),
-            Principal::ProjectToken { .. } => {
+            Principal::ProjectToken { .. } | Principal::Deployment { .. } => {
                 Err(ApiError::forbidden("This needs a person, not a project's token."))
             }
         }
@@ -108,6 +110,9 @@ impl Caller {
             Principal::Session { user, .. } | Principal::ProviderToken { user } => (Actor::User(*user), None),
             Principal::PersonalToken { token, user, .. } => (Actor::Token(*token), Some(Actor::User(*user))),
             Principal::ProjectToken { token, .. } => (Actor::Token(*token), None),
+            Principal::Deployment { deployment, .. } => {
+                (Actor::Process(format!("deployment/{deployment}")), None)
+            }
         };
         Context {
             on_behalf_of,

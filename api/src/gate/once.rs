@@ -99,6 +99,7 @@ pub(super) fn key(
         | Principal::PersonalToken { user, .. }
         | Principal::ProviderToken { user } => format!("user:{user}"),
         Principal::ProjectToken { token, .. } => format!("token:{token}"),
+        Principal::Deployment { deployment, .. } => format!("deployment:{deployment}"),
     };
     Ok(Some(IdempotencyKey { scope, key: key.to_owned(), request_hash }))
 }

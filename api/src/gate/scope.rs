@@ -205,7 +205,7 @@ impl Principal {
             Self::Session { user, .. } | Self::ProviderToken { user } | Self::PersonalToken { user, .. } => {
                 Some(*user)
             }
-            Self::Nobody | Self::ProjectToken { .. } => None,
+            Self::Nobody | Self::ProjectToken { .. } | Self::Deployment { .. } => None,
         }
     }
 
@@ -217,6 +217,7 @@ impl Principal {
                 let permissions = scopes.iter().flat_map(|scope| scope.permissions()).collect();
                 vec![Grant { scope: Scope::Project { project_id: *project }, permissions }]
             }
+            Self::Deployment { .. } => vec![],
             Self::Nobody | Self::Session { .. } | Self::ProviderToken { .. } => held,
         }
     }

@@ -1,5 +1,5 @@
-//! Who sends telemetry: a project's token with the scope `telemetry:write`, which no person holds. The token says which
-//! project; a path that names another one leads nowhere.
+//! Who sends telemetry: a project's token with the scope `telemetry:write`, which no person holds, or the server of a
+//! deployment. The token says which project; a path that names another one leads nowhere.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use axum::RequestPartsExt;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use bytes::Bytes;
-use domain::ids::ProjectId;
+use domain::ids::{DeploymentId, ProjectId};
 use domain::ports::telemetry::Tenant;
 use domain::project::TokenScope;
 use http::StatusCode;
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Sender {
     /// The token's project.
     pub(crate) tenant: Tenant,
+    /// The deployment whose server it is, by its own token.
+    pub(crate) deployment: Option<DeploymentId>,
     /// What the request takes up in memory.
     pub(crate) room: Arc<Room>,
     /// Whether nothing is to be stored.
@@ -48,11 +50,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Sender {
 }
 
 /// Refuses who may not send.
-fn may_send(principal: &Principal) -> Result<ProjectId, ApiError> {
+fn may_send(principal: &Principal) -> Result<(ProjectId, Option<DeploymentId>), ApiError> {
     match principal {
         Principal::ProjectToken { project, scopes, .. } if scopes.contains(&TokenScope::TelemetryWrite) => {
-            Ok(*project)
+            Ok((*project, None))
         }
+        Principal::Deployment { deployment, project } => Ok((*project, Some(*deployment))),
         _ => Err(ApiError::forbidden("This needs a project's token with the scope telemetry:write.")),
     }
 }
@@ -80,7 +83,7 @@ pub(super) async fn read_body(
 
 /// Puts the sender into the request.
 pub(super) async fn admit(platform: &Platform, caller: &Caller, parts: &mut Parts) -> Result<(), ApiError> {
-    let id = may_send(&caller.principal)?;
+    let (id, deployment) = may_send(&caller.principal)?;
     let room = parts.extensions.get::<Arc<Room>>().cloned().ok_or_else(ApiError::unauthorized)?;
     let params: Params = parts.extract().await?;
     let named = params.text("project");
@@ -92,7 +95,7 @@ pub(super) async fn admit(platform: &Platform, caller: &Caller, parts: &mut Part
     let _ = caller.about.place.set(place);
     let _ = caller.about.admitted.set(());
     let tenant = Tenant { team: project.team_id, project: id };
-    parts.extensions.insert(Sender { tenant, room, dry_run: caller.is_dry_run(), _gate: () });
+    parts.extensions.insert(Sender { tenant, deployment, room, dry_run: caller.is_dry_run(), _gate: () });
     Ok(())
 }
 

@@ -36,7 +36,7 @@ impl Standing {
     pub(crate) async fn holds(&self, platform: &Platform) -> Result<bool, ApiError> {
         let now = (platform.now)();
         let is_known = match &self.caller.principal {
-            Principal::Nobody => false,
+            Principal::Nobody | Principal::Deployment { .. } => false,
             Principal::Session { session, .. } => platform.sessions.is_open(*session, now).await?,
             Principal::PersonalToken { token, .. } | Principal::ProjectToken { token, .. } => {
                 api_token::still_works(platform, *token).await?

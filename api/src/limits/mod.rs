@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::ids::{TeamId, TokenId, UserId};
+use domain::ids::{DeploymentId, TeamId, TokenId, UserId};
 use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
@@ -56,6 +56,8 @@ pub(crate) enum Who {
     Unproved(IpAddr),
     User(UserId),
     Token(TokenId),
+    /// A deployment's own token.
+    Deployment(DeploymentId),
     Team(TeamId),
 }
 
@@ -76,7 +78,7 @@ impl Who {
             Self::Address(_) => "address",
             Self::Unproved(_) => "unproved",
             Self::User(_) => "user",
-            Self::Token(_) => "token",
+            Self::Token(_) | Self::Deployment(_) => "token",
             Self::Team(_) => "team",
         }
     }
@@ -190,7 +192,7 @@ impl Limits {
             Who::Address(_) => self.of_address.as_ref(),
             Who::Unproved(_) => self.of_unproved.as_ref(),
             Who::User(_) => self.of_user.as_ref(),
-            Who::Token(_) => self.of_token.as_ref(),
+            Who::Token(_) | Who::Deployment(_) => self.of_token.as_ref(),
             Who::Team(_) => self.of_team.as_ref(),
         }
     }

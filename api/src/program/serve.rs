@@ -102,7 +102,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         now: Utc::now,
         settings: settings(&config, &public_url),
     });
-    let world = world(&platform, &config, (artifacts, email));
+    let world = world(&platform, &config, (artifacts, email))?;
     let (boot, stop) = (Uuid::now_v7(), CancellationToken::new());
     let workers = Workers::start(processes::all(config.builds), world.clone(), boot.to_string());
     let keeper = tokio::spawn(reconcile(world, boot, (&config, uploads), stop.clone()));

@@ -33,6 +33,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "MASTRA_ADMIN_PUBLIC_URL")]
     pub(super) public_url: Option<String>,
 
+    /// Where deployed servers reach this server, to send it their telemetry, as `https://admin.example.org`; `none`: they
+    /// are told nothing [default: the public address, where they reach it]
+    #[arg(long, env = "MASTRA_ADMIN_TELEMETRY_URL")]
+    pub(super) telemetry_url: Option<String>,
+
     /// Deployed servers answer on hosts of their own below this domain, as `agent--staging--acme.apps.example.org`,
     /// instead of below `/p/`; it must not hold the public address [default: none]
     #[arg(long, env = "MASTRA_ADMIN_BASE_DOMAIN")]

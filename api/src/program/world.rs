@@ -10,14 +10,15 @@ use projections::shred::ShredList;
 
 use super::config::Config;
 use super::outbound::Shown;
+use super::telemetry_url;
 
 /// The world of the processes of this server.
 pub(super) fn world(
     platform: &Platform,
     config: &Config,
     (artifacts, email): (Arc<dyn Artifacts>, Arc<dyn Email>),
-) -> World {
-    World {
+) -> anyhow::Result<World> {
+    Ok(World {
         pool: platform.pool.clone(),
         commands: platform.commands.clone(),
         feed: platform.feed.clone(),
@@ -34,6 +35,11 @@ pub(super) fn world(
         shred_list: ShredList::new(&config.data_dir),
         now: platform.now,
         public_url: platform.settings.public_url.clone(),
+        telemetry_url: telemetry_url::read(
+            config.telemetry_url.as_deref(),
+            &platform.settings.public_url,
+            platform.runner.shares_loopback(),
+        )?,
         start_deadline: config.start_deadline,
-    }
+    })
 }

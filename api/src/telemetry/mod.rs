@@ -126,6 +126,10 @@ async fn read(
 /// Stores what can be stored.
 async fn store(platform: &Platform, sender: &Sender, mut batch: Batch) -> Result<Accepted, ApiError> {
     batch.keep_window(&*platform.telemetry, (platform.now)());
+    if sender.deployment.is_some() {
+        // Its token proves what others only say.
+        batch.spans.iter_mut().for_each(|span| span.deployment_id = sender.deployment);
+    }
     let accepted = batch.spans.len() as u64;
     if accepted > 0 && !sender.dry_run {
         let written = platform.telemetry.write(sender.tenant, batch.spans).await?;

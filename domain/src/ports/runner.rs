@@ -44,6 +44,11 @@ pub trait Runner: Send + Sync {
         false
     }
 
+    /// Whether its servers reach what listens on the platform's own loopback.
+    fn shares_loopback(&self) -> bool {
+        false
+    }
+
     /// Takes up a server that went on while the platform was away, with its output from where it was left;
     /// `None` where nothing healthy of it runs.
     async fn resume(&self, deployment: DeploymentId, output: Arc<dyn Output>) -> Option<Started> {
@@ -165,6 +170,8 @@ pub struct StartPlan {
     pub node_version: String,
     /// Run-time variables; reserved names are the runner's and win over these.
     pub env: Vec<(EnvKey, Secret)>,
+    /// Where it may send its telemetry.
+    pub telemetry: Option<TelemetryAccess>,
     /// Limits of the server.
     pub limits: Resources,
     /// The port that its code sets by itself, whatever it is told; matters where it has an address of its own.
@@ -173,6 +180,15 @@ pub struct StartPlan {
     pub health: HealthGate,
     /// How long from spawn to ready.
     pub start_deadline: std::time::Duration,
+}
+
+/// Where a server sends its telemetry.
+#[derive(Clone, Debug)]
+pub struct TelemetryAccess {
+    /// The platform as the server reaches it, without a path: `https://admin.example.org`.
+    pub url: String,
+    /// The deployment's own token.
+    pub token: Secret,
 }
 
 /// A server that is ready.

@@ -156,7 +156,7 @@ async fn in_its_lane(work: &Work, world: &World, place: Place) -> Result<(), Job
         key: format!("{}/place", work.claimed.key),
         lane: place.lane(),
         payload: serde_json::to_value(Payload::Place(place)).expect("it serialises"),
-        not_before: None,
+        delay: Duration::ZERO,
         cause_event: work.claimed.cause_event,
         cause_position: work.claimed.cause_position,
         correlation: work.claimed.correlation.clone(),

@@ -1,7 +1,7 @@
 //! The environment of builds and servers: the same whatever they run in.
 
 use domain::build::Phase;
-use domain::ports::runner::{BuildPlan, StartPlan};
+use domain::ports::runner::{BuildPlan, StartPlan, TelemetryAccess};
 use domain::secret::Secret;
 use domain::values::Resources;
 
@@ -61,12 +61,44 @@ pub(super) fn of_server(plan: &StartPlan, limits: Resources, places: ServerPlace
         text("PATH", places.path),
         text("HOME", places.home),
     ];
+    let names_its_own = plan.env.iter().any(|(key, _)| key.as_str().starts_with("OTEL_EXPORTER_OTLP_"));
+    if let Some(access) = plan.telemetry.as_ref().filter(|_| !names_its_own) {
+        env.extend(otel(plan, access));
+    }
     let own = plan.env.iter().filter(|(key, _)| !key.is_reserved());
     env.extend(own.map(|(key, value)| (key.to_string(), value.clone())));
+    if let Some(access) = &plan.telemetry {
+        env.extend(mastra(plan, access));
+    }
     env.push(text("PORT", places.port.to_string()));
     env.push(text("MASTRA_HOST", places.host));
     env.push(text("MASTRA_PROJECT_ROOT", places.app));
     env
+}
+
+/// What Mastra's own exporters read: the one of today, and with the older names the one before it.
+fn mastra(plan: &StartPlan, access: &TelemetryAccess) -> [(String, Secret); 5] {
+    [
+        text("MASTRA_PROJECT_ID", plan.project_id.to_string()),
+        text("MASTRA_PLATFORM_OBSERVABILITY_ENDPOINT", &access.url),
+        ("MASTRA_PLATFORM_ACCESS_TOKEN".to_owned(), access.token.clone()),
+        text("MASTRA_CLOUD_TRACES_ENDPOINT", &access.url),
+        ("MASTRA_CLOUD_ACCESS_TOKEN".to_owned(), access.token.clone()),
+    ]
+}
+
+/// What every SDK of OpenTelemetry reads
+/// (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>). Who names a destination of his own gets none of it:
+/// the token is not for others.
+fn otel(plan: &StartPlan, access: &TelemetryAccess) -> [(String, Secret); 4] {
+    let headers = [b"authorization=Bearer%20", access.token.expose()].concat();
+    let resource = format!("deployment.id={},deployment.cause={}", plan.deployment_id, plan.cause.event);
+    [
+        text("OTEL_EXPORTER_OTLP_ENDPOINT", &access.url),
+        text("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_HEADERS".to_owned(), Secret::new(headers)),
+        text("OTEL_RESOURCE_ATTRIBUTES", resource),
+    ]
 }
 
 /// Directories of tools before those of the system.

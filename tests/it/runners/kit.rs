@@ -14,7 +14,9 @@ use domain::ids::{BuildId, DeploymentId, EnvironmentId, EventId, ProjectId, Team
 use domain::ports::artifacts::{Artifact, ArtifactError, Artifacts, Removal};
 use domain::ports::git::{Access, Git, GitError, KeyPair, Repository};
 use domain::ports::logs::{LogStream, Output};
-use domain::ports::runner::{BuildFailure, BuildPlan, BuildWatch, Built, Cause, Code, Runner, StartPlan};
+use domain::ports::runner::{
+    BuildFailure, BuildPlan, BuildWatch, Built, Cause, Code, Runner, StartPlan, TelemetryAccess,
+};
 use domain::secret::Secret;
 use domain::values::{BranchName, CommitSha, HealthGate, HostKey, RepoUrl, Resources};
 use providers::runner::app::toolchain::Toolchains;
@@ -288,6 +290,10 @@ pub(super) fn plan(artifact: Artifact) -> StartPlan {
         artifact,
         node_version: node_version(),
         env: vec![("GREETING".parse().unwrap(), Secret::new("hello"))],
+        telemetry: Some(TelemetryAccess {
+            url: "https://admin.example.org".to_owned(),
+            token: Secret::new("the token of a deployment"),
+        }),
         limits: Resources { memory_mib: Some(256), ..Resources::default() },
         port: None,
         health: HealthGate::default(),

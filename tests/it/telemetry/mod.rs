@@ -3,6 +3,7 @@
 mod bad;
 mod contract;
 mod cost;
+mod deployed;
 mod senders;
 mod store;
 

@@ -140,6 +140,10 @@ impl Runner for LocalRunner {
         "local"
     }
 
+    fn shares_loopback(&self) -> bool {
+        true
+    }
+
     async fn build(&self, plan: BuildPlan, watch: BuildWatch) -> Result<Built, BuildFailure> {
         // In a task of its own, so that it cleans up behind itself also when nobody waits for it any more.
         let abandoned = CancellationToken::new();
