@@ -59,8 +59,14 @@ impl Uploads {
         Self { pool }
     }
 
-    /// Makes room for one; `false` when its team has too many that are neither sent nor asked for.
+    /// Makes room for one; `false` when its team has too many that are neither sent nor asked for. A team's are begun
+    /// one after the other: who counts sees those that were begun before.
     pub async fn begin(&self, upload: &Upload, secret_hash: &[u8]) -> sqlx::Result<bool> {
+        let mut db = self.pool.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('uploads/' || $1::text, 0))")
+            .bind(upload.team_id.0)
+            .execute(&mut *db)
+            .await?;
         let begun = sqlx::query(
             "INSERT INTO uploads (build_id, team_id, project_id, environment_id, branch, secret_hash, created_at,
                                   expires_at)
@@ -77,8 +83,9 @@ impl Uploads {
         .bind(upload.created_at)
         .bind(upload.created_at + GOOD_FOR)
         .bind(OPEN)
-        .execute(&self.pool)
+        .execute(&mut *db)
         .await?;
+        db.commit().await?;
         Ok(begun.rows_affected() == 1)
     }
 

@@ -66,6 +66,7 @@ pub enum Nothing {
     PathsUnchanged,
     Outdated,
     AlreadyBuilt,
+    NewerUpload,
     FirstSeen,
     Ping,
     PullRequest,
@@ -95,6 +96,7 @@ impl Nothing {
             Self::PathsUnchanged => "paths_unchanged",
             Self::Outdated => "outdated",
             Self::AlreadyBuilt => "already_built",
+            Self::NewerUpload => "newer_upload",
             Self::FirstSeen => "first_seen",
             Self::Ping => "ping",
             Self::PullRequest => "pull_request",
@@ -126,6 +128,7 @@ impl Nothing {
             Self::PathsUnchanged => "Nothing changed that the project's paths name.",
             Self::Outdated => "The branch has moved on: the newer commit is built instead.",
             Self::AlreadyBuilt => "The newest build of the environment is of this commit.",
+            Self::NewerUpload => "The environment has had an upload since this was told: that is newer.",
             Self::FirstSeen => {
                 "The branch was looked at for the first time; what is pushed from now on is built."
             }

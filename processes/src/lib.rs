@@ -143,6 +143,9 @@ pub enum JobError {
     /// It may work later.
     #[error("{0}")]
     Retry(String),
+    /// The same, not before so long: whoever refused it said so.
+    #[error("{0}")]
+    Later(String, Duration),
     /// Another worker does it now, or nobody wants it any more.
     #[error("{0}")]
     Lost(String),

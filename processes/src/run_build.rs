@@ -174,7 +174,9 @@ enum Ended {
 impl<E: Into<JobError>> From<E> for Ended {
     fn from(error: E) -> Self {
         match error.into() {
-            JobError::Retry(why) => Self::Undone(failure(FailureCode::PlatformError, &why)),
+            JobError::Retry(why) | JobError::Later(why, _) => {
+                Self::Undone(failure(FailureCode::PlatformError, &why))
+            }
             error => Self::Lost(error),
         }
     }

@@ -121,7 +121,7 @@ async fn do_work(process: Arc<dyn Process>, world: World, claimed: Claimed, stop
         None => process.run(&work, &world).await,
     };
     drop(heart);
-    let settled = match result {
+    let settled = match &result {
         Ok(()) => work::finish(&world.pool, id, fence).await,
         Err(JobError::Lost(why)) => {
             tracing::info!(process.name = name, work.id = %id, why, "work {id} of {name} is not wanted any more");
@@ -129,15 +129,18 @@ async fn do_work(process: Arc<dyn Process>, world: World, claimed: Claimed, stop
         }
         Err(JobError::Never(why)) => {
             tracing::error!(process.name = name, work.id = %id, why, "work {id} of {name} is given up: {why}");
-            work::give_up(&world.pool, id, fence, &why).await
+            work::give_up(&world.pool, id, fence, why).await
         }
         // Its end is no fault of the work: it does not count as a try.
-        Err(JobError::Retry(_)) if stop.is_cancelled() => work::give_back(&world.pool, id, fence).await,
-        Err(JobError::Retry(why)) => {
+        Err(JobError::Retry(_) | JobError::Later(..)) if stop.is_cancelled() => {
+            work::give_back(&world.pool, id, fence).await
+        }
+        Err(JobError::Retry(why) | JobError::Later(why, _)) => {
+            let asked = if let Err(JobError::Later(_, asked)) = &result { *asked } else { Duration::ZERO };
             // What is said in the end is said soon, as it was known before.
             let (wait, known) = match in_vain {
                 Some(known) => (backoff(attempts - process.tries()), known),
-                None => (process.pause(attempts), why.clone()),
+                None => (process.pause(attempts).max(asked), why.clone()),
             };
             tracing::warn!(process.name = name, work.id = %id, attempts, why, "work {id} of {name} is tried again");
             work::retry(&world.pool, id, fence, wait, &known).await

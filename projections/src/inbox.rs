@@ -15,6 +15,9 @@ use crate::row::Columns;
 /// The process whose rows of work deliveries are; their payload names the delivery.
 pub const PROCESS: &str = "take_delivery";
 
+/// The ref of the note that the open pull requests of a repository were looked at for the first time.
+pub const PULLS: &str = "refs/pull";
+
 const COLUMNS: &str = "id, source, delivery_id, kind, action, installation, repository, project, repository_name, \
                        reference, commit, sender, received_at, settled_at";
 
@@ -330,9 +333,10 @@ pub async fn outcomes(
 }
 
 /// Forgets what was settled before a time, but for the last that was told of each branch that a project or one of its
-/// environments names: what is pushed while nobody listens is found by it.
+/// environments names, and for the note that pull requests were looked at ([`PULLS`]): what happens while nobody listens
+/// is found by it.
 pub async fn forget_before(pool: &PgPool, time: DateTime<Utc>) -> sqlx::Result<()> {
-    let query = "DELETE FROM deliveries d WHERE settled_at < $1
+    let query = "DELETE FROM deliveries d WHERE settled_at < $1 AND d.reference IS DISTINCT FROM 'refs/pull'
                     AND (EXISTS (
                         SELECT FROM deliveries n WHERE n.reference = d.reference AND n.id > d.id
                            AND (n.source = d.source AND n.repository = d.repository OR n.project = d.project))

@@ -11,6 +11,7 @@ mod permissions;
 mod queue;
 mod rebuild;
 mod router;
+mod webhooks;
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,8 @@ use tests::repository;
 use tests::world::{Project, project, team, team_and_project};
 
 /// The groups of figures, by the name that selects one: `cargo bench … -- append`.
-const GROUPS: [&str; 8] =
-    ["platform", "append", "audit", "permissions", "queue", "router", "hostile", "rebuild"];
+const GROUPS: [&str; 9] =
+    ["platform", "append", "audit", "permissions", "queue", "webhooks", "router", "hostile", "rebuild"];
 
 #[tokio::main]
 async fn main() {
@@ -44,6 +45,7 @@ async fn main() {
             "audit" => audit::figures().await,
             "permissions" => permissions::figures().await,
             "queue" => queue::figures().await,
+            "webhooks" => webhooks::figures().await,
             "hostile" => hostile::figures().await,
             "router" => router::figures().await,
             "rebuild" => rebuild::figures().await,

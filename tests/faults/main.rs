@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed, in its helpers too")]
 
+mod deliveries;
 mod others;
 mod storm;
 mod switches;

@@ -5,6 +5,7 @@ pub mod bus;
 pub mod chance;
 pub mod client;
 pub mod docker;
+pub mod documented;
 pub mod git_host;
 pub mod github;
 pub mod hostile;

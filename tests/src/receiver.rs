@@ -40,6 +40,8 @@ impl Got {
 pub enum Reply {
     /// This status, with a body.
     Status(u16, String),
+    /// This status, and to be left alone for so long.
+    Later(u16, &'static str),
     /// It is somewhere else.
     Elsewhere(String),
     /// Never anything.
@@ -119,6 +121,11 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
             format!(
                 "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
                 body.len()
+            )
+        }
+        Reply::Later(status, pause) => {
+            format!(
+                "HTTP/1.1 {status} X\r\nconnection: close\r\nretry-after: {pause}\r\ncontent-length: 0\r\n\r\n"
             )
         }
         Reply::Elsewhere(url) => {

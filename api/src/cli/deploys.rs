@@ -107,8 +107,8 @@ pub(crate) async fn create(
     Body(body): Body<Create>,
 ) -> Result<Response, ApiError> {
     environment.must(&platform, Action::Execute, |context| context).await?;
-    env_vars::set_with_deploy(&platform, &environment, body.env_vars).await?;
     if environment.caller().is_dry_run() {
+        env_vars::set_with_deploy(&platform, &environment, body.env_vars).await?;
         return Err(ApiError::DryRun(vec![]));
     }
     let branch = headers.get("x-git-branch").and_then(|branch| branch.to_str().ok()?.parse().ok());
@@ -121,7 +121,12 @@ pub(crate) async fn create(
         created_at: environment.caller().at(),
         archive: None,
     };
+    // Where there is no room for another, nothing is set either; and what sets nothing takes no room.
     let upload_url = upload::begin(&platform, &upload).await?;
+    if let Err(refused) = env_vars::set_with_deploy(&platform, &environment, body.env_vars).await {
+        platform.uploads.rows.end(upload.build_id, environment.caller().at()).await?;
+        return Err(refused);
+    }
     let deploy = Waiting { id: upload.build_id, status: "uploading", upload_url };
     Ok((StatusCode::CREATED, Json(Created { deploy })).into_response())
 }

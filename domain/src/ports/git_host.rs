@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use super::host_shown::{Comment, DeploymentState, HostDeployment, HostPullRequest, PullRequestNews};
+pub use super::host_shown::{
+    Comment, DeploymentState, HostDeployment, HostPullRequest, OpenPullRequest, PullRequestNews,
+};
 use crate::ids::ProjectId;
 use crate::push::Push;
 use crate::secret::Secret;
@@ -83,6 +85,16 @@ pub trait GitHost: Send + Sync {
         _repository: (i64, &RepoUrl),
         _number: u32,
     ) -> Result<HostPullRequest, HostError> {
+        Err(HostError::NotConfigured)
+    }
+
+    /// A page of the pull requests of a repository that are open.
+    async fn open_pull_requests(
+        &self,
+        _installation: i64,
+        _repository: (i64, &RepoUrl),
+        _page: Page,
+    ) -> Result<Part<OpenPullRequest>, HostError> {
         Err(HostError::NotConfigured)
     }
 

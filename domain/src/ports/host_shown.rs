@@ -33,6 +33,19 @@ pub struct HostPullRequest {
     pub updated_at: DateTime<Utc>,
 }
 
+/// A pull request in the list of those that are open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenPullRequest {
+    /// Its number.
+    pub number: u32,
+    /// What its branch is at.
+    pub head: CommitSha,
+    /// Whether its commits are in somebody else's repository.
+    pub is_fork: bool,
+    /// When it changed last, by the host's clock.
+    pub updated_at: DateTime<Utc>,
+}
+
 /// What is said below a pull request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comment {

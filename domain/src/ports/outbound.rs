@@ -1,5 +1,7 @@
 //! How the platform tells others over HTTP what happens: addresses that anybody may have given.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use thiserror::Error;
 
@@ -44,6 +46,8 @@ pub struct Answered {
     pub status: u16,
     /// Its beginning, as text.
     pub body: String,
+    /// How long it wants to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 /// An address that is not posted to.

@@ -127,13 +127,14 @@ impl Desk<'_> {
     ) -> Result<Outcome, JobError> {
         let nothing =
             |why| Outcome::nothing(Some(project.team_id), why).of(project.id).within(environment.id);
-        if let Some(newest) = projections::builds::newest(&self.world.pool, environment.id).await?
+        let newest = projections::builds::newest(&self.world.pool, environment.id).await?;
+        if let Some(newest) = &newest
             && newest.commit.as_deref() == Some(commit.as_str())
             && newest.branch == branch.as_str()
             && newest.deploy
         {
             // Of a try before this one, whose end was not written down.
-            if newest.trigger.is_some_and(|trigger| trigger.delivery_id == self.delivery.id) {
+            if newest.trigger.as_ref().is_some_and(|trigger| trigger.delivery_id == self.delivery.id) {
                 return Ok(self.requested(project, environment.id, newest.id));
             }
             let already = match is_overtaken {
@@ -141,6 +142,13 @@ impl Desk<'_> {
                 false => nothing(Nothing::AlreadyBuilt),
             };
             return Ok(Outcome { build_id: Some(newest.id), ..already });
+        }
+        // The host may have been away for long, or the lane busy, while somebody sent what he has.
+        if let Some(newest) =
+            newest.filter(|it| it.upload.is_some() && it.created_at > self.delivery.received_at)
+            && !["failed", "cancelled"].contains(&newest.status.as_str())
+        {
+            return Ok(Outcome { build_id: Some(newest.id), ..nothing(Nothing::NewerUpload) });
         }
         // Something else may have been wanted since, as an upload or an older commit.
         if is_overtaken && projections::builds::was_built(&self.world.pool, environment.id, commit).await? {

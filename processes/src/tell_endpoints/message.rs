@@ -132,7 +132,9 @@ async fn post(
         300..=399 => Some(format!("it answered {}: redirects are not followed", answer.status)),
         status => Some(format!("it answered {status}")),
     };
-    Ok(Sent::Tried(Try { http_status: Some(answer.status), error, answer: Some(answer.body) }))
+    let is_pause = matches!(answer.status, 429 | 503);
+    let pause = answer.retry_after.filter(|_| is_pause);
+    Ok(Sent::Tried(Try { http_status: Some(answer.status), error, answer: Some(answer.body), pause }))
 }
 
 /// A sealed value; none when it was erased.

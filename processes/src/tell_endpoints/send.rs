@@ -17,6 +17,9 @@ const TRIES: i32 = 24;
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
+/// The longest pause that an endpoint may ask for: it cannot put off for ever when it is given up.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
 /// Sends deliveries.
 pub(crate) struct SendDelivery;
 
@@ -105,7 +108,15 @@ async fn settle(
         Some(why) if message.cause == Cause::Ping => {
             Ok(outbox::end(&world.pool, message.id(), "failed", &why).await?)
         }
-        Some(why) => Err(JobError::Retry(why)),
+        // After the last try nothing is waited for.
+        Some(why) if work.claimed.attempts >= TRIES => Err(JobError::Retry(why)),
+        Some(why) => match how.pause.map(|pause| pause.min(LONGEST_ASKED)) {
+            Some(pause) => {
+                outbox::leave_alone(&world.pool, message.endpoint, pause).await?;
+                Err(JobError::Later(why, pause))
+            }
+            None => Err(JobError::Retry(why)),
+        },
         None => Ok(()),
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn zipped(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// The fixture `tiny` as the command line would send it.
-fn tiny(version: u32) -> Vec<u8> {
+pub(crate) fn tiny(version: u32) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     tests::mastra_cli::built_tiny(dir.path(), &json!({ "version": version.to_string() }).to_string());
     let read = |name: &str| std::fs::read_to_string(dir.path().join(".mastra/output").join(name)).unwrap();
@@ -35,7 +35,7 @@ fn tiny(version: u32) -> Vec<u8> {
 }
 
 /// A deploy by hand.
-struct Deploy {
+pub(crate) struct Deploy {
     /// Where its environment is.
     below: String,
     id: String,
@@ -43,19 +43,19 @@ struct Deploy {
 }
 
 impl Deploy {
-    async fn begin(client: &Client, project: &Project, body: Value) -> Self {
+    pub(crate) async fn begin(client: &Client, project: &Project, body: Value) -> Self {
         let below = format!("//v1/projects/{}/environments/{}", project.id, project.production);
         let begun = client.post(&format!("{below}/deploy"), body).await.expect(201)["deploy"].clone();
         let text = |field: &str| begun[field].as_str().unwrap().to_owned();
         Self { below, id: text("id"), url: text("uploadUrl") }
     }
 
-    async fn put(&self, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn put(&self, body: impl Into<reqwest::Body>) -> Answer {
         let request = reqwest::Client::new().put(&self.url).header("content-type", "application/zip");
         Client::send(request.body(body)).await
     }
 
-    async fn complete(&self, client: &Client) -> Answer {
+    pub(crate) async fn complete(&self, client: &Client) -> Answer {
         client.post(&format!("{}/deploys/{}/upload-complete", self.below, self.id), json!({})).await
     }
 

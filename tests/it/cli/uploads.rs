@@ -144,11 +144,20 @@ async fn an_upload_belongs_to_its_project_and_a_team_has_only_so_many() {
     let mixed = format!("//v1/projects/{}/environments/{}/deploy", project.id, theirs.production);
     assert_eq!(stranger.post(&mixed, json!({})).await.status, 404);
 
-    for _ in 0..20 {
-        Deploy::begin(&stranger, &theirs, json!({})).await;
-    }
-    let refused = stranger.post(&format!("{below}/deploy"), json!({})).await;
+    // What is refused takes no place; of those that are begun at once, as many as may be are.
+    let deploy = format!("{below}/deploy");
+    let unfit = stranger.post(&deploy, json!({ "envVars": { "no name": "1" } })).await;
+    assert_eq!(unfit.status, 422, "{}", unfit.text);
+    let all = (0..30).map(|_| stranger.post(&deploy, json!({})));
+    let mut all: Vec<u16> =
+        futures_util::future::join_all(all).await.into_iter().map(|answer| answer.status).collect();
+    all.sort_unstable();
+    assert_eq!(all, [[201; 20].as_slice(), &[409; 10]].concat());
+    // Where there is no room, nothing is set either.
+    let refused = stranger.post(&deploy, json!({ "envVars": { "GREETING": "hello" } })).await;
     assert_eq!((refused.status, refused.str("code").as_str()), (409, "too_many_uploads"));
+    let variables = stranger.get(&format!("/projects/{}/env-vars", theirs.id)).await.expect(200);
+    assert_eq!(variables["items"], json!([]));
     Deploy::begin(&owner, &project, json!({})).await;
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tests::app::TestApp;
 use tests::receiver::{Receiver, Reply, verdicts};
 
 use super::{acme, deliveries, hasten, rename, until_delivery, webhook};
@@ -169,4 +170,46 @@ async fn nothing_is_lost_when_the_platform_is_killed() {
     let told: Vec<String> = sqlx::query_scalar(told).fetch_all(app.db.pool()).await.unwrap();
     assert_eq!(told.len(), sent);
     assert_eq!(came.into_keys().collect::<Vec<_>>(), told);
+}
+
+/// Seconds until what waits is tried, soonest first.
+async fn pauses(app: &TestApp, count: usize, at_least: f64) -> Vec<f64> {
+    let waiting = "SELECT extract(epoch FROM run_at - now())::float8 FROM work
+                    WHERE process = 'send_delivery' AND state = 'ready' AND attempts > 0 ORDER BY run_at";
+    let mut pauses = vec![];
+    app.wait_until("they wait for another try", Duration::from_secs(30), async || {
+        pauses = sqlx::query_scalar(waiting).fetch_all(app.db.pool()).await.unwrap();
+        pauses.len() == count && pauses.iter().all(|pause| *pause >= at_least)
+    })
+    .await;
+    pauses
+}
+
+#[tokio::test]
+async fn who_asks_to_be_left_alone_is_left_alone_but_not_for_ever() {
+    let (app, owner) = acme().await;
+    let receiver = Receiver::start().await;
+    let (id, _) = webhook(&owner, &receiver, &["team.renamed"]).await;
+    // Only those who are too busy are believed.
+    receiver.answers_once(Reply::Later(500, "7200"));
+    rename(&owner, "First").await;
+    assert!(pauses(&app, 1, 0.0).await[0] < 7.0);
+    // It is the endpoint that is busy: what else waits for it waits too.
+    receiver.answers_once(Reply::Later(429, "120"));
+    rename(&owner, "Second").await;
+    let both = pauses(&app, 2, 100.0).await;
+    assert!(both.iter().all(|pause| *pause <= 120.0), "{both:?}");
+    // Whether it arrives, somebody wants to know now.
+    owner.post(&format!("/endpoints/{id}/ping"), json!({})).await.expect(202);
+    until_delivery(&app, &owner, &id, "delivered").await;
+    receiver.answers(Reply::Later(503, "999999"));
+    hasten(&app).await;
+    let both = pauses(&app, 2, 3000.0).await;
+    assert!(both.iter().all(|pause| *pause <= 3600.0), "{both:?}");
+    receiver.answers(Reply::Status(200, String::new()));
+    hasten(&app).await;
+    app.wait_until("both have arrived", Duration::from_secs(30), async || {
+        deliveries(&owner, &id).await.iter().all(|it| it["status"] == "delivered")
+    })
+    .await;
 }

@@ -1,6 +1,7 @@
 //! Where teams are told what happens: what arrives is verified by the library of Standard Webhooks, on a platform that is
 //! really killed, with time moved in the database.
 
+mod documented;
 mod lasting;
 mod managing;
 mod results;

@@ -6,7 +6,8 @@ use tests::app::TestApp;
 use tests::client::Client;
 use tests::github::{GitHub, INSTALLATION, SECRET};
 
-use super::world;
+use super::{World, world};
+use crate::cli::{Deploy, tiny};
 
 const PATH: &str = "//api/webhooks/github";
 
@@ -147,19 +148,56 @@ async fn the_last_of_a_branch_is_kept_only_while_somebody_follows_it() {
     assert_eq!(kept, [("refs/heads/main".to_owned(), w.repository)]);
 }
 
-/// Its lane is busy, so it waits; then the server is killed. It is worked on after that, once.
-#[tokio::test]
-async fn what_was_answered_is_worked_on_although_the_server_was_killed_before() {
-    let mut w = world().await;
+/// Whatever is told of the repository waits from here on.
+async fn hold(w: &World) {
     let hold = "INSERT INTO work (id, process, key, lane, payload, state, run_at, attempts, lease_owner, lease_until,
                                   fence, cause_event, cause_position, correlation, created_at)
                 VALUES (gen_random_uuid(), 'take_delivery', 'hold', 'take_delivery:github/repository/' || $1, '{}',
                         'running', now(), 1, 'test', now() + interval '1 hour', 0, gen_random_uuid(), 0, 'x', now())";
     sqlx::query(hold).bind(w.repository.to_string()).execute(w.app.db.pool()).await.unwrap();
+}
+
+async fn release(w: &World) {
+    sqlx::query("DELETE FROM work WHERE key = 'hold'").execute(w.app.db.pool()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_push_that_had_to_wait_does_not_replace_what_was_uploaded_meanwhile() {
+    let w = world().await;
+    let upload = async || {
+        let deploy = Deploy::begin(&w.owner, &w.project, json!({})).await;
+        assert_eq!(deploy.put(tiny(1)).await.status, 200);
+        deploy.complete(&w.owner).await.expect(202)["deploy"]["id"].clone()
+    };
+    hold(&w).await;
+    let (guid, _) = w.push(json!({ "files": { "note.txt": "1" } })).await;
+    let uploaded = upload().await;
+    release(&w).await;
+    let outcome = w.reason(&guid, "newer_upload").await;
+    assert_eq!(outcome["buildId"], uploaded);
+    assert_eq!(count(&w.app, "events WHERE event_type = 'build.requested'").await, 1);
+    // What is pushed after an upload is newer, and so is a push of which the upload came to nothing.
+    let (guid, _) = w.push(json!({ "files": { "note.txt": "2" } })).await;
+    w.reason(&guid, "build_requested").await;
+    hold(&w).await;
+    let (guid, _) = w.push(json!({ "files": { "note.txt": "3" } })).await;
+    let uploaded = upload().await;
+    let path = format!("/builds/{}", uploaded.as_str().unwrap());
+    w.owner.post(&format!("{path}/cancel"), json!({})).await;
+    w.app.until_status(&w.owner, &path, &["cancelled", "failed"]).await;
+    release(&w).await;
+    w.reason(&guid, "build_requested").await;
+}
+
+/// Its lane is busy, so it waits; then the server is killed. It is worked on after that, once.
+#[tokio::test]
+async fn what_was_answered_is_worked_on_although_the_server_was_killed_before() {
+    let mut w = world().await;
+    hold(&w).await;
     let (guid, commit) = w.push(json!({ "files": { "note.txt": "1" } })).await;
     w.app.kill().await;
     assert_eq!(count(&w.app, "deliveries WHERE settled_at IS NULL").await, 1);
-    sqlx::query("DELETE FROM work WHERE key = 'hold'").execute(w.app.db.pool()).await.unwrap();
+    release(&w).await;
     w.app.kill_and_restart().await;
     w.github.listens(&w.app).await;
     w.owner = w.app.owner().await;

@@ -235,3 +235,78 @@ async fn a_preview_is_gone_when_its_time_is_over_and_back_with_another_push() {
     w.serves("4").await;
     w.github.had_no_violations().await;
 }
+
+/// The pull requests of a server that was away.
+async fn changed_while_away(w: &mut World, changes: &[Value]) {
+    w.app.kill().await;
+    for change in changes {
+        let mut silent = json!({ "full_name": NAME });
+        for (key, value) in change.as_object().unwrap() {
+            silent[key] = value.clone();
+        }
+        w.github.tell("pull", silent).await;
+    }
+    let looks = looks(w).await;
+    w.app.kill_and_restart().await;
+    w.owner = w.app.owner().await;
+    let patience = Duration::from_secs(60);
+    w.app.wait_until("it looks at pull requests", patience, async || self::looks(w).await > looks).await;
+}
+
+/// How often the open pull requests were asked for.
+async fn looks(w: &World) -> usize {
+    let paths = w.github.state().await["paths"].as_array().unwrap().clone();
+    paths.iter().filter(|path| **path == format!("GET /repos/{NAME}/pulls")).count()
+}
+
+#[tokio::test]
+async fn what_became_of_pull_requests_while_nobody_listened_is_found_at_the_start() {
+    let mut w = world().await;
+    let open = |number: u32, branch: &str, files: Value| json!({ "number": number, "branch": branch, "files": files });
+    let mut early = open(11, "early", version("1"));
+    early["full_name"] = NAME.into();
+    w.github.tell("pull", early).await;
+    w.owner.patch(&format!("/projects/{}", w.project.id), json!({ "previews": {} })).await.expect(200);
+    let found = |number: u32| format!("found/{}/refs/pull/{number}/head/", w.repository);
+    let (early, late) = (found(11), found(12));
+    w.reason(&early, "first_seen").await;
+
+    changed_while_away(&mut w, &[open(12, "late", version("2"))]).await;
+    w.reason(&late, "build_requested").await;
+    w.serves("2").await;
+    let pushed = json!({ "behaviour.json": json!({ "version": "3" }).to_string(), "x": "y" });
+    changed_while_away(&mut w, &[open(12, "late", pushed.clone()), open(11, "early", pushed)]).await;
+    w.serves("3").await;
+    w.reason(&early, "build_requested").await;
+    assert_eq!(w.builds().await.len(), 3);
+
+    changed_while_away(&mut w, &[json!({ "number": 12, "branch": "late", "state": "closed" })]).await;
+    w.reason(&format!("{late}{}", closing(&w, &late).await), "preview_removed").await;
+    assert_eq!(w.preview().await, None);
+    // Who looks again finds nothing.
+    w.app.settle().await;
+    let count = async |w: &World| {
+        let query = "SELECT count(*) FROM deliveries";
+        sqlx::query_scalar::<_, i64>(query).fetch_one(w.app.db.pool()).await.unwrap()
+    };
+    let before = count(&w).await;
+    changed_while_away(&mut w, &[]).await;
+    w.app.settle().await;
+    assert_eq!((count(&w).await, w.builds().await.len()), (before, 3));
+    w.github.had_no_violations().await;
+}
+
+/// The rest of the id of the delivery that closes.
+async fn closing(w: &World, prefix: &str) -> String {
+    let mut found = None;
+    let query = "SELECT substr(delivery_id, $2) FROM deliveries WHERE delivery_id LIKE $1 || '%/closed'";
+    let from = i32::try_from(prefix.len()).unwrap() + 1;
+    w.app
+        .wait_until("the closing is found", Duration::from_secs(60), async || {
+            let row = sqlx::query_scalar(query).bind(prefix).bind(from).fetch_optional(w.app.db.pool());
+            found = row.await.unwrap();
+            found.is_some()
+        })
+        .await;
+    found.unwrap()
+}

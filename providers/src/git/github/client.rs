@@ -359,3 +359,11 @@ fn away(why: String, retry_after: Option<Duration>) -> HostError {
 pub(super) fn segments(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
 }
+
+/// The full name of a repository as a part of a path.
+pub(super) fn known_name(name: &str) -> Result<String, HostError> {
+    if super::webhook::is_full_name(name) {
+        return Ok(segments(name));
+    }
+    Err(HostError::NotFound("there is no such repository".to_owned()))
+}

@@ -11,7 +11,8 @@ mod webhook;
 use async_trait::async_trait;
 use domain::ports::git_host::{
     Comment, CommitStatus, GitHost, Headers, HostApp, HostBranch, HostDeployment, HostError, HostNews,
-    HostPullRequest, HostRepository, Installation, Page, Part as Listed, ReceiveError, Received, Unreadable,
+    HostPullRequest, HostRepository, Installation, OpenPullRequest, Page, Part as Listed, ReceiveError,
+    Received, Unreadable,
 };
 use domain::secret::Secret;
 use domain::values::{BranchName, CommitSha, RepoUrl};
@@ -22,7 +23,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use client::{Client, Grant, Part, Who, segments};
+use client::{Client, Grant, Part, Who, known_name, segments};
 
 /// As many pages of repositories are read to find one by its name.
 const SEARCHED_PAGES: u32 = 50;
@@ -362,6 +363,15 @@ impl GitHost for GitHub {
         self.place(installation, repository)?.pull_request(number).await
     }
 
+    async fn open_pull_requests(
+        &self,
+        installation: i64,
+        repository: (i64, &RepoUrl),
+        page: Page,
+    ) -> Result<Listed<OpenPullRequest>, HostError> {
+        self.place(installation, repository)?.open_pull_requests(page).await
+    }
+
     async fn comment(
         &self,
         installation: i64,
@@ -387,12 +397,4 @@ impl GitHost for GitHub {
     async fn token(&self, installation: i64, repository: i64) -> Result<Secret, HostError> {
         self.client.token(installation, Grant::Read(repository)).await
     }
-}
-
-/// The full name of a repository as a part of a path.
-fn known_name(name: &str) -> Result<String, HostError> {
-    if webhook::is_full_name(name) {
-        return Ok(segments(name));
-    }
-    Err(HostError::NotFound("there is no such repository".to_owned()))
 }

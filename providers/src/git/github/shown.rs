@@ -4,7 +4,9 @@
 //! have been a good one.
 
 use chrono::{DateTime, Utc};
-use domain::ports::git_host::{Comment, HostDeployment, HostError, HostPullRequest};
+use domain::ports::git_host::{
+    self as host, Comment, HostDeployment, HostError, HostPullRequest, OpenPullRequest, Page,
+};
 use domain::values::RepoUrl;
 use http::Method;
 use serde::Deserialize;
@@ -25,6 +27,27 @@ pub(super) struct Place<'a> {
 #[derive(Deserialize)]
 struct Made {
     id: i64,
+}
+
+/// What a pull request leads from, or to.
+#[derive(Deserialize)]
+struct Side {
+    sha: String,
+    #[serde(rename = "ref")]
+    branch: String,
+    /// Gone when the fork is.
+    repo: Option<Made>,
+}
+
+impl Side {
+    fn is_foreign_to(&self, other: &Self) -> bool {
+        let of = |side: &Self| side.repo.as_ref().map(|repo| repo.id);
+        of(self) != of(other)
+    }
+}
+
+fn odd(what: &str) -> HostError {
+    HostError::Refused(format!("GitHub's pull request has an unusable {what}"))
 }
 
 impl GitHub {
@@ -48,14 +71,6 @@ impl Place<'_> {
 
     pub(super) async fn pull_request(&self, number: u32) -> Result<HostPullRequest, HostError> {
         #[derive(Deserialize)]
-        struct Side {
-            sha: String,
-            #[serde(rename = "ref")]
-            branch: String,
-            /// Gone when the fork is.
-            repo: Option<Made>,
-        }
-        #[derive(Deserialize)]
         struct Answer {
             state: String,
             head: Side,
@@ -65,15 +80,39 @@ impl Place<'_> {
         let path = self.path(&format!("pulls/{number}"));
         let who = Who::Installation(self.installation, Grant::PullRequests(self.repository));
         let (answer, _): (Answer, bool) = self.client.get(&path, who).await?;
-        let odd = |what: &str| HostError::Refused(format!("GitHub's pull request has an unusable {what}"));
-        let of = |side: &Side| side.repo.as_ref().map(|repo| repo.id);
         Ok(HostPullRequest {
             is_open: answer.state == "open",
-            is_fork: of(&answer.head) != of(&answer.base),
+            is_fork: answer.head.is_foreign_to(&answer.base),
             branch: answer.head.branch.parse().map_err(|_| odd("branch"))?,
             head: answer.head.sha.parse().map_err(|_| odd("commit"))?,
             updated_at: answer.updated_at,
         })
+    }
+
+    pub(super) async fn open_pull_requests(
+        &self,
+        page: Page,
+    ) -> Result<host::Part<OpenPullRequest>, HostError> {
+        #[derive(Deserialize)]
+        struct Item {
+            number: u32,
+            head: Side,
+            base: Side,
+            updated_at: DateTime<Utc>,
+        }
+        let Page { number, size } = page;
+        let path = self.path(&format!("pulls?state=open&per_page={size}&page={number}"));
+        let who = Who::Installation(self.installation, Grant::PullRequests(self.repository));
+        let (items, more): (Vec<Item>, bool) = self.client.get(&path, who).await?;
+        let items = items.into_iter().map(|it| {
+            Ok(OpenPullRequest {
+                number: it.number,
+                is_fork: it.head.is_foreign_to(&it.base),
+                head: it.head.sha.parse().map_err(|_| odd("commit"))?,
+                updated_at: it.updated_at,
+            })
+        });
+        Ok(host::Part { items: items.collect::<Result<_, HostError>>()?, next: more.then_some(number + 1) })
     }
 
     pub(super) async fn comment(

@@ -1,21 +1,62 @@
-use super::webhook::{is_full_name, read, receive, repo_url};
+use super::webhook::{is_full_name, read, receive, repo_url, tell};
 use super::*;
 use domain::push::Reference;
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
+use sha2::Sha256;
 
 /// The example of GitHub's documentation ("Validating webhook deliveries").
 const SECRET: &str = "It's a Secret to Everybody";
 const SIGNATURE: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
 
 fn received(signature: Option<&str>, body: &[u8]) -> Result<Received, ReceiveError> {
-    let signature = signature.map(str::to_owned);
+    received_as("push", signature, body)
+}
+
+fn received_as(kind: &str, signature: Option<&str>, body: &[u8]) -> Result<Received, ReceiveError> {
+    let (kind, signature) = (kind.to_owned(), signature.map(str::to_owned));
     let header = move |name: &str| match name {
         "x-hub-signature-256" => signature.clone(),
         "x-github-delivery" => Some("d1".to_owned()),
-        "x-github-event" => Some("push".to_owned()),
+        "x-github-event" => Some(kind.clone()),
         _ => None,
     };
     receive(Some(&Secret::new(SECRET)), &header, body)
+}
+
+/// What is found is written and read as what is sent: with the ref and the head that are compared the next time.
+#[test]
+fn of_a_pull_request_only_what_changes_its_preview_tells_its_head() {
+    let told = |action: &str| Received {
+        id: "d1".to_owned(),
+        kind: "pull_request".to_owned(),
+        action: Some(action.to_owned()),
+        installation: Some(7001),
+        repository: Some(5),
+        repository_name: Some("acme/agent".to_owned()),
+        reference: Some("refs/pull/12/head".to_owned()),
+        commit: Some("a".repeat(40)),
+        ..Received::default()
+    };
+    let sent = |action: &str| {
+        let body = tell(&told(action));
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        mac.update(&body);
+        let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+        (
+            received_as("pull_request", Some(&signature), &body).unwrap(),
+            read(&web(), "pull_request", &body).unwrap(),
+        )
+    };
+    for action in ["opened", "reopened", "synchronize", "closed"] {
+        let (received, news) = sent(action);
+        assert_eq!(received, told(action));
+        let HostNews::PullRequest(news) = news else { panic!("{news:?}") };
+        assert_eq!((news.repository, news.number, news.is_of_interest), (5, 12, true));
+    }
+    let (labeled, news) = sent("labeled");
+    assert_eq!((labeled.reference, labeled.commit), (None, None));
+    assert!(matches!(news, HostNews::PullRequest(news) if !news.is_of_interest));
 }
 
 #[test]

@@ -45,6 +45,11 @@ pub(super) fn receive(
         let text: String = value.as_str()?.chars().filter(|c| !c.is_control()).take(300).collect();
         Some(text).filter(|text| !text.is_empty())
     };
+    let pull_request = (kind == "pull_request").then(|| pull_request_head(&payload)).flatten();
+    let (reference, commit) = match pull_request {
+        Some((reference, commit)) => (Some(reference), text(commit)),
+        None => (text(&payload["ref"]), text(&payload["after"])),
+    };
     Ok(Received {
         id,
         kind,
@@ -53,10 +58,22 @@ pub(super) fn receive(
         repository: payload["repository"]["id"].as_i64(),
         project: None,
         repository_name: text(&payload["repository"]["full_name"]),
-        reference: text(&payload["ref"]),
-        commit: text(&payload["after"]),
+        reference,
+        commit,
         sender: text(&payload["sender"]["login"]),
     })
+}
+
+/// The ref that the host keeps of a pull request, and what it is at; only when the delivery is of interest: what is known
+/// of a pull request is what its last such delivery told.
+fn pull_request_head(payload: &Value) -> Option<(String, &Value)> {
+    let number = payload["number"].as_u64()?;
+    let is_of_interest = is_of_interest(payload["action"].as_str()?);
+    is_of_interest.then(|| (format!("refs/pull/{number}/head"), &payload["pull_request"]["head"]["sha"]))
+}
+
+fn is_of_interest(action: &str) -> bool {
+    matches!(action, "opened" | "reopened" | "synchronize" | "closed")
 }
 
 /// In constant time.
@@ -119,7 +136,7 @@ fn pull_request(payload: &Value, action: &str) -> Result<PullRequestNews, Unread
     Ok(PullRequestNews {
         repository: id_of(payload, "repository")?,
         number: number.ok_or_else(|| Unreadable::new("number", "must be the number of a pull request"))?,
-        is_of_interest: matches!(action, "opened" | "reopened" | "synchronize" | "closed"),
+        is_of_interest: is_of_interest(action),
         updated_at: updated_at.and_then(|time| time.parse().ok()),
     })
 }
@@ -195,13 +212,24 @@ pub(super) fn repo_url(web: &Url, full_name: &str) -> Result<RepoUrl, Unreadable
     url.parse().map_err(|error| Unreadable::new("repository.full_name", error))
 }
 
-/// The delivery that GitHub would have sent of a branch's head.
+/// The delivery that GitHub would have sent of a branch's head, or of a pull request.
 pub(super) fn tell(told: &Received) -> Vec<u8> {
-    let payload = json!({
-        "ref": told.reference,
-        "after": told.commit,
+    let mut payload = json!({
         "repository": { "id": told.repository, "full_name": told.repository_name },
         "installation": { "id": told.installation },
     });
+    let number =
+        told.reference.as_deref().and_then(|it| it.strip_prefix("refs/pull/")?.strip_suffix("/head"));
+    match number.and_then(|number| number.parse::<u32>().ok()) {
+        Some(number) => {
+            payload["action"] = json!(told.action);
+            payload["number"] = number.into();
+            payload["pull_request"] = json!({ "number": number, "head": { "sha": told.commit } });
+        }
+        None => {
+            payload["ref"] = json!(told.reference);
+            payload["after"] = json!(told.commit);
+        }
+    }
     payload.to_string().into_bytes()
 }

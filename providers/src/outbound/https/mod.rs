@@ -1,7 +1,7 @@
 //! HTTP to wherever teams want to be told: TLS, no redirects, nothing inside but what the operator allows, bounded in
 //! time and bytes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use domain::ports::outbound::{Answered, Barred, Outbound, Post, PostError, Signing};
 use domain::secret::Secret;
 use hmac::{Hmac, KeyInit, Mac};
+use http::header::{HeaderMap, RETRY_AFTER};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -79,7 +80,8 @@ impl Outbound for HttpsOutbound {
         let answer = tokio::time::timeout(PATIENCE, async {
             let answer = way.request(request).await.map_err(|error| PostError(why(&error)))?;
             let status = answer.status().as_u16();
-            Ok(Answered { status, body: beginning(answer).await })
+            let retry_after = retry_after(answer.headers());
+            Ok(Answered { status, retry_after, body: beginning(answer).await })
         });
         answer.await.map_err(|_| PostError(format!("no answer within {} seconds", PATIENCE.as_secs())))?
     }
@@ -126,6 +128,15 @@ fn signatures(Signing { id, timestamp, secrets }: &Signing, body: &[u8]) -> Resu
         Ok(format!("v1,{}", BASE64.encode(mac.finalize().into_bytes())))
     };
     Ok(secrets.iter().map(signature).collect::<Result<Vec<_>, _>>()?.join(" "))
+}
+
+/// The pause that an answer asks for: seconds, or until a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match said.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(said).ok()?.duration_since(SystemTime::now()).ok(),
+    }
 }
 
 /// The first bytes of an answer. That it is cut or ends early changes nothing: its status was there.

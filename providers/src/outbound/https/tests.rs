@@ -124,12 +124,25 @@ async fn redirects_are_answers_and_answers_are_cut() {
             .await;
     let url = format!("http://127.0.0.1:{port}/hook");
     let answer = open("127.0.0.0/8").post(&post_to(&url)).await.unwrap();
-    assert_eq!(answer, Answered { status: 302, body: "away".to_owned() });
+    assert_eq!(answer, Answered { status: 302, body: "away".to_owned(), retry_after: None });
     let long = "HTTP/1.1 200 OK\r\ncontent-length: 3000\r\n\r\n".to_owned() + &"x\0".repeat(1500);
     let (port, _) = listen(long.leak()).await;
     let answer = open("127.0.0.0/8").post(&post_to(&format!("http://127.0.0.1:{port}/"))).await.unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, "x\u{fffd}".repeat(512));
+}
+
+#[test]
+fn a_pause_is_seconds_or_a_date_and_nothing_else() {
+    let asked = |said: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, said.parse().unwrap())]));
+    assert_eq!(retry_after(&HeaderMap::new()), None);
+    assert_eq!(asked("120"), Some(Duration::from_secs(120)));
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(300));
+    let until = asked(&date).unwrap().as_secs();
+    assert!((295..=300).contains(&until), "{until}");
+    for odd in ["-1", "soon", "1.5", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT", ""] {
+        assert_eq!(asked(odd), None, "{odd}");
+    }
 }
 
 #[tokio::test]

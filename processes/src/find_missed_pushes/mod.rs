@@ -2,7 +2,9 @@
 //!
 //! It compares what followed branches are at with what was told of them last. What differs comes into the inbox as if
 //! it had been told, and goes the way of every delivery. A branch that nothing was told of is only noted: what is
-//! pushed from then on is known by that.
+//! pushed from then on is known by that. Pull requests are compared too, where they have previews.
+
+mod pull_requests;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -97,7 +99,9 @@ async fn look(world: &World, project: &ProjectRow) -> Result<(), JobError> {
         };
         find(world, project, told, &head).await?;
     }
-    Ok(())
+    let previews = environments.iter().filter_map(|row| row.environment.pull_request.as_ref());
+    let previews: Vec<u32> = previews.map(|it| it.number).collect();
+    pull_requests::look(world, project, &teller, &previews).await
 }
 
 /// Puts a head that nobody told of into the inbox.
