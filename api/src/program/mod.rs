@@ -12,4 +12,5 @@ pub(crate) mod runner;
 pub(crate) mod secrets;
 pub(crate) mod serve;
 pub(crate) mod settings;
+mod telemetry;
 mod world;
