@@ -50,6 +50,9 @@ this order of strength.
 
 Secrets come from the environment alone:
   DATABASE_URL                  PostgreSQL to use instead of the embedded one
+  CLICKHOUSE_URL                ClickHouse for telemetry, as http://HOST:8123/DATABASE [default: PostgreSQL]
+  CLICKHOUSE_USER and CLICKHOUSE_PASSWORD
+                                who asks there [default: what the URL says]
   MASTRA_ADMIN_MASTER_KEY       32 bytes in base64 or hex [default: master.key in the data directory, made once]
   MASTRA_ADMIN_MASTER_KEY_NEXT  the one that takes its place [default: master.key.next, when it is there]
   MASTRA_ADMIN_OWNER_EMAIL and MASTRA_ADMIN_OWNER_PASSWORD

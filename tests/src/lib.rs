@@ -3,6 +3,7 @@
 pub mod app;
 pub mod bus;
 pub mod chance;
+pub mod clickhouse;
 pub mod client;
 pub mod docker;
 pub mod documented;

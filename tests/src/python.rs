@@ -28,8 +28,13 @@ pub async fn environment(peer: &str) -> PathBuf {
     }
     std::fs::create_dir_all(&folder).expect("it can be made");
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)).await;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-    run(Command::new(bin.join("python")).args(pip).arg(wanted)).await;
+    let mut pip = Command::new(bin.join("python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(wanted);
+    // Half a gigabyte of what is not used would come along.
+    if text.lines().any(|line| line == "# alone") {
+        pip.arg("--no-deps");
+    }
+    run(&mut pip).await;
     std::fs::write(done, text).expect("it can be written");
     bin
 }

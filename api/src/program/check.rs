@@ -59,6 +59,13 @@ pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
             println!("MISSING mail settings: {error:#}");
         }
     }
+    match super::telemetry::look(&config).await {
+        Ok(store) => println!("ok      telemetry: {store}"),
+        Err(error) => {
+            missing += 1;
+            println!("MISSING telemetry: {error:#}");
+        }
+    }
     if missing > 0 {
         bail!("{missing} of the things that `serve` needs are missing");
     }

@@ -12,5 +12,6 @@ pub(crate) mod runner;
 pub(crate) mod secrets;
 pub(crate) mod serve;
 pub(crate) mod settings;
+mod telemetry;
 mod telemetry_url;
 mod world;

@@ -11,6 +11,12 @@ use super::settings::PROVIDERS;
 pub(crate) struct Secrets {
     /// `DATABASE_URL`: another PostgreSQL than the embedded one.
     pub(crate) database_url: Option<Secret>,
+    /// `CLICKHOUSE_URL`: where telemetry goes instead of PostgreSQL.
+    pub(crate) clickhouse_url: Option<Secret>,
+    /// `CLICKHOUSE_USER`: who asks there.
+    pub(crate) clickhouse_user: Option<Secret>,
+    /// `CLICKHOUSE_PASSWORD`: that user's password.
+    pub(crate) clickhouse_password: Option<Secret>,
     /// `MASTRA_ADMIN_MASTER_KEY`: 32 bytes in base64 or hex; otherwise `master.key` in the data directory.
     pub(crate) master_key: Option<Secret>,
     /// `MASTRA_ADMIN_MASTER_KEY_NEXT`: the one that takes its place; otherwise `master.key.next` if it is there.
@@ -55,6 +61,9 @@ impl Secrets {
         };
         Ok(Self {
             database_url: secret("DATABASE_URL"),
+            clickhouse_url: secret("CLICKHOUSE_URL"),
+            clickhouse_user: secret("CLICKHOUSE_USER"),
+            clickhouse_password: secret("CLICKHOUSE_PASSWORD"),
             master_key: secret("MASTRA_ADMIN_MASTER_KEY"),
             next_master_key: secret("MASTRA_ADMIN_MASTER_KEY_NEXT"),
             owner,

@@ -30,7 +30,6 @@ use providers::email::console::ConsoleEmail;
 use providers::email::smtp::{Security, SmtpConfig, SmtpEmail};
 use providers::git::hooks::AnyHost;
 use providers::observability::postgres::PostgresLogs;
-use providers::observability::postgres_spans::PostgresSpans;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -44,15 +43,16 @@ use super::github;
 use super::keys;
 use super::outbound;
 use super::runner::{runner, stop_servers, sweep};
+use super::telemetry;
 use super::world::world;
 
 /// How long requests and work may take to end when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
-/// Brings the database to the present schema.
+/// Brings the database, and ClickHouse where there is one, to the present schema.
 pub(crate) async fn migrate(config: Config) -> anyhow::Result<()> {
     Database::open(&config).await?.close().await;
-    Ok(())
+    telemetry::migrate(&config).await
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -81,7 +81,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         archive: Archive::new(pool.clone()),
         logs: logs.clone(),
         uploads: artifacts::upload_room(&config, &pool, uploads.clone())?,
-        telemetry: Arc::new(PostgresSpans::new(pool.clone(), config.telemetry_days)),
+        telemetry: telemetry::open(&config, &pool).await?,
         intake: Default::default(),
         runner: runner.clone(),
         git,

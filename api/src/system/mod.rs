@@ -66,9 +66,12 @@ pub(crate) async fn ready(State(platform): State<Arc<Platform>>) -> Response {
     let work = work
         .iter()
         .map(|count| json!({ "process": count.process, "state": count.state, "rows": count.rows }));
+    // Senders try again for a while; all else is served as ever.
+    let has_telemetry = platform.telemetry.check().await.is_ok();
     let body = json!({
-        "status": if is_ready && is_whole { "ok" } else { "degraded" },
+        "status": if is_ready && is_whole && has_telemetry { "ok" } else { "degraded" },
         "database": { "connected": true },
+        "telemetry": { "store": platform.telemetry.name(), "connected": has_telemetry },
         "encryption": platform.settings.encryption,
         "consumers": view.collect::<Vec<_>>(),
         "work": work.collect::<Vec<_>>(),

@@ -1,5 +1,6 @@
 //! Where output and telemetry are kept.
 
+pub mod clickhouse_spans;
 mod lines;
 mod mask;
 pub mod postgres;

@@ -1,6 +1,7 @@
 //! Telemetry: what senders said is what is read back, once, and costs what it cost.
 
 mod bad;
+mod clickhouse;
 mod contract;
 mod cost;
 mod deployed;

@@ -18,8 +18,9 @@ const OTLP_JSON: &str = include_str!("../../fixtures/telemetry/otlp-traces.json"
 const OTLP_PROTOBUF: &[u8] = include_bytes!("../../fixtures/telemetry/otlp-traces.bin");
 
 /// Captures keep their dates: this holds for ten years after they were made.
-async fn long_memory() -> (TestApp, Client, Project, Client) {
-    let app = TestApp::start_with(&[("MASTRA_ADMIN_TELEMETRY_DAYS", "3650")]).await;
+async fn long_memory(extra: &[(&str, &str)]) -> (TestApp, Client, Project, Client) {
+    let extra = [extra, &[("MASTRA_ADMIN_TELEMETRY_DAYS", "3650")]].concat();
+    let app = TestApp::start_with(&extra).await;
     let (owner, project, sender) = open(&app).await;
     (app, owner, project, sender)
 }
@@ -43,7 +44,22 @@ fn names(nodes: &Value) -> Value {
 
 #[tokio::test]
 async fn what_mastras_exporter_sends_is_read_back() {
-    let (app, owner, project, sender) = long_memory().await;
+    mastras_exporter(&[]).await;
+}
+
+#[tokio::test]
+async fn otlp_of_mastra_says_the_same_in_protobuf_and_in_json() {
+    otlp_of_mastra(&[]).await;
+}
+
+#[tokio::test]
+async fn ten_traces_of_the_python_sdk_sent_twice_are_ten_of_100_ms() {
+    python_sdk(&[]).await;
+}
+
+/// Whatever the telemetry goes to.
+pub(super) async fn mastras_exporter(store: &[(&str, &str)]) {
+    let (app, owner, project, sender) = long_memory(store).await;
     let path = format!("//projects/{}/ai/spans/publish", project.id);
     let publish = async |body: &str| {
         let request = sender.request(Method::POST, &path).header("content-type", "application/json");
@@ -100,9 +116,8 @@ async fn what_mastras_exporter_sends_is_read_back() {
     drop(app);
 }
 
-#[tokio::test]
-async fn otlp_of_mastra_says_the_same_in_protobuf_and_in_json() {
-    let (app, owner, project, sender) = long_memory().await;
+pub(super) async fn otlp_of_mastra(store: &[(&str, &str)]) {
+    let (app, owner, project, sender) = long_memory(store).await;
     let answer = otlp(&sender, "application/x-protobuf", OTLP_PROTOBUF).await;
     assert_eq!((answer.status, answer.text.len()), (200, 0), "an empty message: nothing was refused");
     assert_eq!(answer.headers["content-type"], "application/x-protobuf");
@@ -132,9 +147,8 @@ async fn otlp_of_mastra_says_the_same_in_protobuf_and_in_json() {
     drop(app);
 }
 
-#[tokio::test]
-async fn ten_traces_of_the_python_sdk_sent_twice_are_ten_of_100_ms() {
-    let app = TestApp::start().await;
+pub(super) async fn python_sdk(store: &[(&str, &str)]) {
+    let app = TestApp::start_with(store).await;
     let (owner, project, sender) = open(&app).await;
     let arguments = [&app.url, sender.token().unwrap()].map(OsStr::new);
     let (_child, said) = python::start("opentelemetry", "send.py", &arguments).await;

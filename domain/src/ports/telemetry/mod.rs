@@ -34,6 +34,12 @@ pub struct Tenant {
 /// never changes: what comes later under the same identity is a repeat and is not stored.
 #[async_trait]
 pub trait Telemetry: Send + Sync {
+    /// What operators call the store.
+    fn name(&self) -> &'static str;
+
+    /// Whether it can be reached now.
+    async fn check(&self) -> Result<(), TelemetryError>;
+
     /// When a span may have begun, so that it is kept: who sends others is told so.
     fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>>;
 

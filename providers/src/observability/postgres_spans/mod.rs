@@ -79,6 +79,14 @@ impl PostgresSpans {
 
 #[async_trait]
 impl Telemetry for PostgresSpans {
+    fn name(&self) -> &'static str {
+        "postgresql"
+    }
+
+    async fn check(&self) -> Result<(), TelemetryError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(failed)
+    }
+
     fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
         self.oldest(now).and_time(NaiveTime::MIN).and_utc()..=now + AHEAD
     }

@@ -1,0 +1,49 @@
+//! Where telemetry goes: ClickHouse when the operator names one, PostgreSQL otherwise.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use domain::ports::telemetry::Telemetry;
+use providers::observability::clickhouse_spans::{ClickHouseSpans, Target};
+use providers::observability::postgres_spans::PostgresSpans;
+use sqlx::PgPool;
+
+use super::config::Config;
+
+/// The store. ClickHouse may be away: the server comes up, and looks for it again whenever it needs it.
+pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Arc<dyn Telemetry>> {
+    let Some(target) = target(config)? else {
+        return Ok(Arc::new(PostgresSpans::new(pool.clone(), config.telemetry_days)));
+    };
+    let store = ClickHouseSpans::start(target.clone(), config.telemetry_days);
+    match store.migrate().await {
+        Ok(()) => tracing::info!("telemetry goes to ClickHouse at {target}"),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(cause, "telemetry: ClickHouse at {target} cannot be used yet: {error}");
+        }
+    }
+    Ok(Arc::new(store))
+}
+
+/// Brings ClickHouse to the present schema, when telemetry goes there.
+pub(super) async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let Some(target) = target(config)? else { return Ok(()) };
+    let migrated = ClickHouseSpans::start(target.clone(), config.telemetry_days).migrate().await;
+    migrated.with_context(|| format!("ClickHouse at {target} cannot be brought to the present schema"))
+}
+
+/// What telemetry goes to, for people; asks ClickHouse whether it is there and changes nothing.
+pub(super) async fn look(config: &Config) -> anyhow::Result<String> {
+    let Some(target) = target(config)? else { return Ok("the database".to_owned()) };
+    let version = target.version().await.with_context(|| format!("ClickHouse at {target}"))?;
+    Ok(format!("ClickHouse {version} at {target}"))
+}
+
+fn target(config: &Config) -> anyhow::Result<Option<Target>> {
+    let secrets = &config.secrets;
+    let target = secrets.clickhouse_url.as_ref().map(|url| {
+        Target::try_new(url, secrets.clickhouse_user.clone(), secrets.clickhouse_password.clone())
+    });
+    target.transpose().context("CLICKHOUSE_URL")
+}

@@ -1,0 +1,171 @@
+//! Spans in ClickHouse, over its HTTP interface.
+//!
+//! For installations with much to keep. What many senders bring at the same time is written together, and answered when the
+//! engine has it on disk. No more waits than fits, and who would wait too long is told so: nothing piles up in memory.
+
+mod fault;
+mod read;
+mod row;
+mod schema;
+mod sql;
+mod target;
+mod write;
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
+use clickhouse::Client;
+use domain::ports::telemetry::{
+    Filter, ModelUsage, Period, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId, TraceSummary,
+    Written,
+};
+use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
+
+use fault::Fault;
+pub use target::{Target, TargetError};
+
+/// How many read at a time, each for no longer than `READING`.
+const READERS: usize = 8;
+/// How long a reader waits for its turn.
+const TURN: Duration = Duration::from_secs(3);
+/// How long a question may take: the engine ends it then.
+const READING: Duration = Duration::from_secs(10);
+/// How long a batch may take, from when it came: the usual exporters wait for ten seconds.
+const WRITING: Duration = Duration::from_secs(9);
+/// How long the engine may take to say that it is there.
+const LOOKING: Duration = Duration::from_secs(2);
+/// How long dropping days may take; what is left is dropped an hour later.
+const HOUSEKEEPING: Duration = Duration::from_secs(120);
+/// So many batches wait at most.
+const WAITING: usize = 256;
+/// Clocks of senders may be ahead by this much.
+const AHEAD: TimeDelta = TimeDelta::hours(1);
+
+/// The telemetry store.
+pub struct ClickHouseSpans {
+    engine: Engine,
+    jobs: mpsc::Sender<write::Job>,
+    readers: Semaphore,
+}
+
+/// The engine, and whether it has the present schema.
+#[derive(Clone)]
+struct Engine {
+    target: Target,
+    client: Client,
+    /// How many days are kept, besides today.
+    days: u32,
+    migrated: std::sync::Arc<OnceCell<()>>,
+}
+
+impl Engine {
+    /// The engine with the present schema: one that was away is looked for again whenever it is needed.
+    async fn ready(&self) -> Result<&Client, Fault> {
+        self.migrated.get_or_try_init(|| schema::migrate(&self.target)).await?;
+        Ok(&self.client)
+    }
+
+    /// The first day that is kept.
+    fn oldest(&self, now: DateTime<Utc>) -> NaiveDate {
+        now.date_naive().checked_sub_days(Days::new(self.days.into())).unwrap_or(NaiveDate::MIN)
+    }
+}
+
+impl ClickHouseSpans {
+    /// Keeps spans for so many days. The engine is not asked before it is needed.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(target: Target, days: u32) -> Self {
+        let client = target.client();
+        let engine = Engine { target, client, days, migrated: Default::default() };
+        let (jobs, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(write::write_all(engine.clone(), waiting));
+        Self { engine, jobs, readers: Semaphore::new(READERS) }
+    }
+
+    /// Brings the engine to the present schema.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or refuses; and when it was migrated by a newer release.
+    pub async fn migrate(&self) -> Result<(), TelemetryError> {
+        in_time(READING, async { self.engine.ready().await.map(drop) }).await
+    }
+
+    /// Asks, when it is this question's turn.
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, Fault>,
+    ) -> Result<T, TelemetryError> {
+        let turn = tokio::time::timeout(TURN, self.readers.acquire()).await;
+        let _turn = turn.ok().and_then(Result::ok).ok_or(TelemetryError::Busy)?;
+        in_time(READING + TURN, async { question(self.engine.ready().await?).await }).await
+    }
+}
+
+#[async_trait]
+impl Telemetry for ClickHouseSpans {
+    fn name(&self) -> &'static str {
+        "clickhouse"
+    }
+
+    async fn check(&self) -> Result<(), TelemetryError> {
+        in_time(LOOKING, async {
+            self.engine.ready().await?.query("SELECT 1").execute().await.map_err(Fault::from)
+        })
+        .await
+    }
+
+    fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
+        self.engine.oldest(now).and_time(NaiveTime::MIN).and_utc()..=now + AHEAD
+    }
+
+    async fn write(&self, tenant: Tenant, spans: Vec<Span>) -> Result<Written, TelemetryError> {
+        if spans.is_empty() {
+            return Ok(Written::default());
+        }
+        let (answer, answered) = oneshot::channel();
+        let turn = tokio::time::timeout(TURN, self.jobs.reserve()).await;
+        let turn = turn.ok().and_then(Result::ok).ok_or(TelemetryError::Busy)?;
+        turn.send(write::Job { tenant, spans, answer });
+        let written = tokio::time::timeout(WRITING, answered).await;
+        written.ok().and_then(Result::ok).ok_or(TelemetryError::Busy)?.map_err(TelemetryError::from)
+    }
+
+    async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError> {
+        self.ask(async |client: &Client| read::traces(client, tenant, filter).await).await
+    }
+
+    async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError> {
+        self.ask(async |client: &Client| read::trace(client, tenant, id, limit).await).await
+    }
+
+    async fn usage(&self, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, TelemetryError> {
+        self.ask(async |client: &Client| read::usage(client, tenant, period).await).await
+    }
+
+    async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError> {
+        self.ask(async |client: &Client| read::stats(client, tenant, period).await).await
+    }
+
+    async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
+        let oldest = self.engine.oldest(now);
+        let drop = async { schema::drop_before(self.engine.ready().await?, oldest).await };
+        let dropped = in_time(HOUSEKEEPING, drop).await?;
+        if dropped > 0 {
+            tracing::info!(days = dropped, "dropped {dropped} days of spans");
+        }
+        Ok(())
+    }
+}
+
+/// What takes too long is given up.
+async fn in_time<T>(
+    most: Duration,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, TelemetryError> {
+    let done = tokio::time::timeout(most, work).await;
+    Ok(done.map_err(|_| Fault::late())??)
+}

@@ -1,0 +1,354 @@
+//! Questions. The engine ends each after ten seconds.
+//!
+//! `FINAL` folds rows that are one span, which two servers may have written at the same moment: it costs less than to fold
+//! them in the question (ADR 0043).
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
+use clickhouse::{Client, Row};
+use domain::ids::DeploymentId;
+use domain::ports::telemetry::{
+    Filter, ModelUsage, Period, Span, Stats, Status, Tenant, TraceId, TraceSummary, Usage,
+};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::fault::Fault;
+use super::row::{SpanRow, odd};
+use super::sql::Sql;
+
+/// Sums stay within this, whatever senders make up.
+const MOST: i128 = 9_000_000_000_000_000_000;
+/// The newest traces are looked for in so many hours, then in more, and at last in all that is kept.
+const LOOK_BACK: [i64; 4] = [1, 6, 36, 240];
+
+/// Newest first; sums over all spans of each.
+pub(super) async fn traces(
+    client: &Client,
+    tenant: Tenant,
+    filter: &Filter,
+) -> Result<Vec<TraceSummary>, Fault> {
+    let mut roots: Vec<Root> = Vec::new();
+    let mut to = filter.period.to;
+    for from in windows(filter, Utc::now()) {
+        let period = Period { from, to };
+        let limit = filter.limit - i64::try_from(roots.len()).unwrap_or(i64::MAX);
+        roots.extend(page(tenant, filter, period, limit).into_query(client).fetch_all::<Root>().await?);
+        if i64::try_from(roots.len()).is_ok_and(|found| found >= filter.limit) {
+            break;
+        }
+        to = from;
+    }
+    let Some(first) = roots.iter().map(|root| root.started_at).min() else { return Ok(vec![]) };
+    let ids = roots.iter().map(Root::id).collect::<Result<Vec<_>, _>>()?;
+    let mut sums = sums(client, tenant, &ids, moment(first)?).await?;
+    let summaries = roots.into_iter().zip(ids).map(|(root, id)| {
+        let sum = sums.remove(&id).ok_or_else(|| odd("a trace without spans"))?;
+        root.summary(id, &sum)
+    });
+    summaries.collect()
+}
+
+/// From when on each look reaches, later ones further back.
+fn windows(filter: &Filter, now: DateTime<Utc>) -> Vec<Option<DateTime<Utc>>> {
+    let tops = [filter.period.to, filter.after.map(|after| after.started_at), Some(now)];
+    let top = tops.into_iter().flatten().min().unwrap_or(now);
+    let froms = LOOK_BACK.iter().filter_map(|hours| top.checked_sub_signed(TimeDelta::hours(*hours)));
+    let last = filter.period.from;
+    let froms = froms.take_while(|from| last.is_none_or(|last| *from > last));
+    froms.map(Some).chain([last]).collect()
+}
+
+/// Roots that traces are listed by.
+fn page(tenant: Tenant, filter: &Filter, period: Period, limit: i64) -> Sql {
+    let mut wanted = roots(tenant, period);
+    of_root(&mut wanted, filter);
+    of_any(&mut wanted, tenant, filter);
+    if let Some(after) = filter.after {
+        wanted.push(" AND (started_at, trace_id) < (").moment(after.started_at).push(", toFixedString(");
+        wanted.bytes(after.trace_id.as_bytes()).push(", 16))");
+    }
+    let mut sql = Sql::new(format!("SELECT {} FROM spans FINAL WHERE ", Root::COLUMN_NAMES.join(", ")));
+    sql.append(&wanted).append(&first_of(tenant, &wanted));
+    sql.push(" ORDER BY started_at DESC, trace_id DESC LIMIT ").number(limit);
+    sql
+}
+
+/// In the order in which they began.
+pub(super) async fn trace(
+    client: &Client,
+    tenant: Tenant,
+    id: TraceId,
+    limit: i64,
+) -> Result<Vec<Span>, Fault> {
+    let mut sql = Sql::new(format!("SELECT {} FROM spans FINAL WHERE ", SpanRow::COLUMN_NAMES.join(", ")));
+    sql.append(&Sql::of(tenant)).among([&id]).push(" ORDER BY started_at, span_id LIMIT ").number(limit);
+    let rows = sql.into_query(client).fetch_all::<SpanRow>().await?;
+    rows.into_iter().map(Span::try_from).collect()
+}
+
+/// Dearest first.
+pub(super) async fn usage(client: &Client, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, Fault> {
+    let mut sql = Sql::new(format!(
+        "SELECT model, provider, count() AS calls, countIf(cost IS NULL) AS no_cost, {COST} AS cost_all,
+                {} AS input, {} AS output, {} AS cache_read, {} AS cache_write, {} AS audio_input, {} AS reasoning,
+                {} AS audio_output
+           FROM spans s FINAL WHERE ",
+        total("input_tokens"),
+        total("output_tokens"),
+        total("cache_read"),
+        total("cache_write"),
+        total("audio_input"),
+        total("reasoning"),
+        total("audio_output"),
+    ));
+    let scope = since(tenant, period.from);
+    sql.append(&Sql::of(tenant)).within(period).push(" AND ").append(&counts(&scope));
+    sql.push(
+        " GROUP BY model, provider ORDER BY sum(s.cost) DESC NULLS LAST, calls DESC, model, provider LIMIT 500",
+    );
+    let rows = sql.into_query(client).fetch_all::<ModelRow>().await?;
+    rows.into_iter().map(ModelRow::usage).collect()
+}
+
+/// Each trace once, with its first root.
+pub(super) async fn stats(client: &Client, tenant: Tenant, period: Period) -> Result<Stats, Fault> {
+    let part = |of: &str| format!("sorted[greatest(1, toUInt64(ceil({of} * traces)))]");
+    let wanted = roots(tenant, period);
+    let mut sql = Sql::new(format!(
+        "SELECT traces, errors, total, sorted[1] AS least, {} AS p50, {} AS p95, {} AS p99, sorted[-1] AS most
+           FROM (SELECT count() AS traces, countIf(status = 'error') AS errors, sum(toInt128(duration_us)) AS total,
+                        arraySort(groupArray(duration_us)) AS sorted
+                   FROM spans FINAL WHERE ",
+        part("0.5"),
+        part("0.95"),
+        part("0.99"),
+    ));
+    sql.append(&wanted).append(&first_of(tenant, &wanted)).push(")");
+    let row = sql.into_query(client).fetch_one::<StatsRow>().await?;
+    let traces = i128::from(row.traces);
+    let average = if traces == 0 { 0 } else { (2 * row.total + traces) / (2 * traces) };
+    Ok(Stats {
+        traces: whole(row.traces)?,
+        errors: whole(row.errors)?,
+        average_us: whole(average)?,
+        min_us: row.least,
+        p50_us: row.p50,
+        p95_us: row.p95,
+        p99_us: row.p99,
+        max_us: row.most,
+    })
+}
+
+/// Roots of the tenant in the period.
+fn roots(tenant: Tenant, period: Period) -> Sql {
+    let mut sql = Sql::of(tenant);
+    sql.push(" AND NOT below").within(period);
+    sql
+}
+
+/// That a root is the first one of its trace: of all its roots, whatever else was asked of it.
+fn first_of(tenant: Tenant, wanted: &Sql) -> Sql {
+    let mut sql = Sql::new(
+        " AND (trace_id, started_at, span_id) IN (SELECT trace_id, first.1, first.2 FROM (
+             SELECT trace_id, min((started_at, span_id)) AS first FROM spans FINAL WHERE ",
+    );
+    sql.append(&Sql::of(tenant)).push(" AND NOT below AND trace_id IN (SELECT trace_id FROM spans WHERE ");
+    sql.append(wanted).push(") GROUP BY trace_id))");
+    sql
+}
+
+/// What must hold of the root.
+fn of_root(sql: &mut Sql, filter: &Filter) {
+    if let Some(status) = filter.status {
+        sql.push(" AND status = ").text(status.as_str());
+    }
+    if let Some(name) = &filter.name {
+        sql.push(" AND positionCaseInsensitiveUTF8(name, ").text(name).push(") > 0");
+    }
+    if let Some(least) = filter.min_duration_us {
+        sql.push(" AND duration_us >= ").number(least);
+    }
+    if let Some(deployment) = filter.deployment_id {
+        sql.push(" AND deployment_id = ").uuid(deployment.0);
+    }
+}
+
+/// What must hold of some span of the trace.
+fn of_any(sql: &mut Sql, tenant: Tenant, filter: &Filter) {
+    let some = |sql: &mut Sql| {
+        sql.push(" AND trace_id IN (SELECT trace_id FROM spans FINAL WHERE ");
+        sql.append(&Sql::of(tenant)).push(" AND ");
+    };
+    let texts = [("user_id", &filter.user_id), ("session_id", &filter.session_id), ("model", &filter.model)];
+    for (column, wanted) in texts {
+        if let Some(wanted) = wanted {
+            some(sql);
+            sql.push(column).push(" = ").text(wanted).push(")");
+        }
+    }
+    if let Some(tag) = &filter.tag {
+        some(sql);
+        sql.push("has(tags, ").text(tag).push("))");
+    }
+}
+
+/// What was spent.
+const COST: &str = "sum(ifNull(s.cost, toDecimal128(0, 12)))";
+
+/// A sum that does not overflow.
+fn total(column: &str) -> String {
+    format!("sum(toInt128(s.{column}))")
+}
+
+/// What may lie below what began then: a day before it, and all after.
+fn since(tenant: Tenant, from: Option<DateTime<Utc>>) -> Sql {
+    let from = from.and_then(|from| from.date_naive().checked_sub_days(Days::new(1)));
+    let mut sql = Sql::of(tenant);
+    sql.within(Period { from: from.map(|day| day.and_time(NaiveTime::MIN).and_utc()), to: None });
+    sql
+}
+
+/// Whether the tokens of a span are its own: those of a sum are not where a call is one or two levels below it.
+fn counts(scope: &Sql) -> Sql {
+    let mut calls = Sql::new("SELECT trace_id, parent_id FROM spans FINAL WHERE ");
+    calls.append(scope).push(" AND counting = 1");
+    let mut sql = Sql::new("(counting = 1 OR (counting = 2 AND (trace_id, span_id) NOT IN (");
+    sql.append(&calls).push(" UNION ALL SELECT trace_id, parent_id FROM spans FINAL WHERE ").append(scope);
+    sql.push(" AND (trace_id, span_id) IN (").append(&calls).push("))))");
+    sql
+}
+
+/// Sums over all spans of these traces.
+async fn sums(
+    client: &Client,
+    tenant: Tenant,
+    ids: &[TraceId],
+    first: DateTime<Utc>,
+) -> Result<HashMap<TraceId, SumRow>, Fault> {
+    let mut scope = since(tenant, Some(first));
+    scope.among(ids);
+    let mut sql = Sql::new(
+        "SELECT trace_id, count() AS spans, countIf(status = 'error') AS errors,
+                sumIf(toInt128(input_tokens), counted) AS input, sumIf(toInt128(output_tokens), counted) AS output,
+                sumIf(ifNull(cost, toDecimal128(0, 12)), counted) AS cost_all
+           FROM (SELECT trace_id, status, input_tokens, output_tokens, cost, ",
+    );
+    sql.append(&counts(&scope)).push(" AS counted FROM spans FINAL WHERE ").append(&scope);
+    sql.push(") GROUP BY trace_id");
+    let rows = sql.into_query(client).fetch_all::<SumRow>().await?;
+    rows.into_iter().map(|row| Ok((TraceId::try_from(&row.trace_id[..]).map_err(odd)?, row))).collect()
+}
+
+#[derive(Row, Deserialize)]
+struct Root {
+    trace_id: [u8; 16],
+    name: String,
+    kind: String,
+    status: String,
+    status_message: Option<String>,
+    started_at: i64,
+    duration_us: i64,
+    #[serde(with = "clickhouse::serde::uuid::option")]
+    deployment_id: Option<Uuid>,
+    user_id: Option<String>,
+    session_id: Option<String>,
+    tags: Vec<String>,
+}
+
+impl Root {
+    fn id(&self) -> Result<TraceId, Fault> {
+        TraceId::try_from(&self.trace_id[..]).map_err(odd)
+    }
+
+    fn summary(self, trace_id: TraceId, sum: &SumRow) -> Result<TraceSummary, Fault> {
+        Ok(TraceSummary {
+            trace_id,
+            name: self.name,
+            kind: self.kind,
+            status: Status::from_name(&self.status).unwrap_or_default(),
+            status_message: self.status_message,
+            started_at: moment(self.started_at)?,
+            duration_us: self.duration_us,
+            deployment_id: self.deployment_id.map(DeploymentId),
+            user_id: self.user_id,
+            session_id: self.session_id,
+            tags: self.tags,
+            spans: whole(sum.spans)?,
+            errors: whole(sum.errors)?,
+            input_tokens: whole(sum.input.min(MOST))?,
+            output_tokens: whole(sum.output.min(MOST))?,
+            cost_picos: sum.cost_all,
+        })
+    }
+}
+
+#[derive(Row, Deserialize)]
+struct SumRow {
+    trace_id: [u8; 16],
+    spans: u64,
+    errors: u64,
+    input: i128,
+    output: i128,
+    cost_all: i128,
+}
+
+#[derive(Row, Deserialize)]
+struct ModelRow {
+    model: Option<String>,
+    provider: Option<String>,
+    calls: u64,
+    no_cost: u64,
+    cost_all: i128,
+    input: i128,
+    output: i128,
+    cache_read: i128,
+    cache_write: i128,
+    audio_input: i128,
+    reasoning: i128,
+    audio_output: i128,
+}
+
+impl ModelRow {
+    fn usage(self) -> Result<ModelUsage, Fault> {
+        let most = |sum: i128| whole(sum.min(MOST));
+        let usage = Usage {
+            input: most(self.input)?,
+            output: most(self.output)?,
+            cache_read: most(self.cache_read)?,
+            cache_write: most(self.cache_write)?,
+            audio_input: most(self.audio_input)?,
+            reasoning: most(self.reasoning)?,
+            audio_output: most(self.audio_output)?,
+        };
+        Ok(ModelUsage {
+            model: self.model,
+            provider: self.provider,
+            calls: whole(self.calls)?,
+            calls_without_cost: whole(self.no_cost)?,
+            usage,
+            cost_picos: self.cost_all,
+        })
+    }
+}
+
+#[derive(Row, Deserialize)]
+struct StatsRow {
+    traces: u64,
+    errors: u64,
+    total: i128,
+    least: i64,
+    p50: i64,
+    p95: i64,
+    p99: i64,
+    most: i64,
+}
+
+fn whole(number: impl TryInto<i64, Error: std::fmt::Display>) -> Result<i64, Fault> {
+    number.try_into().map_err(odd)
+}
+
+fn moment(micros: i64) -> Result<DateTime<Utc>, Fault> {
+    DateTime::from_timestamp_micros(micros).ok_or_else(|| odd("a time out of range"))
+}

@@ -1,0 +1,95 @@
+//! The schema of the engine: migrations in order, each once, forward only.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::fault::Fault;
+use super::sql::Sql;
+use super::target::Target;
+
+/// Number, name, statements. Each may be repeated: the engine has no transactions, and two servers may start at once.
+const MIGRATIONS: [(u32, &str, &str); 1] =
+    [(1, "spans", include_str!("../../../../migrations/clickhouse/0001_spans.sql"))];
+
+/// What was applied.
+const APPLIED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+    version UInt32, name String, checksum String, applied_at DateTime64(6, 'UTC') DEFAULT now64(6)
+) ENGINE = ReplacingMergeTree ORDER BY version SETTINGS fsync_after_insert = 1";
+
+/// Brings the engine to the present schema.
+pub(super) async fn migrate(target: &Target) -> Result<(), Fault> {
+    make_database(target).await?;
+    let client = target.client();
+    client.query(APPLIED).execute().await?;
+    let applied = applied(&client).await?;
+    let newest = MIGRATIONS.iter().map(|migration| migration.0).max().unwrap_or_default();
+    if let Some(newer) = applied.keys().find(|version| **version > newest) {
+        return Err(Fault::Other(format!("ClickHouse has the schema {newer} of a newer release")));
+    }
+    for (version, name, text) in MIGRATIONS {
+        let checksum = hex::encode(Sha256::digest(text));
+        match applied.get(&version) {
+            Some(before) if *before == checksum => continue,
+            Some(_) => {
+                return Err(Fault::Other(format!(
+                    "migration {version} of ClickHouse is not the one applied"
+                )));
+            }
+            None => {}
+        }
+        for statement in statements(text) {
+            Sql::new(statement).into_query(&client).execute().await?;
+        }
+        let mut sql = Sql::new("INSERT INTO schema_migrations (version, name, checksum) VALUES (");
+        sql.number(version.into()).push(", ").text(name).push(", ").text(&checksum).push(")");
+        sql.into_query(&client).execute().await?;
+        tracing::info!("applied migration {version} ({name}) of ClickHouse");
+    }
+    Ok(())
+}
+
+/// The part of a file up to each line that ends with a semicolon.
+fn statements(text: &str) -> impl Iterator<Item = &str> {
+    text.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
+}
+
+async fn applied(client: &Client) -> Result<BTreeMap<u32, String>, Fault> {
+    #[derive(Row, Deserialize)]
+    struct Applied {
+        version: u32,
+        checksum: String,
+    }
+    let rows =
+        client.query("SELECT version, checksum FROM schema_migrations FINAL").fetch_all::<Applied>().await?;
+    Ok(rows.into_iter().map(|row| (row.version, row.checksum)).collect())
+}
+
+/// Makes the database unless it is there: who asks may have no right to make one.
+async fn make_database(target: &Target) -> Result<(), Fault> {
+    let (client, name) = (target.outside(), target.database());
+    let exists = format!("EXISTS DATABASE `{name}`");
+    if client.query(&exists).fetch_one::<u8>().await? == 0 {
+        client.query(&format!("CREATE DATABASE IF NOT EXISTS `{name}`")).execute().await?;
+    }
+    Ok(())
+}
+
+/// Drops the days before this one; how many.
+pub(super) async fn drop_before(client: &Client, oldest: NaiveDate) -> Result<usize, Fault> {
+    let mut sql = Sql::new(
+        "SELECT DISTINCT partition FROM system.parts WHERE database = currentDatabase() AND table = 'spans' AND active
+            AND partition < ",
+    );
+    sql.text(&oldest.to_string());
+    let days: Vec<String> = sql.into_query(client).fetch_all().await?;
+    for day in &days {
+        let mut sql = Sql::new("ALTER TABLE spans DROP PARTITION ");
+        sql.text(day);
+        sql.into_query(client).execute().await?;
+    }
+    Ok(days.len())
+}
