@@ -54,7 +54,12 @@ pub(crate) async fn each_build_once(platform: &Besieged, builds: &[String]) {
                      AND aggregate_id = ANY ($1) GROUP BY 1")
     .await
     .unwrap();
-    assert!(good.len() * 2 > builds.len(), "{} of {} builds were good, else {bad:?}", good.len(), builds.len());
+    assert!(
+        good.len() * 2 > builds.len(),
+        "{} of {} builds were good, else {bad:?}",
+        good.len(),
+        builds.len()
+    );
 }
 
 /// The blows were felt: builds were begun more than once, and the clock went forward and back.

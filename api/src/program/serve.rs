@@ -30,6 +30,7 @@ use providers::email::console::ConsoleEmail;
 use providers::email::smtp::{Security, SmtpConfig, SmtpEmail};
 use providers::git::hooks::AnyHost;
 use providers::observability::postgres::PostgresLogs;
+use providers::observability::postgres_signals::PostgresSignals;
 use providers::observability::postgres_spans::PostgresSpans;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -74,6 +75,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let router = router(&config, &pool, &feed, &public_url)?;
+    let spans = Arc::new(PostgresSpans::new(pool.clone(), config.telemetry_days));
     let platform = Arc::new(Platform {
         pool: pool.clone(),
         commands,
@@ -81,7 +83,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         archive: Archive::new(pool.clone()),
         logs: logs.clone(),
         uploads: artifacts::upload_room(&config, &pool, uploads.clone())?,
-        telemetry: Arc::new(PostgresSpans::new(pool.clone(), config.telemetry_days)),
+        telemetry: spans.clone(),
+        costs: spans,
+        signals: Arc::new(PostgresSignals::new(pool.clone(), config.telemetry_days)),
         intake: Default::default(),
         runner: runner.clone(),
         git,
@@ -193,6 +197,9 @@ async fn keep_house(platform: &Platform) -> Infallible {
         hour.tick().await;
         if let Err(error) = platform.telemetry.keep_house(Utc::now()).await {
             tracing::warn!(%error, "spans that are over could not be dropped: {error}");
+        }
+        if let Err(error) = platform.signals.keep_house(Utc::now()).await {
+            tracing::warn!(%error, "signals that are over could not be dropped: {error}");
         }
         if let Err(error) = platform.forget_old().await {
             tracing::warn!(%error, "what is over could not be forgotten: {error}");

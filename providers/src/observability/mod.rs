@@ -1,6 +1,8 @@
 //! Where output and telemetry are kept.
 
+mod days;
 mod lines;
 mod mask;
 pub mod postgres;
+pub mod postgres_signals;
 pub mod postgres_spans;

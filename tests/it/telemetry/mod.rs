@@ -3,6 +3,9 @@
 mod bad;
 mod contract;
 mod cost;
+mod logs;
+mod measurements;
+mod scores;
 mod senders;
 mod store;
 
