@@ -87,6 +87,7 @@ async fn values(store: &dyn Measurements, mine: Tenant, name: &str) -> [f64; 7] 
 }
 
 /// What every store of measurements promises.
+#[expect(clippy::too_many_lines, reason = "one story, told from its beginning to its end")]
 async fn contract(store: &dyn Measurements) {
     let (mine, now) = (tenant(), Utc::now());
     let at = |seconds: i64| now - TimeDelta::seconds(seconds);
@@ -250,6 +251,7 @@ async fn measurements_of_mastra_are_read_back() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of what senders get wrong")]
 async fn bad_measurements_are_refused_and_their_neighbours_stored() {
     let app = TestApp::start().await;
     let (owner, project, sender) = open(&app).await;

@@ -82,6 +82,7 @@ async fn postgresql_keeps_the_contract() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told from its beginning to its end")]
 async fn scores_of_mastra_and_of_others_are_read_back_once() {
     let app = TestApp::start().await;
     let (owner, project, sender) = open(&app).await;
