@@ -18,7 +18,9 @@ mod events;
 pub mod gate;
 mod github;
 pub mod limits;
+mod log_records;
 mod me;
+mod measurements;
 mod output;
 mod platform;
 mod project_tokens;
@@ -30,6 +32,7 @@ mod repository;
 mod roles;
 pub mod router;
 mod routes;
+mod scores;
 mod shape;
 mod system;
 mod teams;
@@ -42,7 +45,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
@@ -61,7 +64,8 @@ pub fn app(platform: Arc<Platform>) -> axum::Router {
     let mut api = axum::Router::new();
     for route in routes::table() {
         let gate = from_fn_with_state((platform.clone(), route.needs, route.as_of), gate::gate);
-        api = api.route(route.path, route.service.layer(gate));
+        // The gate has read the body, within bounds of its own.
+        api = api.route(route.path, route.service.layer(DefaultBodyLimit::disable()).layer(gate));
     }
     let api = api
         .method_not_allowed_fallback(method_not_allowed)

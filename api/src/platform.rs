@@ -18,7 +18,7 @@ use domain::ports::logs::Logs;
 use domain::ports::outbound::Outbound;
 use domain::ports::push_hooks::PushHooks;
 use domain::ports::runner::Runner;
-use domain::ports::telemetry::Telemetry;
+use domain::ports::telemetry::{Signals, Telemetry};
 use domain::user::UserCommand;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::feed::Feed;
@@ -63,6 +63,8 @@ pub struct Platform {
     pub uploads: UploadRoom,
     /// Spans of servers.
     pub telemetry: Arc<dyn Telemetry>,
+    /// Lines, measurements and scores of servers.
+    pub signals: Arc<dyn Signals>,
     /// How much of what senders say is in memory.
     pub intake: Intake,
     /// Answers for the health of servers.

@@ -30,6 +30,7 @@ use providers::email::console::ConsoleEmail;
 use providers::email::smtp::{Security, SmtpConfig, SmtpEmail};
 use providers::git::hooks::AnyHost;
 use providers::observability::postgres::PostgresLogs;
+use providers::observability::postgres_signals::PostgresSignals;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -82,6 +83,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         logs: logs.clone(),
         uploads: artifacts::upload_room(&config, &pool, uploads.clone())?,
         telemetry: telemetry::open(&config, &pool).await?,
+        signals: Arc::new(PostgresSignals::new(pool.clone(), config.telemetry_days)),
         intake: Default::default(),
         runner: runner.clone(),
         git,
@@ -193,6 +195,9 @@ async fn keep_house(platform: &Platform) -> Infallible {
         hour.tick().await;
         if let Err(error) = platform.telemetry.keep_house(Utc::now()).await {
             tracing::warn!(%error, "spans that are over could not be dropped: {error}");
+        }
+        if let Err(error) = platform.signals.keep_house(Utc::now()).await {
+            tracing::warn!(%error, "signals that are over could not be dropped: {error}");
         }
         if let Err(error) = platform.forget_old().await {
             tracing::warn!(%error, "what is over could not be forgotten: {error}");

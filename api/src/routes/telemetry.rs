@@ -1,13 +1,17 @@
 //! Routes of telemetry: in by the token of a project, out by rights.
 
 use domain::policy::Action::Read;
-use domain::policy::Resource::Traces;
+use domain::policy::Resource::{Logs, Metrics, Traces};
 
 use super::{Route, get, post};
 use crate::gate::Needs::{Project, Sender};
-use crate::{telemetry, traces};
+use crate::{log_records, measurements, scores, telemetry, traces};
 
 pub(super) fn telemetry_routes() -> Vec<Route> {
+    [in_routes(), out_routes()].into_iter().flatten().collect()
+}
+
+fn in_routes() -> Vec<Route> {
     vec![
         post("/v1/traces", Sender, "Takes spans in: OTLP/HTTP, protobuf or JSON", telemetry::traces)
             .answers(&["application/json", "application/x-protobuf"])
@@ -20,6 +24,92 @@ pub(super) fn telemetry_routes() -> Vec<Route> {
         )
         .gives::<telemetry::Accepted>()
         .also(&[400, 408, 415]),
+        post("/v1/logs", Sender, "Takes lines in: OTLP/HTTP, protobuf or JSON", telemetry::otlp_logs)
+            .answers(&["application/json", "application/x-protobuf"])
+            .also(&[400, 408, 415]),
+        post(
+            "/projects/{project}/ai/logs/publish",
+            Sender,
+            "Takes lines in: Mastra's own exporter",
+            telemetry::mastra_logs,
+        )
+        .gives::<telemetry::Accepted>()
+        .also(&[400, 408, 415]),
+        post(
+            "/v1/metrics",
+            Sender,
+            "Takes measurements in: OTLP/HTTP, protobuf or JSON",
+            telemetry::otlp_metrics,
+        )
+        .answers(&["application/json", "application/x-protobuf"])
+        .also(&[400, 408, 415]),
+        post(
+            "/projects/{project}/ai/metrics/publish",
+            Sender,
+            "Takes measurements in: Mastra's own exporter",
+            telemetry::mastra_metrics,
+        )
+        .gives::<telemetry::Accepted>()
+        .also(&[400, 408, 415]),
+        post(
+            "/projects/{project}/ai/scores/publish",
+            Sender,
+            "Takes scores in: Mastra's own exporter",
+            telemetry::mastra_scores,
+        )
+        .gives::<telemetry::Accepted>()
+        .also(&[400, 408, 415]),
+        post(
+            "/projects/{project}/ai/feedback/publish",
+            Sender,
+            "Takes feedback in: Mastra's own exporter",
+            telemetry::mastra_feedback,
+        )
+        .gives::<telemetry::Accepted>()
+        .also(&[400, 408, 415]),
+        post("/api/v1/projects/{project}/scores", Sender, "Takes one score in", telemetry::one_score)
+            .gives::<telemetry::Accepted>()
+            .also(&[408]),
+    ]
+}
+
+fn out_routes() -> Vec<Route> {
+    vec![
+        get(
+            "/api/v1/projects/{project}/logs",
+            Project(Logs, Read),
+            "Lines that the servers of a project logged, newest first",
+            log_records::list,
+        )
+        .lists::<log_records::LineView>(),
+        get(
+            "/api/v1/projects/{project}/metrics",
+            Project(Metrics, Read),
+            "Numbers made of measurements, by step and group",
+            measurements::reckon,
+        )
+        .gives::<measurements::MetricsView>(),
+        get(
+            "/api/v1/projects/{project}/metrics/names",
+            Project(Metrics, Read),
+            "What is measured",
+            measurements::names,
+        )
+        .lists::<measurements::MetricNameView>(),
+        get(
+            "/api/v1/projects/{project}/scores",
+            Project(Traces, Read),
+            "Scores and feedback of a project, newest first",
+            scores::list,
+        )
+        .lists::<scores::ScoreView>(),
+        get(
+            "/api/v1/projects/{project}/cost-breakdown",
+            Project(Traces, Read),
+            "What calls of models cost, by model, deployment, day and user",
+            traces::costs,
+        )
+        .gives::<traces::Breakdown>(),
         get(
             "/api/v1/projects/{project}/traces",
             Project(Traces, Read),

@@ -99,7 +99,6 @@ const DEPLOYMENT: &[&str] = &["mastra.deployment.id", "deployment.id"];
 /// What attributes mean; some are said once for all by the resource.
 pub(super) fn meaning(said: &Attributes, resource: &Attributes) -> Meaning {
     let text = |keys: &[&str]| find(said, keys).and_then(as_text);
-    let deployment = text(DEPLOYMENT).or_else(|| find(resource, DEPLOYMENT).and_then(as_text));
     Meaning {
         kind: text(KIND).map(|kind| kind.to_lowercase()),
         model: text(MODEL),
@@ -111,8 +110,15 @@ pub(super) fn meaning(said: &Attributes, resource: &Attributes) -> Meaning {
         user: text(USER).or_else(|| find(resource, USER).and_then(as_text)),
         session: text(SESSION).or_else(|| find(resource, SESSION).and_then(as_text)),
         tags: find(said, TAGS).map(as_list).unwrap_or_default(),
-        deployment: deployment.and_then(|id| id.parse().ok()),
+        deployment: deployment(said, resource),
     }
+}
+
+/// The deployment that speaks, where attributes or the resource say so.
+pub(super) fn deployment(said: &Attributes, resource: &Attributes) -> Option<DeploymentId> {
+    let id =
+        find(said, DEPLOYMENT).and_then(as_text).or_else(|| find(resource, DEPLOYMENT).and_then(as_text));
+    id.and_then(|id| id.parse().ok())
 }
 
 /// The same in Mastra's own format: `attributes` and `metadata` of one span.

@@ -1,8 +1,10 @@
 //! Mastra's own exporter: `{"spans":[…]}`, one object a span that has ended.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, Utc};
 use domain::ids::DeploymentId;
-use domain::ports::telemetry::{Span, SpanId, Status, TraceId};
+use domain::ports::telemetry::{NotAnId, Span, SpanId, Status, TraceId};
 use serde_json::{Map, Value, json};
 
 use super::raw::Raw;
@@ -31,17 +33,22 @@ const COLUMNS: &[&str] = &[
 ];
 
 /// Reads a body.
-pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch, ApiError> {
-    let mut body: Value =
-        serde_json::from_slice(body).map_err(|error| malformed(format!("The body is no JSON: {error}.")))?;
-    let Some(Value::Array(spans)) = body.get_mut("spans").map(Value::take) else {
-        return Err(ApiError::field("spans", "required", "must be a list of spans"));
-    };
+pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch<Span>, ApiError> {
     let mut batch = Batch::default();
-    for span in spans {
+    for span in list(body, "spans")? {
         batch.add(row(span, deployment));
     }
     Ok(batch)
+}
+
+/// The list that a body consists of.
+pub(super) fn list(body: &[u8], name: &str) -> Result<Vec<Value>, ApiError> {
+    let mut body: Value =
+        serde_json::from_slice(body).map_err(|error| malformed(format!("The body is no JSON: {error}.")))?;
+    match body.get_mut(name).map(Value::take) {
+        Some(Value::Array(rows)) => Ok(rows),
+        _ => Err(ApiError::field(name, "required", format!("must be a list of {name}"))),
+    }
 }
 
 fn row(span: Value, deployment: Option<DeploymentId>) -> Result<Span, String> {
@@ -76,16 +83,34 @@ fn row(span: Value, deployment: Option<DeploymentId>) -> Result<Span, String> {
         message,
         events: error.map(exception).into_iter().collect(),
         links: vec![],
-        attributes: rest(span),
+        attributes: rest(span, COLUMNS),
     };
     raw.row_with(meaning, None, Map::new(), deployment)
 }
 
 /// What is left: under the sender's own names, as it was said.
-fn rest(span: Value) -> Map<String, Value> {
-    let Value::Object(mut rest) = span else { return Map::new() };
-    rest.retain(|key, value| !COLUMNS.contains(&key.as_str()) && !value.is_null());
+pub(super) fn rest(row: Value, columns: &[&str]) -> Map<String, Value> {
+    let Value::Object(mut rest) = row else { return Map::new() };
+    rest.retain(|key, value| !columns.contains(&key.as_str()) && !value.is_null());
     rest
+}
+
+/// A time, as text or in milliseconds since 1970; in nanoseconds.
+pub(super) fn time(said: &Value) -> Option<i128> {
+    let micros = match said {
+        Value::String(text) => text.parse::<DateTime<Utc>>().ok()?.timestamp_micros().into(),
+        said => i128::from(said.as_i64()?) * 1000,
+    };
+    Some(micros * 1000)
+}
+
+/// An id that may be left out, also as a text of zeros.
+pub(super) fn optional_id<T: FromStr<Err = NotAnId>>(said: &Value) -> Result<Option<T>, NotAnId> {
+    match said {
+        Value::Null => Ok(None),
+        Value::String(text) if text.bytes().all(|digit| digit == b'0') => Ok(None),
+        said => said.as_str().unwrap_or_default().parse().map(Some),
+    }
 }
 
 /// An error, as OpenTelemetry tells one.

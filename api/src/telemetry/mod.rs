@@ -1,14 +1,20 @@
-//! Telemetry in: `POST /v1/traces` (OTLP/HTTP), `POST /projects/{project}/ai/spans/publish` (Mastra's own exporter).
+//! Telemetry in: `POST /v1/{traces,logs,metrics}` (OTLP/HTTP), `POST /projects/{project}/ai/{spans,logs,metrics,scores,feedback}/publish`
+//! (Mastra's own exporter), `POST /api/v1/projects/{project}/scores`.
 //!
-//! Whatever the sender speaks becomes the same row (`domain::ports::telemetry::Span`). A row that cannot be one is refused
-//! by itself and never its neighbours; an answer of 200 means that the others are on disk.
+//! Whatever the sender speaks becomes the same row (`domain::ports::telemetry`). A row that cannot be one is refused by
+//! itself and never its neighbours; an answer of 200 means that the others are on disk.
 
+mod batch;
 mod caps;
 mod conventions;
+mod identity;
+mod logs;
 mod mastra;
+mod measurements;
 mod otlp;
 mod raw;
 mod room;
+mod scores;
 mod unpack;
 
 use std::sync::Arc;
@@ -18,7 +24,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use domain::ids::DeploymentId;
-use domain::ports::telemetry::{Span, Telemetry, TelemetryError};
+use domain::ports::telemetry::{Span, TelemetryError};
 use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 
@@ -26,53 +32,17 @@ use crate::error::ApiError;
 use crate::gate::Sender;
 use crate::platform::Platform;
 
+use batch::Batch;
+pub(crate) use logs::{mastra_logs, otlp_logs};
+pub(crate) use measurements::{mastra_metrics, otlp_metrics};
 pub use room::Intake;
 pub(crate) use room::Room;
+pub(crate) use scores::{mastra_feedback, mastra_scores, one_score};
 
 /// The largest body as it is sent.
 pub(crate) const MAX_SENT: usize = 8 << 20;
 /// The largest body once it is unpacked.
 const MAX_UNPACKED: usize = 16 << 20;
-/// So many refused rows are explained.
-const EXPLAINED: usize = 5;
-
-/// Spans that can be stored, and why others cannot.
-#[derive(Debug, Default)]
-struct Batch {
-    spans: Vec<Span>,
-    rejected: u64,
-    reasons: Vec<String>,
-}
-
-impl Batch {
-    fn add(&mut self, span: Result<Span, String>) {
-        match span {
-            Ok(span) => self.spans.push(span),
-            Err(reason) => {
-                self.rejected += 1;
-                if self.reasons.len() < EXPLAINED {
-                    self.reasons.push(reason);
-                }
-            }
-        }
-    }
-
-    /// Takes out what is too old to be kept, or has not begun yet.
-    fn keep_window(&mut self, store: &dyn Telemetry, now: chrono::DateTime<chrono::Utc>) {
-        let window = store.window(now);
-        for span in std::mem::take(&mut self.spans) {
-            let verdict = if span.started_at < *window.start() {
-                Err(format!("span {}: began before {}, which is not kept", span.span_id, window.start()))
-            } else if span.started_at > *window.end() {
-                Err(format!("span {}: began in the future", span.span_id))
-            } else {
-                Ok(span)
-            };
-            self.add(verdict);
-        }
-    }
-}
-
 /// What became of a batch.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -95,7 +65,7 @@ pub(crate) async fn traces(
     let format = otlp::Format::of(&headers)?;
     let deployment = deployment(&headers);
     let batch = read(&sender, &headers, body, move |body| otlp::read(format, body, deployment)).await?;
-    Ok(otlp::answer(format, &store(&platform, &sender, batch).await?))
+    Ok(otlp::answer(format, "rejectedSpans", &store(&platform, &sender, batch).await?))
 }
 
 /// Mastra's exporter.
@@ -111,12 +81,12 @@ pub(crate) async fn mastra_spans(
 }
 
 /// Unpacks and reads a body, aside from those who serve requests.
-async fn read(
+async fn read<T: Send + 'static>(
     sender: &Sender,
     headers: &HeaderMap,
     body: Bytes,
-    read: impl FnOnce(&[u8]) -> Result<Batch, ApiError> + Send + 'static,
-) -> Result<Batch, ApiError> {
+    read: impl FnOnce(&[u8]) -> Result<Batch<T>, ApiError> + Send + 'static,
+) -> Result<Batch<T>, ApiError> {
     let packing = unpack::Packing::of(headers)?;
     let room = sender.room.clone();
     let reading = tokio::task::spawn_blocking(move || read(&packing.unpack(body, &room)?));
@@ -124,20 +94,11 @@ async fn read(
 }
 
 /// Stores what can be stored.
-async fn store(platform: &Platform, sender: &Sender, mut batch: Batch) -> Result<Accepted, ApiError> {
-    batch.keep_window(&*platform.telemetry, (platform.now)());
-    if sender.deployment.is_some() {
-        // Its token proves what others only say.
-        batch.spans.iter_mut().for_each(|span| span.deployment_id = sender.deployment);
-    }
-    let accepted = batch.spans.len() as u64;
-    if accepted > 0 && !sender.dry_run {
-        let written = platform.telemetry.write(sender.tenant, batch.spans).await?;
-        metrics::counter!("mastra_admin_spans_stored").increment(written.stored);
-        metrics::counter!("mastra_admin_spans_repeated").increment(written.repeated);
-    }
-    metrics::counter!("mastra_admin_spans_rejected").increment(batch.rejected);
-    Ok(Accepted { accepted, rejected: batch.rejected, errors: batch.reasons })
+async fn store(platform: &Platform, sender: &Sender, mut batch: Batch<Span>) -> Result<Accepted, ApiError> {
+    batch.keep_window(&platform.telemetry.window((platform.now)()), |span| {
+        (span.started_at, format!("span {}", span.span_id))
+    });
+    batch.store(sender, "spans", |spans| platform.telemetry.write(sender.tenant, spans)).await
 }
 
 /// Which deployment speaks, when its sender was told to say so.

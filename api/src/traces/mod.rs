@@ -1,5 +1,7 @@
-//! Telemetry out: `GET /projects/{project}/traces`, `GET …/traces/{trace}`, `GET …/usage-by-model`, `GET …/stats`.
+//! Telemetry out: `GET /projects/{project}/traces`, `GET …/traces/{trace}`, `GET …/usage-by-model`,
+//! `GET …/cost-breakdown`, `GET …/stats`.
 
+mod costs;
 mod list;
 mod show;
 mod summary;
@@ -13,6 +15,7 @@ use serde::Deserialize;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 
+pub(crate) use costs::{Breakdown, handler as costs};
 pub(crate) use list::{View as TraceView, handler as list};
 pub(crate) use show::{Tree, handler as show};
 pub(crate) use summary::{ModelView, StatsView, stats, usage};
@@ -26,14 +29,21 @@ pub(crate) struct When {
     to: Option<chrono::DateTime<chrono::Utc>>,
 }
 
+impl When {
+    /// What ends before it begins is a mistake.
+    pub(crate) fn period(&self) -> Result<Period, ApiError> {
+        period(self.from, self.to)
+    }
+}
+
 /// Whose telemetry a caller may see.
-fn tenant(project: &Scoped<ProjectRow>) -> Tenant {
+pub(crate) fn tenant(project: &Scoped<ProjectRow>) -> Tenant {
     let id: ProjectId = project.it.id;
     Tenant { team: project.team_id, project: id }
 }
 
 /// From when until when; what ends before it begins is a mistake.
-fn period(
+pub(crate) fn period(
     from: Option<chrono::DateTime<chrono::Utc>>,
     to: Option<chrono::DateTime<chrono::Utc>>,
 ) -> Result<Period, ApiError> {

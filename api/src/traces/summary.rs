@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::show::Tokens;
-use super::{When, dollars, millis, period, tenant};
+use super::{When, dollars, millis, tenant};
 use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
@@ -53,7 +53,7 @@ pub(crate) async fn usage(
     project: Scoped<ProjectRow>,
     Query(when): Query<When>,
 ) -> Result<Json<Value>, ApiError> {
-    let usage = platform.telemetry.usage(tenant(&project), period(when.from, when.to)?).await?;
+    let usage = platform.telemetry.usage(tenant(&project), when.period()?).await?;
     Ok(items(usage.iter().map(|model| json!(view(model))).collect(), None))
 }
 
@@ -62,7 +62,7 @@ pub(crate) async fn stats(
     project: Scoped<ProjectRow>,
     Query(when): Query<When>,
 ) -> Result<Json<StatsView>, ApiError> {
-    let stats = platform.telemetry.stats(tenant(&project), period(when.from, when.to)?).await?;
+    let stats = platform.telemetry.stats(tenant(&project), when.period()?).await?;
     Ok(Json(StatsView {
         traces: stats.traces,
         errors: stats.errors,

@@ -1,7 +1,9 @@
 //! Where output and telemetry are kept.
 
 pub mod clickhouse_spans;
+mod days;
 mod lines;
 mod mask;
 pub mod postgres;
+pub mod postgres_signals;
 pub mod postgres_spans;

@@ -79,7 +79,14 @@ async fn every_command_says_what_it_would_do_and_does_nothing() {
         "POST /api/webhooks/git/{hook}",
         "POST /auth/setup",
         "POST /v1/traces",
+        "POST /v1/logs",
         "POST /projects/{project}/ai/spans/publish",
+        "POST /projects/{project}/ai/logs/publish",
+        "POST /v1/metrics",
+        "POST /projects/{project}/ai/metrics/publish",
+        "POST /projects/{project}/ai/scores/publish",
+        "POST /projects/{project}/ai/feedback/publish",
+        "POST /projects/{project}/scores",
     ] {
         assert!(commands.remove(apart), "{apart} is still there");
     }

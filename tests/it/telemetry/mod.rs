@@ -5,6 +5,9 @@ mod clickhouse;
 mod contract;
 mod cost;
 mod deployed;
+mod logs;
+mod measurements;
+mod scores;
 mod senders;
 mod store;
 

@@ -18,14 +18,14 @@ const OTLP_JSON: &str = include_str!("../../fixtures/telemetry/otlp-traces.json"
 const OTLP_PROTOBUF: &[u8] = include_bytes!("../../fixtures/telemetry/otlp-traces.bin");
 
 /// Captures keep their dates: this holds for ten years after they were made.
-async fn long_memory(extra: &[(&str, &str)]) -> (TestApp, Client, Project, Client) {
+pub(super) async fn long_memory(extra: &[(&str, &str)]) -> (TestApp, Client, Project, Client) {
     let extra = [extra, &[("MASTRA_ADMIN_TELEMETRY_DAYS", "3650")]].concat();
     let app = TestApp::start_with(&extra).await;
     let (owner, project, sender) = open(&app).await;
     (app, owner, project, sender)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(vec![], Compression::fast());
     packed.write_all(bytes).unwrap();
     packed.finish().unwrap()
@@ -161,6 +161,23 @@ pub(super) async fn python_sdk(store: &[(&str, &str)]) {
     // 600 × 0.15 + 400 × 0.075 + 100 × 0.60 for a million, ten times.
     assert_eq!(usage["items"][0]["costUsd"], "0.001800000000");
     assert_eq!((&usage["items"][0]["calls"], &usage["items"][0]["provider"]), (&json!(10), &json!("openai")));
+    // Users are told by the roots alone; all sums are of the same calls.
+    let costs = get("cost-breakdown").await;
+    assert_eq!((&costs["costUsd"], &costs["calls"]), (&json!("0.001800000000"), &json!(10)));
+    for (kind, key) in
+        [("byModel", json!("gpt-4o-mini-2024-07-18")), ("byUser", json!("u1")), ("byDeployment", json!(null))]
+    {
+        let share = json!([{ "key": key, "calls": 10, "callsWithoutCost": 0, "inputTokens": 10_000,
+                             "outputTokens": 1000, "costUsd": "0.001800000000" }]);
+        assert_eq!(costs[kind], share, "{kind}");
+    }
+    let days = costs["byDay"].as_array().unwrap();
+    assert_eq!(
+        days.iter().map(|day| day["calls"].as_i64().unwrap()).sum::<i64>(),
+        10,
+        "a night may fall between"
+    );
+    assert_eq!(get("cost-breakdown?to=2020-01-01T00:00:00Z").await["calls"], 0);
 
     let mut cursor = String::new();
     let mut seen = vec![];

@@ -8,6 +8,20 @@ use tests::postgres::{Template, TestDb};
 use super::contract::{self, span, tenant};
 
 static TEMPLATE: Template = Template::new("spans");
+static SIGNALS: Template = Template::new("signals");
+
+/// A database with all tables of signals.
+pub(super) async fn signals() -> TestDb {
+    TestDb::create(&SIGNALS, async |pool| {
+        for sql in [
+            include_str!("../../../migrations/postgres/0037_spans.sql"),
+            include_str!("../../../migrations/postgres/0043_signals.sql"),
+        ] {
+            sqlx::raw_sql(sql).execute(pool).await.expect("the migration applies");
+        }
+    })
+    .await
+}
 
 async fn database() -> TestDb {
     TestDb::create(&TEMPLATE, async |pool| {

@@ -9,32 +9,45 @@ use crate::error::ApiError;
 use crate::telemetry::raw::Raw;
 use crate::telemetry::{Batch, malformed};
 
-pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch, ApiError> {
+pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch<Row>, ApiError> {
+    let mut batch = Batch::default();
+    each(body, ["resourceSpans", "scopeSpans", "spans"], |span, resource| {
+        batch.add(row(span, resource, deployment));
+        Ok(())
+    })?;
+    Ok(batch)
+}
+
+/// Walks through a body: lists in lists, each by its name, and what was said about the sender.
+pub(in crate::telemetry) fn each(
+    body: &[u8],
+    [senders, scopes, rows]: [&'static str; 3],
+    mut row: impl FnMut(&Value, &Map<String, Value>) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
     let body: Value =
         serde_json::from_slice(body).map_err(|error| malformed(format!("The body is no JSON: {error}.")))?;
     if !body.is_object() {
         return Err(ApiError::field("", "not_an_object", "must be a JSON object"));
     }
-    let mut batch = Batch::default();
-    for sender in list(&body, "resourceSpans")? {
+    for sender in list(&body, senders)? {
         let resource = attributes(&sender["resource"]["attributes"]);
-        for scope in list(sender, "scopeSpans")? {
+        for scope in list(sender, scopes)? {
             let mut resource = resource.clone();
             if let Some(name) = scope["scope"]["name"].as_str().filter(|name| !name.is_empty()) {
                 resource.insert("otel.scope.name".to_owned(), name.into());
                 let version = scope["scope"]["version"].as_str().unwrap_or_default();
                 resource.insert("otel.scope.version".to_owned(), version.into());
             }
-            for span in list(scope, "spans")? {
-                batch.add(row(span, &resource, deployment));
+            for it in list(scope, rows)? {
+                row(it, &resource)?;
             }
         }
     }
-    Ok(batch)
+    Ok(())
 }
 
 /// A list that may be left out. What stands there instead was meant to be one: nothing of it is dropped in silence.
-fn list<'a>(of: &'a Value, name: &'static str) -> Result<&'a [Value], ApiError> {
+pub(in crate::telemetry) fn list<'a>(of: &'a Value, name: &'static str) -> Result<&'a [Value], ApiError> {
     match &of[name] {
         Value::Null => Ok(&[]),
         Value::Array(items) => Ok(items),
@@ -94,7 +107,7 @@ fn link(link: &Value) -> Value {
     json!({ "traceId": link["traceId"], "spanId": link["spanId"], "attributes": attributes })
 }
 
-fn number(said: &Value) -> Option<i128> {
+pub(in crate::telemetry) fn number(said: &Value) -> Option<i128> {
     match said {
         Value::String(text) => text.parse().ok(),
         Value::Number(number) => number.as_u64().map(i128::from).or(number.as_i64().map(i128::from)),
@@ -102,12 +115,12 @@ fn number(said: &Value) -> Option<i128> {
     }
 }
 
-fn attributes(pairs: &Value) -> Map<String, Value> {
+pub(in crate::telemetry) fn attributes(pairs: &Value) -> Map<String, Value> {
     let pair = |pair: &Value| Some((pair["key"].as_str()?.to_owned(), value(&pair["value"])));
     items(pairs).iter().filter_map(pair).collect()
 }
 
-fn value(said: &Value) -> Value {
+pub(in crate::telemetry) fn value(said: &Value) -> Value {
     let Some((kind, said)) = said.as_object().and_then(|said| said.iter().next()) else { return Value::Null };
     match (kind.as_str(), said) {
         ("intValue", said) => {

@@ -1,10 +1,11 @@
 //! OTLP over HTTP: protobuf and JSON say the same.
 
-mod json;
-mod protobuf;
+pub(super) mod json;
+pub(super) mod protobuf;
 
 use axum::response::{IntoResponse, Response};
 use domain::ids::DeploymentId;
+use domain::ports::telemetry::Span;
 use http::{HeaderMap, header};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
@@ -36,15 +37,20 @@ impl Format {
 }
 
 /// Reads a body. What cannot be read at all is refused as a whole, a span that cannot be a row by itself.
-pub(super) fn read(format: Format, body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch, ApiError> {
+pub(super) fn read(
+    format: Format,
+    body: &[u8],
+    deployment: Option<DeploymentId>,
+) -> Result<Batch<Span>, ApiError> {
     match format {
         Format::Protobuf => protobuf::read(body, deployment),
         Format::Json => json::read(body, deployment),
     }
 }
 
-/// The answer: empty when every span is stored.
-pub(super) fn answer(format: Format, accepted: &Accepted) -> Response {
+/// The answer: empty when every row is stored. In protobuf that of all signals is written alike, in JSON `rejected` has the
+/// name of the signal.
+pub(super) fn answer(format: Format, rejected: &'static str, accepted: &Accepted) -> Response {
     let partial = (accepted.rejected > 0).then(|| ExportTracePartialSuccess {
         rejected_spans: i64::try_from(accepted.rejected).unwrap_or(i64::MAX),
         error_message: accepted.errors.join("; "),
@@ -59,7 +65,7 @@ pub(super) fn answer(format: Format, accepted: &Accepted) -> Response {
                 || serde_json::json!({}),
                 |partial| {
                     serde_json::json!({ "partialSuccess": {
-                        "rejectedSpans": partial.rejected_spans.to_string(),
+                        rejected: partial.rejected_spans.to_string(),
                         "errorMessage": partial.error_message,
                     } })
                 },

@@ -6,6 +6,7 @@ use domain::ids::DeploymentId;
 use domain::ports::telemetry::{Span as Row, SpanId, Status, TraceId};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use prost::Message;
@@ -16,12 +17,11 @@ use crate::error::ApiError;
 use crate::telemetry::raw::Raw;
 use crate::telemetry::{Batch, malformed};
 
-pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch, ApiError> {
-    let request = ExportTraceServiceRequest::decode(body)
-        .map_err(|error| malformed(format!("The body is no OTLP in protobuf: {error}.")))?;
+pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch<Row>, ApiError> {
+    let request: ExportTraceServiceRequest = decode(body)?;
     let mut batch = Batch::default();
     for sender in request.resource_spans {
-        let resource = attributes(sender.resource.map(|resource| resource.attributes).unwrap_or_default());
+        let resource = of_sender(sender.resource);
         for scope in sender.scope_spans {
             let resource = with_scope(resource.clone(), scope.scope);
             for span in scope.spans {
@@ -30,6 +30,15 @@ pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batc
         }
     }
     Ok(batch)
+}
+
+pub(in crate::telemetry) fn decode<M: Message + Default>(body: &[u8]) -> Result<M, ApiError> {
+    M::decode(body).map_err(|error| malformed(format!("The body is no OTLP in protobuf: {error}.")))
+}
+
+/// What is said about the sender.
+pub(in crate::telemetry) fn of_sender(resource: Option<Resource>) -> Map<String, Value> {
+    attributes(resource.map(|resource| resource.attributes).unwrap_or_default())
 }
 
 fn row(span: Span, resource: &Map<String, Value>, deployment: Option<DeploymentId>) -> Result<Row, String> {
@@ -60,7 +69,10 @@ fn row(span: Span, resource: &Map<String, Value>, deployment: Option<DeploymentI
     raw.row(resource, deployment)
 }
 
-fn with_scope(mut resource: Map<String, Value>, scope: Option<InstrumentationScope>) -> Map<String, Value> {
+pub(in crate::telemetry) fn with_scope(
+    mut resource: Map<String, Value>,
+    scope: Option<InstrumentationScope>,
+) -> Map<String, Value> {
     if let Some(scope) = scope.filter(|scope| !scope.name.is_empty()) {
         resource.insert("otel.scope.name".to_owned(), scope.name.into());
         resource.insert("otel.scope.version".to_owned(), scope.version.into());
@@ -78,11 +90,11 @@ fn link(link: Link) -> Value {
     json!({ "traceId": trace, "spanId": span, "attributes": attributes(link.attributes) })
 }
 
-fn attributes(pairs: Vec<KeyValue>) -> Map<String, Value> {
+pub(in crate::telemetry) fn attributes(pairs: Vec<KeyValue>) -> Map<String, Value> {
     pairs.into_iter().map(|pair| (pair.key, pair.value.map_or(Value::Null, value))).collect()
 }
 
-fn value(said: AnyValue) -> Value {
+pub(in crate::telemetry) fn value(said: AnyValue) -> Value {
     use any_value::Value::{
         ArrayValue, BoolValue, BytesValue, DoubleValue, IntValue, KvlistValue, StringValue,
     };

@@ -71,6 +71,12 @@ id! {
     SpanId, 8
 }
 
+id! {
+    /// What a line, a measurement or a score is known by: told by its sender, or else made of what it says, so that what
+    /// is sent again is the same.
+    RecordId, 16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,9 +3,14 @@
 //! Part of the observability port: one implementation a telemetry store, all held to one contract test. Team and project
 //! are in the type of every question; nothing is read or written without them.
 
+mod costs;
 mod ids;
+mod log_records;
+mod measurements;
 mod query;
 mod row;
+mod scores;
+mod signals;
 
 use std::ops::RangeInclusive;
 
@@ -15,9 +20,16 @@ use thiserror::Error;
 
 use crate::ids::{ProjectId, TeamId};
 
-pub use ids::{NotAnId, SpanId, TraceId};
+pub use costs::{CostBy, CostShare};
+pub use ids::{NotAnId, RecordId, SpanId, TraceId};
+pub use log_records::{LogFilter, LogPlace, LogRecord, LogRecords, Severity};
+pub use measurements::{
+    Aggregate, Measurements, MetricKind, MetricName, MetricQuestion, MetricSample, Point, Range, quantile,
+};
 pub use query::{Filter, ModelUsage, Period, Place, Stats, TraceSummary};
 pub use row::{Cost, Counting, Span, Status, Usage};
+pub use scores::{Score, ScoreFilter, ScoreKind, Scores};
+pub use signals::{Keeping, Signals};
 
 /// Whose telemetry: every question and every row has both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +70,10 @@ pub trait Telemetry: Send + Sync {
 
     /// Calls, tokens and cost by model, dearest first.
     async fn usage(&self, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, TelemetryError>;
+
+    /// What calls cost: shares by model, deployment, day and user, and all together; of each the dearest first, days in
+    /// their order.
+    async fn costs(&self, tenant: Tenant, period: Period) -> Result<Vec<CostShare>, TelemetryError>;
 
     /// How many traces there were, and how long they took.
     async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError>;

@@ -3,6 +3,7 @@
 //! For installations with much to keep. What many senders bring at the same time is written together, and answered when the
 //! engine has it on disk. No more waits than fits, and who would wait too long is told so: nothing piles up in memory.
 
+mod costs;
 mod fault;
 mod read;
 mod row;
@@ -18,8 +19,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use clickhouse::Client;
 use domain::ports::telemetry::{
-    Filter, ModelUsage, Period, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId, TraceSummary,
-    Written,
+    CostShare, Filter, ModelUsage, Period, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId,
+    TraceSummary, Written,
 };
 use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
 
@@ -144,6 +145,10 @@ impl Telemetry for ClickHouseSpans {
 
     async fn usage(&self, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, TelemetryError> {
         self.ask(async |client: &Client| read::usage(client, tenant, period).await).await
+    }
+
+    async fn costs(&self, tenant: Tenant, period: Period) -> Result<Vec<CostShare>, TelemetryError> {
+        self.ask(async |client: &Client| costs::shares(client, tenant, period).await).await
     }
 
     async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError> {

@@ -19,7 +19,7 @@ use super::row::{SpanRow, odd};
 use super::sql::Sql;
 
 /// Sums stay within this, whatever senders make up.
-const MOST: i128 = 9_000_000_000_000_000_000;
+pub(super) const MOST: i128 = 9_000_000_000_000_000_000;
 /// The newest traces are looked for in so many hours, then in more, and at last in all that is kept.
 const LOOK_BACK: [i64; 4] = [1, 6, 36, 240];
 
@@ -203,7 +203,7 @@ fn total(column: &str) -> String {
 }
 
 /// What may lie below what began then: a day before it, and all after.
-fn since(tenant: Tenant, from: Option<DateTime<Utc>>) -> Sql {
+pub(super) fn since(tenant: Tenant, from: Option<DateTime<Utc>>) -> Sql {
     let from = from.and_then(|from| from.date_naive().checked_sub_days(Days::new(1)));
     let mut sql = Sql::of(tenant);
     sql.within(Period { from: from.map(|day| day.and_time(NaiveTime::MIN).and_utc()), to: None });
@@ -211,7 +211,7 @@ fn since(tenant: Tenant, from: Option<DateTime<Utc>>) -> Sql {
 }
 
 /// Whether the tokens of a span are its own: those of a sum are not where a call is one or two levels below it.
-fn counts(scope: &Sql) -> Sql {
+pub(super) fn counts(scope: &Sql) -> Sql {
     let mut calls = Sql::new("SELECT trace_id, parent_id FROM spans FINAL WHERE ");
     calls.append(scope).push(" AND counting = 1");
     let mut sql = Sql::new("(counting = 1 OR (counting = 2 AND (trace_id, span_id) NOT IN (");
@@ -345,7 +345,7 @@ struct StatsRow {
     most: i64,
 }
 
-fn whole(number: impl TryInto<i64, Error: std::fmt::Display>) -> Result<i64, Fault> {
+pub(super) fn whole(number: impl TryInto<i64, Error: std::fmt::Display>) -> Result<i64, Fault> {
     number.try_into().map_err(odd)
 }
 

@@ -7,12 +7,13 @@ use domain::ports::telemetry::{
 };
 use serde_json::Value;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Postgres, QueryBuilder, Row, Transaction};
+use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 
 use super::COLUMNS;
+use crate::observability::days::reading;
 
 /// Whether the tokens of `s` are its own: those of a sum are not where a call is one or two levels below it.
-const COUNTS: &str = "(s.counting = 1 OR (s.counting = 2 AND NOT EXISTS (
+pub(super) const COUNTS: &str = "(s.counting = 1 OR (s.counting = 2 AND NOT EXISTS (
     SELECT FROM public.spans c LEFT JOIN public.spans m
         ON m.team_id = c.team_id AND m.project_id = c.project_id AND m.trace_id = c.trace_id
            AND m.span_id = c.parent_id AND m.day >= s.day - 1
@@ -24,7 +25,7 @@ const FIRST_ROOT: &str = " AND r.is_root AND NOT EXISTS (
     SELECT FROM public.spans o WHERE o.team_id = r.team_id AND o.project_id = r.project_id AND o.trace_id = r.trace_id
        AND o.is_root AND o.day <= r.day AND (o.started_at, o.span_id) < (r.started_at, r.span_id))";
 
-type Query = QueryBuilder<'static, Postgres>;
+pub(super) type Query = QueryBuilder<'static, Postgres>;
 
 /// Newest first; sums over all spans of each.
 pub(super) async fn traces(
@@ -57,13 +58,13 @@ pub(super) async fn traces(
         total("input_tokens", &format!("FILTER (WHERE {COUNTS})")),
         total("output_tokens", &format!("FILTER (WHERE {COUNTS})")),
     ));
-    let mut db = begin(pool).await?;
+    let mut db = reading(pool).await?;
     query.build().fetch_all(&mut *db).await?.iter().map(summary).collect()
 }
 
 /// In the order in which they began.
 pub(super) async fn trace(pool: &PgPool, tenant: Tenant, id: TraceId, limit: i64) -> sqlx::Result<Vec<Span>> {
-    let mut db = begin(pool).await?;
+    let mut db = reading(pool).await?;
     let rows = sqlx::query(&format!(
         "SELECT {COLUMNS} FROM public.spans WHERE team_id = $1 AND project_id = $2 AND trace_id = $3
           ORDER BY started_at, span_id LIMIT $4"
@@ -99,7 +100,7 @@ pub(super) async fn usage(pool: &PgPool, tenant: Tenant, period: Period) -> sqlx
         " AND {COUNTS} GROUP BY s.model, s.provider
           ORDER BY sum(s.cost_picos) DESC NULLS LAST, count(*) DESC, s.model, s.provider LIMIT 500"
     ));
-    let mut db = begin(pool).await?;
+    let mut db = reading(pool).await?;
     let rows = query.build().fetch_all(&mut *db).await?;
     let of_model = |row: &PgRow| {
         Ok(ModelUsage {
@@ -126,7 +127,7 @@ pub(super) async fn stats(pool: &PgPool, tenant: Tenant, period: Period) -> sqlx
     );
     within(&mut query, "r", tenant, period);
     query.push(FIRST_ROOT);
-    let mut db = begin(pool).await?;
+    let mut db = reading(pool).await?;
     let row = query.build().fetch_one(&mut *db).await?;
     let parts: Vec<i64> = row.try_get("parts")?;
     let part = |at: usize| parts.get(at).copied().unwrap_or_default();
@@ -142,15 +143,8 @@ pub(super) async fn stats(pool: &PgPool, tenant: Tenant, period: Period) -> sqlx
     })
 }
 
-/// A transaction that reads, and not for ever.
-async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
-    let mut db = pool.begin().await?;
-    sqlx::query("SET LOCAL statement_timeout = '10s'").execute(&mut *db).await?;
-    Ok(db)
-}
-
 /// Of the tenant, in the period; the days let whole partitions out.
-fn within(query: &mut Query, of: &str, tenant: Tenant, period: Period) {
+pub(super) fn within(query: &mut Query, of: &str, tenant: Tenant, period: Period) {
     query.push(format!("{of}.team_id = ")).push_bind(tenant.team.0);
     query.push(format!(" AND {of}.project_id = ")).push_bind(tenant.project.0);
     if let Some(from) = period.from {
@@ -200,7 +194,7 @@ fn some_span(query: &mut Query, tenant: Tenant) {
 }
 
 /// A sum that stays a bigint, whatever senders make up.
-fn total(column: &str, filter: &str) -> String {
+pub(super) fn total(column: &str, filter: &str) -> String {
     format!("least(coalesce(sum(s.{column}) {filter}, 0), 9000000000000000000)::bigint")
 }
 
@@ -288,7 +282,7 @@ fn tags(row: &PgRow) -> sqlx::Result<Vec<String>> {
     row.try_get::<sqlx::types::Json<Vec<String>>, _>("tags").map(|tags| tags.0)
 }
 
-fn money(row: &PgRow) -> sqlx::Result<i128> {
+pub(super) fn money(row: &PgRow) -> sqlx::Result<i128> {
     row.try_get::<Option<&str>, _>("cost_all")?.map_or(Ok(0), |sum| sum.parse().map_err(corrupt))
 }
 

@@ -6,7 +6,8 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgPool, Postgres};
 
-use super::{COLUMNS, PostgresSpans};
+use super::COLUMNS;
+use crate::observability::days::DayTable;
 
 /// What all spans have, each as an array; in the order of [`COLUMNS`].
 fn statement() -> String {
@@ -22,27 +23,13 @@ fn statement() -> String {
     )
 }
 
-/// No partition takes the row: another server has dropped the day.
-const CHECK_VIOLATION: &str = "23514";
-
 /// Stores what is not known yet.
-pub(super) async fn write(
-    store: &PostgresSpans,
-    tenant: Tenant,
-    mut spans: Vec<Span>,
-) -> sqlx::Result<Written> {
+pub(super) async fn write(table: &DayTable, tenant: Tenant, mut spans: Vec<Span>) -> sqlx::Result<Written> {
     // Two that write the same rows wait for each other in the same order.
     spans.sort_by_key(|span| (span.trace_id, span.span_id, span.started_at));
-    let days = || spans.iter().map(|span| span.started_at.date_naive());
-    store.make_room(days()).await?;
-    let stored = match insert(&store.pool, tenant, &spans).await {
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(CHECK_VIOLATION) => {
-            days().for_each(|day| _ = store.known().remove(&day));
-            store.make_room(days()).await?;
-            insert(&store.pool, tenant, &spans).await?
-        }
-        stored => stored?,
-    };
+    let days = spans.iter().map(|span| span.started_at.date_naive()).collect();
+    let tries = [(); 2].map(|()| insert(&table.pool, tenant, &spans));
+    let stored = table.insert(&days, tries).await?;
     Ok(Written { stored, repeated: spans.len() as u64 - stored })
 }
 

@@ -1,0 +1,7 @@
+//! Measurements of deployed servers: `GET /projects/{project}/metrics`, `GET …/metrics/names`.
+
+mod names;
+mod reckon;
+
+pub(crate) use names::{View as MetricNameView, handler as names};
+pub(crate) use reckon::{Answer as MetricsView, handler as reckon};

@@ -1,0 +1,160 @@
+//! A table with a partition a day: days come before they are needed and go as a whole.
+//!
+//! No more than a few write and read at a time, and who would wait too long is told so: nothing piles up in memory.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
+use domain::ports::telemetry::TelemetryError;
+use sqlx::{PgPool, Postgres, Transaction};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// How many write at a time: more make PostgreSQL no faster, and everything else slower.
+const WRITERS: usize = 4;
+/// How many read at a time, each for no longer than `READING`.
+const READERS: usize = 4;
+/// How long a writer or reader waits for its turn.
+const TURN: Duration = Duration::from_secs(3);
+/// How long a question may take; also in [`reading`] as SQL.
+const READING: Duration = Duration::from_secs(10);
+/// Clocks of senders may be ahead by this much.
+const AHEAD: TimeDelta = TimeDelta::hours(1);
+/// No partition takes the row: another server has dropped the day.
+const CHECK_VIOLATION: &str = "23514";
+
+/// Whose turn it is. Tables may share it.
+pub(super) struct Turns {
+    writers: Semaphore,
+    readers: Semaphore,
+}
+
+impl Turns {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { writers: Semaphore::new(WRITERS), readers: Semaphore::new(READERS) })
+    }
+
+    /// Writes when it is its turn.
+    pub(super) async fn write<T>(
+        &self,
+        writing: impl Future<Output = sqlx::Result<T>>,
+    ) -> Result<T, TelemetryError> {
+        let _turn = turn(&self.writers).await?;
+        writing.await.map_err(failed)
+    }
+
+    /// Reads when it is its turn. What takes too long was asked too widely: the database ends it a moment before.
+    pub(super) async fn read<T>(
+        &self,
+        reading: impl Future<Output = sqlx::Result<T>>,
+    ) -> Result<T, TelemetryError> {
+        let _turn = turn(&self.readers).await?;
+        let read = tokio::time::timeout(READING + TURN, reading).await;
+        read.map_err(|_| TelemetryError::Busy)?.map_err(failed)
+    }
+}
+
+/// Which table, and the statements that make a day of it and drop those before one.
+#[derive(Clone, Copy)]
+pub(super) struct Table {
+    /// What is in it, for people.
+    pub(super) what: &'static str,
+    /// `$1` is the day.
+    pub(super) make: &'static str,
+    /// `$1` is the first day that stays; it answers how many have gone.
+    pub(super) drop: &'static str,
+}
+
+/// The days of a table.
+pub(super) struct DayTable {
+    pub(super) pool: PgPool,
+    table: Table,
+    /// How many days are kept, besides today.
+    days: u32,
+    /// Days that have a partition.
+    known: Mutex<HashSet<NaiveDate>>,
+}
+
+impl DayTable {
+    pub(super) fn new(pool: PgPool, table: Table, days: u32) -> Self {
+        Self { pool, table, days, known: Mutex::default() }
+    }
+
+    /// From when until when rows are taken in.
+    pub(super) fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
+        self.oldest(now).and_time(NaiveTime::MIN).and_utc()..=now + AHEAD
+    }
+
+    /// The first day that is kept.
+    fn oldest(&self, now: DateTime<Utc>) -> NaiveDate {
+        now.date_naive().checked_sub_days(Days::new(self.days.into())).unwrap_or(NaiveDate::MIN)
+    }
+
+    /// Inserts rows of these days, once there is room for them. The second try is for a day that went meanwhile.
+    pub(super) async fn insert<F>(
+        &self,
+        days: &HashSet<NaiveDate>,
+        [first, again]: [F; 2],
+    ) -> sqlx::Result<u64>
+    where
+        F: Future<Output = sqlx::Result<u64>>,
+    {
+        self.make_room(days).await?;
+        match first.await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(CHECK_VIOLATION) => {
+                self.known().retain(|day| !days.contains(day));
+                self.make_room(days).await?;
+                again.await
+            }
+            stored => stored,
+        }
+    }
+
+    /// Makes room for today and tomorrow, and drops what is over.
+    pub(super) async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
+        let (today, oldest) = (now.date_naive(), self.oldest(now));
+        let soon = [Some(today), today.succ_opt()].into_iter().flatten().collect();
+        self.make_room(&soon).await.map_err(failed)?;
+        self.known().retain(|day| *day >= oldest);
+        let dropped: i32 =
+            sqlx::query_scalar(self.table.drop).bind(oldest).fetch_one(&self.pool).await.map_err(failed)?;
+        if dropped > 0 {
+            tracing::info!(days = dropped, "dropped {dropped} days of {}", self.table.what);
+        }
+        Ok(())
+    }
+
+    /// Makes partitions for days that are not known to have one.
+    async fn make_room(&self, days: &HashSet<NaiveDate>) -> sqlx::Result<()> {
+        let new: Vec<NaiveDate> = days.difference(&self.known()).copied().collect();
+        for day in new {
+            sqlx::query(self.table.make).bind(day).execute(&self.pool).await?;
+            self.known().insert(day);
+        }
+        Ok(())
+    }
+
+    /// Nothing is left half done where a panic could strike.
+    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<NaiveDate>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A transaction that reads, and not for ever.
+pub(super) async fn reading(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let mut db = pool.begin().await?;
+    sqlx::query("SET LOCAL statement_timeout = '10s'").execute(&mut *db).await?;
+    Ok(db)
+}
+
+/// Waits for a turn, but not for long.
+async fn turn(those: &Semaphore) -> Result<SemaphorePermit<'_>, TelemetryError> {
+    let turn = tokio::time::timeout(TURN, those.acquire()).await;
+    turn.ok().and_then(Result::ok).ok_or(TelemetryError::Busy)
+}
+
+fn failed(error: sqlx::Error) -> TelemetryError {
+    TelemetryError::Store(Box::new(error))
+}
