@@ -1,15 +1,15 @@
 //! Starts a deployment's server and watches over it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use commands::{CommandError, Context, deployment_token};
 use domain::build::FailureCode;
 use domain::deployment::{Deployment, DeploymentCommand, DeploymentError, PROBATION};
 use domain::ids::DeploymentId;
-use domain::ports::logs::{LogOrigin, LogSource, say};
+use domain::ports::logs::{LogOrigin, LogSource, Output, say};
 use domain::ports::runner::{ExitReport, StartPlan, Started, TelemetryAccess};
 use domain::project::Project;
-use domain::secret::Secret;
 use domain::values::Resources;
 use projections::deployments::DeploymentRow;
 use tokio::sync::oneshot;
@@ -39,9 +39,8 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
     // What was frozen before its name was forbidden stays away, too.
     let vars: Vec<_> = row.env_vars.iter().filter(|var| var.is_at_run_time()).cloned().collect();
     let vars = secrets::open(world, row.project_id, &vars).await?;
-    let origin = LogOrigin { source: LogSource::Deployment(id), project: row.project_id, team: row.team_id };
     let telemetry = telemetry(world, id).await?;
-    let output = world.logs.open(origin, masked(&vars, telemetry.as_ref())).await?;
+    let output = output(world, row, &vars, telemetry.as_ref()).await?;
     let plan = StartPlan {
         deployment_id: id,
         project_id: row.project_id,
@@ -103,10 +102,8 @@ pub(crate) async fn resume(world: &World, row: &DeploymentRow) -> Result<bool, J
     let events = projections::log::read_stream(&world.pool, "deployment", &row.id.to_string()).await?;
     let Some(cause) = events.last().filter(|_| deployment.is_running()) else { return Ok(false) };
     let vars = secrets::open(world, row.project_id, &row.env_vars).await?;
-    let origin =
-        LogOrigin { source: LogSource::Deployment(row.id), project: row.project_id, team: row.team_id };
     let telemetry = telemetry(world, row.id).await?;
-    let output = world.logs.open(origin, masked(&vars, telemetry.as_ref())).await?;
+    let output = output(world, row, &vars, telemetry.as_ref()).await?;
     let Some(Started { address, exited }) = world.runner.resume(row.id, output).await else {
         return Ok(false);
     };
@@ -136,11 +133,17 @@ async fn telemetry(world: &World, id: DeploymentId) -> Result<Option<TelemetryAc
     Ok(Some(TelemetryAccess { url, token }))
 }
 
-/// What must never be seen in the output of a server.
-fn masked(vars: &[secrets::OpenVar], telemetry: Option<&TelemetryAccess>) -> Vec<Secret> {
+/// Where its output goes, without what must never be seen in it.
+async fn output(
+    world: &World,
+    row: &DeploymentRow,
+    vars: &[secrets::OpenVar],
+    telemetry: Option<&TelemetryAccess>,
+) -> Result<Arc<dyn Output>, JobError> {
+    let source = LogSource::Deployment(row.id);
     let mut masked = secrets::masked(vars);
     masked.extend(telemetry.map(|access| access.token.clone()));
-    masked
+    Ok(world.logs.open(LogOrigin { source, project: row.project_id, team: row.team_id }, masked).await?)
 }
 
 /// Returns when the deployment is over while it still starts.

@@ -30,7 +30,7 @@ pub(super) async fn shares(client: &Client, tenant: Tenant, period: Period) -> R
     );
     calls.append(&Sql::of(tenant)).within(period).push(" AND ").append(&counts(&since(tenant, period.from)));
     let mut sql = Sql::new(
-        "SELECT grouping(model, deployment, day, user) AS kind, model, deployment, toUInt16(day) AS on_day, user,
+        "SELECT toUInt8(grouping(model, deployment, day, user)) AS kind, model, deployment, toUInt16(day) AS on_day, user,
                 count() AS calls, countIf(its_cost IS NULL) AS no_cost, sum(tokens_in) AS input,
                 sum(tokens_out) AS output, sum(ifNull(its_cost, toDecimal128(0, 12))) AS cost_all
            FROM (SELECT if(has_model, its_model, NULL) AS model, its_deployment AS deployment, day,
