@@ -1,6 +1,7 @@
 //! `team.member_invited` or `team.invite_resent` → `team.invite_expired`, once its time is over.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use domain::fact::{Fact, Recorded};
 use domain::ids::{InviteId, TeamId};
 use domain::team::{TeamCommand, TeamEvent};
@@ -15,6 +16,9 @@ pub(crate) struct ExpireInvite;
 struct Payload {
     invite_id: InviteId,
     team_id: TeamId,
+    /// When its time is over; work that was stored by an older release does not know it.
+    #[serde(default)]
+    expires_at: Option<DateTime<Utc>>,
 }
 
 #[async_trait]
@@ -36,7 +40,7 @@ impl Process for ExpireInvite {
         else {
             return None;
         };
-        let payload = Payload { invite_id: *invite_id, team_id: *team_id };
+        let payload = Payload { invite_id: *invite_id, team_id: *team_id, expires_at: Some(*expires_at) };
         Some(Job {
             key: format!("{invite_id}/{}", recorded.position),
             lane: format!("expire_invite:{invite_id}"),
@@ -47,10 +51,15 @@ impl Process for ExpireInvite {
 
     /// An invite that has ended, or has got more time, refuses: there is nothing to do.
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
-        let Payload { invite_id, team_id } = work.payload()?;
+        let Payload { invite_id, team_id, expires_at } = work.payload()?;
+        world.has_come(expires_at)?;
         let command = TeamCommand::ExpireInvite { invite_id, at: (world.now)() };
         let context = world.context(work, Some(team_id)).once("expire");
         world.commands.team(team_id, command, &context).await?;
         Ok(())
+    }
+
+    fn tries(&self) -> i32 {
+        i32::MAX
     }
 }

@@ -1,6 +1,7 @@
 //! `team.closed` → `team.deleted`, once its time is over.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use domain::fact::{Fact, Recorded};
 use domain::ids::TeamId;
 use domain::team::{TeamCommand, TeamEvent};
@@ -14,6 +15,9 @@ pub(crate) struct PurgeTeam;
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Payload {
     team_id: TeamId,
+    /// When its time is over; work that was stored by an older release does not know it.
+    #[serde(default)]
+    until: Option<DateTime<Utc>>,
 }
 
 #[async_trait]
@@ -31,17 +35,23 @@ impl Process for PurgeTeam {
         Some(Job {
             key: format!("{team_id}/{}", recorded.position),
             lane: format!("purge_team:{team_id}"),
-            payload: serde_json::to_value(Payload { team_id: *team_id }).expect("it serialises"),
+            payload: serde_json::to_value(Payload { team_id: *team_id, until: Some(*until) })
+                .expect("it serialises"),
             delay: (*until - recorded.at).to_std().unwrap_or_default(),
         })
     }
 
     /// A team that was reopened refuses, and one that was closed later once more too: there is nothing to do.
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
-        let Payload { team_id } = work.payload()?;
+        let Payload { team_id, until } = work.payload()?;
+        world.has_come(until)?;
         let command = TeamCommand::PurgeTeam { at: (world.now)() };
         let context = world.context(work, Some(team_id)).once("purge");
         world.commands.team(team_id, command, &context).await?;
         Ok(())
+    }
+
+    fn tries(&self) -> i32 {
+        i32::MAX
     }
 }

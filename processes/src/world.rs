@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use commands::{Commands, Context, VaultError};
 use domain::ids::TeamId;
 use domain::ports::artifacts::Artifacts;
@@ -60,6 +60,9 @@ pub struct World {
     pub start_deadline: Duration,
 }
 
+/// The clocks of servers and of the database differ by less.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::hours(1);
+
 impl World {
     /// The git host of this name, when the operator has connected it.
     pub(crate) fn host(&self, id: &str) -> Option<&dyn GitHost> {
@@ -82,6 +85,16 @@ impl World {
     /// may have asked for something just after.
     pub(crate) async fn is_open(&self, team: TeamId) -> Result<bool, crate::JobError> {
         Ok(self.commands.load::<Team>(team).await?.aggregate.is_open())
+    }
+
+    /// Work that waited for a moment is done when the database says that it has come. By this server's clock it may come a
+    /// little later: then the work is tried again. What is to come much later is another moment, for which other work waits.
+    pub(crate) fn has_come(&self, moment: Option<DateTime<Utc>>) -> Result<(), crate::JobError> {
+        let left = moment.map_or(TimeDelta::zero(), |moment| moment - (self.now)());
+        if left > TimeDelta::zero() && left < CLOCKS_DIFFER {
+            return Err(crate::JobError::Retry(format!("by this server's clock it is too early by {left}")));
+        }
+        Ok(())
     }
 
     /// Waits until the query tables know the fact that led to this work.

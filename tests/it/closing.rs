@@ -290,6 +290,22 @@ async fn a_team_that_nobody_restores_is_purged_when_its_time_is_over_and_a_resto
     app.settle().await;
     assert_eq!(owner.post(&format!("/teams/{id}/restore"), json!({})).await.status, 404);
     assert_eq!(owner.get("/teams?deleted=true").await.expect(200)["items"], json!([]));
+
+    // The clock of the server that looks may be behind that of the one that closed it: it is looked at again.
+    let skewed = text(&team(&owner, "skewed").await["id"]);
+    sqlx::query(
+        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, team_id)
+         VALUES ('team', $1, 2, 'team.closed', '1',
+                 jsonb_build_object('type', 'team.closed', 'until', now() + interval '5 s'), '{}', ($1::text)::uuid)",
+    )
+    .bind(&skewed)
+    .execute(app.db.pool())
+    .await
+    .unwrap();
+    app.settle().await;
+    sqlx::query(now).execute(app.db.pool()).await.unwrap();
+    app.wait_until("it is purged, too", SOON, async || count(&app, "team.deleted").await == 2).await;
+
     let anew = team(&owner, "gone").await;
     assert_ne!(text(&anew["id"]), id, "its slug is anybody's");
     owner.get("/teams/kept").await.expect(200);
