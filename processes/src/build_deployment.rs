@@ -1,7 +1,5 @@
 //! `build.succeeded` of a build that is to be deployed → `deployment.requested`.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use domain::build::BuildEvent;
 use domain::deployment::{DeploymentCommand, DeploymentKind};
@@ -12,7 +10,7 @@ use domain::project::{EnvVar, Project};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Deploys what was built.
 pub(crate) struct BuildDeployment;
@@ -44,7 +42,7 @@ impl Process for BuildDeployment {
             lane: format!("build_deployment:{build_id}"),
             payload: serde_json::to_value(Payload { build_id: *build_id, artifact, node_version })
                 .expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

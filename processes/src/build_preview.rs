@@ -1,7 +1,5 @@
 //! `project.preview_approved` → `build.requested` of the commit that was approved.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use domain::build::{BuildCommand, Source};
 use domain::fact::{Fact, Recorded};
@@ -11,7 +9,7 @@ use domain::values::CommitSha;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Builds what a fork brings, once a person has approved it.
 pub(crate) struct BuildPreview;
@@ -42,7 +40,7 @@ impl Process for BuildPreview {
             key: format!("{environment_id}/{}", recorded.position),
             lane: format!("build_preview:{environment_id}"),
             payload: serde_json::to_value(payload).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

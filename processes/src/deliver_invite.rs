@@ -1,7 +1,5 @@
 //! `team.member_invited` or `team.invite_resent` → a mail with the invite's secret.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use commands::VaultError;
 use domain::fact::{Fact, Recorded};
@@ -12,7 +10,7 @@ use projections::teams::InviteRow;
 use serde::{Deserialize, Serialize};
 
 use crate::letter::{Letter, MAIL_TRIES};
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Sends invites.
 pub(crate) struct DeliverInvite;
@@ -52,7 +50,7 @@ impl Process for DeliverInvite {
             key,
             lane: format!("deliver_invite:{invite_id}"),
             payload: serde_json::to_value(payload).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

@@ -1,8 +1,6 @@
 //! `user.erased` or `ops.person_shredded` → the person's keys are destroyed, whatever crashed in between, and the person
 //! belongs to no team any more.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use commands::CommandError;
 use domain::fact::{Fact, Recorded};
@@ -13,7 +11,7 @@ use domain::user::{UserCommand, UserEvent};
 use projections::shred;
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Finishes erasures.
 pub(crate) struct ErasePerson;
@@ -43,7 +41,7 @@ impl Process for ErasePerson {
             key: format!("{user_id}/{}", recorded.position),
             lane: format!("erase_person:{user_id}"),
             payload: serde_json::to_value(Payload { user_id }).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

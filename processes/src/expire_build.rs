@@ -9,7 +9,7 @@ use domain::ids::BuildId;
 use domain::ports::runner::BuildFailure;
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Ends waits that take too long.
 pub(crate) struct ExpireBuild {
@@ -46,7 +46,7 @@ impl Process for ExpireBuild {
             key: format!("{build_id}/{}", recorded.sequence),
             lane: format!("expire_build:{build_id}"),
             payload: serde_json::to_value(payload).expect("it serialises"),
-            delay: self.after,
+            due: Due::After(self.after),
         })
     }
 

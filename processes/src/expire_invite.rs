@@ -7,7 +7,7 @@ use domain::ids::{InviteId, TeamId};
 use domain::team::{TeamCommand, TeamEvent};
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Ends invites whose time is over, so that the address can be invited again.
 pub(crate) struct ExpireInvite;
@@ -45,7 +45,7 @@ impl Process for ExpireInvite {
             key: format!("{invite_id}/{}", recorded.position),
             lane: format!("expire_invite:{invite_id}"),
             payload: serde_json::to_value(payload).expect("it serialises"),
-            delay: (*expires_at - recorded.at).to_std().unwrap_or_default(),
+            due: Due::At(*expires_at),
         })
     }
 

@@ -7,7 +7,7 @@ use domain::ids::{EnvironmentId, ProjectId};
 use domain::project::{Project, ProjectCommand, ProjectEvent};
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Ends previews whose time is over.
 pub(crate) struct ExpirePreview;
@@ -44,7 +44,7 @@ impl Process for ExpirePreview {
             key: format!("{}/{}", environment.id, recorded.position),
             lane: format!("expire_preview:{}", environment.id),
             payload: serde_json::to_value(payload).expect("it serialises"),
-            delay: (expires_at - recorded.at).to_std().unwrap_or_default(),
+            due: Due::At(expires_at),
         })
     }
 

@@ -1,7 +1,5 @@
 //! `project.deleted`, `project.environment_deleted`, `team.closed` or `team.deleted` → its builds end, its servers stop.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use commands::CommandError;
 use domain::build::{BuildCommand, BuildError};
@@ -13,7 +11,7 @@ use domain::team::TeamEvent;
 use projections::deployments::Of;
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World, start_again};
+use crate::{Due, Job, JobError, Process, Work, World, start_again};
 
 /// Leaves nothing running of what was closed or deleted.
 pub(crate) struct LeaveNothing;
@@ -43,7 +41,7 @@ impl Process for LeaveNothing {
                     key: format!("{id}/{}", recorded.position),
                     lane: start_again::lane(*id),
                     payload: serde_json::to_value(Payload::Team(*id)).expect("it serialises"),
-                    delay: Duration::ZERO,
+                    due: Due::AtOnce,
                 });
             }
             Fact::Team(id, TeamEvent::TeamDeleted { .. }) => (id.to_string(), Payload::Team(*id)),
@@ -57,7 +55,7 @@ impl Process for LeaveNothing {
             lane: format!("leave_nothing:{key}"),
             key,
             payload: serde_json::to_value(payload).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

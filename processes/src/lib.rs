@@ -56,6 +56,7 @@ use uuid::Uuid;
 pub use find_missed_pushes::find_missed_pushes;
 pub use forget_uploads::forget_uploads;
 pub use keep_running::keep_running;
+pub use projections::work::Due;
 pub use prune_artifacts::prune_artifacts;
 pub use sleep_idle::sleep_idle;
 pub use worker::{Work, Workers};
@@ -114,9 +115,8 @@ pub struct Job {
     pub lane: String,
     /// What `run` needs to know.
     pub payload: serde_json::Value,
-    /// How long after it has become known here it begins. Not from when it happened: that says a server's clock, which
-    /// may have been wrong.
-    pub delay: Duration,
+    /// When it begins.
+    pub due: Due,
 }
 
 /// Work that nobody wants any more.
@@ -251,7 +251,7 @@ impl Intake {
             key: job.key,
             lane: job.lane,
             payload: job.payload,
-            delay: job.delay,
+            due: job.due,
             cause_event: recorded.event_id,
             cause_position: recorded.position,
             correlation: recorded.envelope().correlation.clone(),

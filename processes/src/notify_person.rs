@@ -3,9 +3,6 @@
 //! A sign-in is told when this person was never seen in that network with that program before. Of the first sign-in of
 //! all nothing is told: who has just made an account knows.
 
-use std::net::IpAddr;
-use std::time::Duration;
-
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::VaultError;
@@ -15,9 +12,10 @@ use domain::sealed::{KeyOwner, purpose};
 use domain::user::UserEvent;
 use projections::known_places;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 use crate::letter::{Letter, MAIL_TRIES};
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// What is older is no news: it is not told by a server that hears of it only now.
 const NEWS: TimeDelta = TimeDelta::days(2);
@@ -77,7 +75,7 @@ impl Process for NotifyPerson {
             lane: format!("notify_person:{user_id}"),
             payload: serde_json::to_value(Payload { user_id: *user_id, at: recorded.at, notice })
                 .expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

@@ -7,7 +7,7 @@ use domain::ids::TeamId;
 use domain::team::{TeamCommand, TeamEvent};
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Ends teams for good that nobody has reopened.
 pub(crate) struct PurgeTeam;
@@ -37,7 +37,7 @@ impl Process for PurgeTeam {
             lane: format!("purge_team:{team_id}"),
             payload: serde_json::to_value(Payload { team_id: *team_id, until: Some(*until) })
                 .expect("it serialises"),
-            delay: (*until - recorded.at).to_std().unwrap_or_default(),
+            due: Due::At(*until),
         })
     }
 

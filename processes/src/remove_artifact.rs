@@ -14,7 +14,7 @@ use domain::ports::artifacts::{ArtifactError, Removal};
 use projections::artifacts::{Need, need};
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// From the event to the end of the bytes.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -49,7 +49,7 @@ impl Process for RemoveArtifact {
             key: build_id.to_string(),
             lane: format!("remove_artifact:{build_id}"),
             payload: serde_json::to_value(Payload { build_id: *build_id }).expect("it serialises"),
-            delay: GRACE,
+            due: Due::After(GRACE),
         })
     }
 

@@ -9,7 +9,7 @@ use domain::fact::{Fact, Recorded};
 use domain::ids::DeploymentId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// How long requests under way may take.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ impl Process for RetireDeployment {
                 // In the lane of its starts: who wakes it waits until the old server is gone.
                 lane: format!("deployment:{id}"),
                 payload: serde_json::to_value(payload).expect("it serialises"),
-                delay: Duration::ZERO,
+                due: Due::AtOnce,
             });
         }
         let drain = match event {
@@ -61,7 +61,7 @@ impl Process for RetireDeployment {
             lane: format!("retire:{id}"),
             payload: serde_json::to_value(Payload { deployment_id: *id, drain, asleep: false })
                 .expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

@@ -20,7 +20,7 @@ use projections::{going_back, log};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Job, JobError, Process, Work, World, supersede_deployment};
+use crate::{Due, Job, JobError, Process, Work, World, supersede_deployment};
 
 const NAME: &str = "return_to_good";
 
@@ -59,7 +59,7 @@ impl Process for ReturnToGood {
             key: id.to_string(),
             lane: supersede_deployment::lane(*id),
             payload: serde_json::to_value(payload).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

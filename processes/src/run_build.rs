@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::repository::{self, Closed};
 use crate::secrets;
 use crate::worker::LEASE;
-use crate::{Job, JobError, Needless, Process, Work, World};
+use crate::{Due, Job, JobError, Needless, Process, Work, World};
 
 /// A running build asks whether somebody wants it to end whenever something was appended, but not more often than
 /// this; and now and then in case that it was not told.
@@ -87,7 +87,7 @@ impl Process for RunBuild {
             key: build_id.to_string(),
             lane: format!("build:{environment_id}"),
             payload: serde_json::to_value(payload).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

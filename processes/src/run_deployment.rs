@@ -10,7 +10,7 @@ use domain::ids::DeploymentId;
 use serde::{Deserialize, Serialize};
 
 use crate::serving::serve;
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Runs deployments.
 pub(crate) struct RunDeployment;
@@ -32,16 +32,18 @@ impl Process for RunDeployment {
 
     fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job> {
         let Fact::Deployment(id, event) = fact else { return None };
-        let delay = match event {
-            DeploymentEvent::DeploymentRequested { .. } => Duration::ZERO,
-            DeploymentEvent::DeploymentCrashed { crashes, .. } => Duration::from_secs(1 << (*crashes).min(6)),
+        let due = match event {
+            DeploymentEvent::DeploymentRequested { .. } => Due::AtOnce,
+            DeploymentEvent::DeploymentCrashed { crashes, .. } => {
+                Due::After(Duration::from_secs(1 << (*crashes).min(6)))
+            }
             _ => return None,
         };
         Some(Job {
             key: format!("{id}/{}", recorded.sequence),
             lane: format!("deployment:{id}"),
             payload: serde_json::to_value(Payload { deployment_id: *id }).expect("it serialises"),
-            delay,
+            due,
         })
     }
 

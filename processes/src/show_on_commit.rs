@@ -1,8 +1,6 @@
 //! What becomes of a commit → the git host shows it beside the commit, when its repository was chosen through an
 //! installation. Shown is what is true when it is shown: of several reports that are late, each says the newest.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use domain::build::BuildEvent;
 use domain::deployment::DeploymentEvent;
@@ -14,7 +12,7 @@ use projections::builds::BuildRow;
 use serde::{Deserialize, Serialize};
 
 use crate::progress::{self, Stage};
-use crate::{Job, JobError, Process, Work, World, repository};
+use crate::{Due, Job, JobError, Process, Work, World, repository};
 
 /// Tells the git host.
 pub(crate) struct ShowOnCommit;
@@ -63,7 +61,7 @@ impl Process for ShowOnCommit {
             _ => return None,
         };
         let payload = serde_json::to_value(about).expect("it serialises");
-        Some(Job { lane: format!("show_on_commit:{key}"), key, payload, delay: Duration::ZERO })
+        Some(Job { lane: format!("show_on_commit:{key}"), key, payload, due: Due::AtOnce })
     }
 
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {

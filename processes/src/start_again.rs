@@ -17,7 +17,7 @@ use projections::log;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Clocks of servers differ by less; positions decide.
 const SKEW: TimeDelta = TimeDelta::hours(1);
@@ -51,7 +51,7 @@ impl Process for StartAgain {
             key: format!("{id}/{}", recorded.position),
             lane: lane(*id),
             payload: serde_json::to_value(Payload { team_id: *id }).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

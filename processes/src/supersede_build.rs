@@ -1,8 +1,6 @@
 //! `build.requested` or `build.requeued` → the queued builds of its environment that a newer one makes needless are
 //! `build.superseded`.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use commands::CommandError;
 use domain::build::{BuildCommand, BuildError, BuildEvent};
@@ -10,7 +8,7 @@ use domain::fact::{Fact, Recorded};
 use domain::ids::BuildId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Ends the wait of builds that nobody would look at any more.
 pub(crate) struct SupersedeBuild;
@@ -40,7 +38,7 @@ impl Process for SupersedeBuild {
             key: format!("{id}/{}", recorded.sequence),
             lane: format!("supersede_build:{id}"),
             payload: serde_json::to_value(Payload { build_id: *id }).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

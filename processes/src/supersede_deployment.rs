@@ -7,7 +7,7 @@ use domain::fact::{Fact, Recorded};
 use domain::ids::DeploymentId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Retires what a newer deployment has replaced.
 pub(crate) struct SupersedeDeployment;
@@ -40,7 +40,7 @@ impl Process for SupersedeDeployment {
             key: format!("{id}/{}", recorded.sequence),
             lane: lane(*id),
             payload: serde_json::to_value(Payload { deployment_id: *id }).expect("it serialises"),
-            delay: PROBATION,
+            due: Due::After(PROBATION),
         })
     }
 

@@ -79,10 +79,10 @@ fn the_same_fact_asks_for_the_same_work() {
 #[test]
 fn crashes_are_answered_later_and_later() {
     let delay = |crashes, sequence| {
-        on(&run_deployment::RunDeployment, &deployment(crashed(crashes), sequence)).unwrap().delay
+        on(&run_deployment::RunDeployment, &deployment(crashed(crashes), sequence)).unwrap().due
     };
-    assert_eq!(delay(1, 4), Duration::from_secs(2));
-    assert_eq!(delay(3, 10), Duration::from_secs(8));
+    assert_eq!(delay(1, 4), Due::After(Duration::from_secs(2)));
+    assert_eq!(delay(3, 10), Due::After(Duration::from_secs(8)));
     let first = on(&run_deployment::RunDeployment, &deployment(crashed(1), 4)).unwrap();
     let second = on(&run_deployment::RunDeployment, &deployment(crashed(2), 7)).unwrap();
     assert_ne!(first.key, second.key, "each crash is work of its own");
@@ -118,7 +118,7 @@ fn a_team_is_never_stopped_and_started_at_once_and_each_time_is_work_of_its_own(
     assert_eq!(stop.lane, start.lane);
     assert_ne!(stop.key, on(&leave_nothing::LeaveNothing, &later).unwrap().key);
     let purge = on(&purge_team::PurgeTeam, &closed).unwrap();
-    assert_eq!(purge.delay, Duration::from_secs(30 * 86_400));
+    assert_eq!(purge.due, Due::At(until));
     assert_ne!(purge.key, on(&purge_team::PurgeTeam, &later).unwrap().key);
 }
 
@@ -144,7 +144,7 @@ impl Process for Keyed {
     fn on(&self, _recorded: &Recorded, fact: &Fact) -> Option<Job> {
         let Fact::Build(id, _) = fact else { return None };
         let (key, payload) = (id.to_string(), serde_json::Value::Null);
-        Some(Job { lane: key.clone(), key, payload, delay: Duration::ZERO })
+        Some(Job { lane: key.clone(), key, payload, due: Due::AtOnce })
     }
 
     async fn run(&self, _: &Work, _: &World) -> Result<(), JobError> {
@@ -191,7 +191,10 @@ fn the_wait_after_a_try_is_another_one() {
     let requeued = BuildEvent::BuildRequeued { fence: 7, failure };
     let again = recorded(Fact::Build(BuildId(Uuid::from_u128(5)), requeued), 3);
     let (first, second) = (on(&process, &build_requested(5)).unwrap(), on(&process, &again).unwrap());
-    assert_eq!((first.delay, second.delay), (Duration::from_secs(60), Duration::from_secs(60)));
+    assert_eq!(
+        (first.due, second.due),
+        (Due::After(Duration::from_secs(60)), Due::After(Duration::from_secs(60)))
+    );
     assert_eq!((&first.payload["fence"], &second.payload["fence"]), (&0.into(), &7.into()));
     assert_ne!(first.key, second.key);
 }
@@ -219,7 +222,7 @@ fn previewed(expires_at: i64) -> Recorded {
 #[test]
 fn the_time_of_a_preview_begins_with_its_event_and_what_is_shown_of_a_project_is_in_one_lane() {
     let timer = on(&expire_preview::ExpirePreview, &previewed(3600)).unwrap();
-    assert_eq!(timer.delay, Duration::from_secs(3600));
+    assert_eq!(timer.due, Due::At(DateTime::from_timestamp(3600, 0).unwrap()));
     let shown = on(&show_environment::ShowEnvironment, &previewed(3600)).unwrap();
     assert_eq!(shown.lane, format!("show_environment:{}", Uuid::from_u128(2)));
     // Which project that is of is found out first.

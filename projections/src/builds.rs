@@ -101,8 +101,11 @@ pub async fn of_project(
     before: Option<BuildId>,
     limit: i64,
 ) -> sqlx::Result<Vec<BuildRow>> {
-    let query =
-        BuildRow::select("WHERE project_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3");
+    let query = BuildRow::select(
+        "WHERE project_id = $1
+               AND ($2::uuid IS NULL OR requested < (SELECT b.requested FROM builds b WHERE b.id = $2))
+             ORDER BY requested DESC LIMIT $3",
+    );
     sqlx::query_as(&query).bind(project.0).bind(before.map(|id| id.0)).bind(limit).fetch_all(db).await
 }
 
@@ -202,7 +205,7 @@ impl ReadModel for Builds {
         updated_at       timestamptz NOT NULL,
         version          bigint      NOT NULL
     );
-    CREATE INDEX ON builds (project_id, id);
+    CREATE INDEX ON builds (project_id, requested);
     CREATE INDEX ON builds (environment_id, requested);
     CREATE INDEX ON builds (team_id) WHERE finished_at IS NULL;
     CREATE INDEX ON builds ((artifact->>'sha256')) WHERE artifact_pruned_at IS NULL;";

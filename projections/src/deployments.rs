@@ -114,7 +114,9 @@ pub async fn of_environment(
     limit: i64,
 ) -> sqlx::Result<Vec<DeploymentRow>> {
     let query = DeploymentRow::select(
-        "WHERE environment_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
+        "WHERE environment_id = $1
+           AND ($2::uuid IS NULL OR requested < (SELECT b.requested FROM deployments b WHERE b.id = $2))
+         ORDER BY requested DESC LIMIT $3",
     );
     sqlx::query_as(&query).bind(environment.0).bind(before.map(|id| id.0)).bind(limit).fetch_all(db).await
 }
@@ -238,7 +240,7 @@ pub struct Deployments;
 impl ReadModel for Deployments {
     const NAME: &'static str = "deployments";
     /// 2: what was rolled back, and to which.
-    const VERSION: i32 = 2;
+    const VERSION: i32 = 3;
     const KINDS: &'static [&'static str] = &[kind::DEPLOYMENT];
     const TABLE_NAMES: &'static [&'static str] = &["deployments"];
     const TABLES: &'static str = "CREATE TABLE deployments (
@@ -265,7 +267,7 @@ impl ReadModel for Deployments {
         updated_at     timestamptz NOT NULL,
         version        bigint      NOT NULL
     );
-    CREATE INDEX ON deployments (environment_id, id);
+    CREATE INDEX ON deployments (environment_id, requested);
     CREATE INDEX ON deployments (status) WHERE finished_at IS NULL;";
 
     const GRAIN: Grain = Grain::Stream;

@@ -67,12 +67,8 @@ impl Message {
     }
 
     fn lane(&self) -> String {
-        lane_of(self.endpoint, self.id().0.as_u128() % LANES)
+        format!("{PROCESS}:{}/{}", self.endpoint, self.id().0.as_u128() % LANES)
     }
-}
-
-fn lane_of(endpoint: EndpointId, lane: u128) -> String {
-    format!("{PROCESS}:{endpoint}/{lane}")
 }
 
 /// A delivery, as its endpoint's people see it.
@@ -117,7 +113,7 @@ pub struct Try {
     pub error: Option<String>,
     /// The beginning of the answer.
     pub answer: Option<String>,
-    /// How long the endpoint wants to be left alone.
+    /// How long the endpoint wants to be left alone with it.
     pub pause: Option<Duration>,
 }
 
@@ -279,21 +275,6 @@ pub async fn nothing_arrived_since(pool: &PgPool, id: OutboundId) -> sqlx::Resul
                                        AND d.settled_at >= it.created_at)
                    FROM endpoint_deliveries it WHERE it.id = $1";
     Ok(sqlx::query_scalar(query).bind(id.0).fetch_optional(pool).await?.unwrap_or(false))
-}
-
-/// Nothing that waits is sent to this endpoint before so long, but for pings: somebody waits for these.
-pub async fn leave_alone(pool: &PgPool, endpoint: EndpointId, pause: Duration) -> sqlx::Result<()> {
-    let lanes: Vec<String> = (0..LANES).map(|lane| lane_of(endpoint, lane)).collect();
-    sqlx::query(
-        "UPDATE work SET run_at = now() + $3
-          WHERE process = $1 AND state = 'ready' AND lane = ANY ($2) AND run_at < now() + $3 AND payload ->> 'cause' <> 'ping'",
-    )
-    .bind(PROCESS)
-    .bind(lanes)
-    .bind(pause)
-    .execute(pool)
-    .await
-    .map(drop)
 }
 
 /// Nothing that waits is sent to this endpoint.

@@ -33,14 +33,40 @@ pub struct NewWork {
     pub lane: String,
     /// What the process needs to know.
     pub payload: Value,
-    /// It waits so long from when it is stored.
-    pub delay: Duration,
+    /// When it is to be done.
+    pub due: Due,
     /// The event that caused it.
     pub cause_event: EventId,
     /// That event's position.
     pub cause_position: i64,
     /// The first cause of the chain.
     pub correlation: String,
+}
+
+/// When work is to be done, by the database's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// As soon as somebody is free.
+    AtOnce,
+    /// So long after it is stored. Not after what caused it happened: that says a server's clock, which may have been
+    /// wrong.
+    After(Duration),
+    /// Not before this moment, which people were told.
+    At(DateTime<Utc>),
+}
+
+impl Due {
+    /// The moment, or the time from now.
+    fn parts(self) -> (Option<DateTime<Utc>>, Duration) {
+        match self {
+            Self::AtOnce => (None, Duration::ZERO),
+            // The database knows no less than microseconds.
+            Self::After(delay) => {
+                (None, Duration::from_micros(delay.as_micros().try_into().unwrap_or(u64::MAX)))
+            }
+            Self::At(moment) => (Some(moment), Duration::ZERO),
+        }
+    }
 }
 
 /// Work in hand.
@@ -83,19 +109,21 @@ pub struct Count {
 
 /// Stores work, once.
 pub async fn enqueue(db: &mut PgConnection, work: &NewWork) -> sqlx::Result<()> {
+    let (moment, delay) = work.due.parts();
     sqlx::query(
         "INSERT INTO work (id, process, key, lane, payload, run_at, cause_event, cause_position, correlation, created_at)
-         VALUES ($1, $2, $3, $4, $5, now() + $6::interval, $7, $8, $9, now()) ON CONFLICT DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, coalesce($10, now() + $6::interval), $7, $8, $9, now()) ON CONFLICT DO NOTHING",
     )
     .bind(work.id.0)
     .bind(&work.process)
     .bind(&work.key)
     .bind(&work.lane)
     .bind(&work.payload)
-    .bind(Duration::from_micros(work.delay.as_micros().try_into().unwrap_or(u64::MAX)))
+    .bind(delay)
     .bind(work.cause_event.0)
     .bind(work.cause_position)
     .bind(&work.correlation)
+    .bind(moment)
     .execute(db)
     .await
     .map(drop)
@@ -119,7 +147,7 @@ pub async fn run_again(
         lane: format!("deployment:{deployment}"),
         payload: json!({ "deployment_id": deployment }),
         key,
-        delay: Duration::ZERO,
+        due: Due::AtOnce,
         cause_event: cause.event_id,
         cause_position: cause.position,
         correlation: cause.metadata.envelope().correlation.clone(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use domain::ids::WorkId;
 use projections::queue::{self, Limits, PROCESS};
-use projections::work::{self, NewWork};
+use projections::work::{self, Due, NewWork};
 use serde_json::json;
 use tests::app::TestApp;
 use tests::bus::Bus;
@@ -88,7 +88,7 @@ async fn look() -> Figure {
             key: n.to_string(),
             lane: format!("build:{n}"),
             payload: json!({ "team_id": (n % TEAMS).to_string(), "project_id": n.to_string(), "rank": n % 3 }),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
             cause_event: Uuid::now_v7().into(),
             cause_position: n,
             correlation: "bench".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -73,7 +73,8 @@ async fn deliveries(github: &GitHub, repository: i64) -> Vec<Delivery> {
 
 /// Sends a delivery until somebody answers, as who hears nothing does; whether it was new there.
 async fn send(github: &GitHub, it: &Delivery) -> bool {
-    loop {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(120) {
         let answer = github.deliver(it.event, it.action, it.fields.clone(), &it.guid).await;
         match answer["status"].as_i64() {
             Some(202) => return true,
@@ -83,6 +84,7 @@ async fn send(github: &GitHub, it: &Delivery) -> bool {
             _ => panic!("{}: {answer}", it.guid),
         }
     }
+    panic!("nobody takes {}", it.guid)
 }
 
 /// Sends each three times, sixteen at a time; how often one was new.

@@ -7,7 +7,7 @@ use domain::ids::{BuildId, WorkId};
 use futures_util::future::join_all;
 use projections::pool;
 use projections::queue::{self, Limits, PROCESS, WaitingFor};
-use projections::work::{self, Claimed, NewWork};
+use projections::work::{self, Claimed, Due, NewWork};
 use serde_json::json;
 use sqlx::PgPool;
 use tests::bus::Bus;
@@ -68,7 +68,7 @@ impl Queue {
                 "project_id": format!("project {team}/{project}"),
                 "rank": rank,
             }),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
             cause_event: Uuid::now_v7().into(),
             cause_position: self.arrivals,
             correlation: "c".to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::ids::WorkId;
 use futures_util::future::join_all;
 use projections::pool;
-use projections::work::{self, Claimed, NewWork};
+use projections::work::{self, Claimed, Due, NewWork};
 use serde_json::json;
 use sqlx::PgPool;
 use tests::bus::Bus;
@@ -22,10 +22,10 @@ async fn database() -> (Bus, PgPool) {
 }
 
 async fn enqueue(pool: &PgPool, key: &str, lane: &str) {
-    enqueue_later(pool, key, lane, Duration::ZERO).await;
+    enqueue_later(pool, key, lane, Due::AtOnce).await;
 }
 
-async fn enqueue_later(pool: &PgPool, key: &str, lane: &str, delay: Duration) {
+async fn enqueue_later(pool: &PgPool, key: &str, lane: &str, due: Due) {
     let mut db = pool.acquire().await.unwrap();
     let row = NewWork {
         id: WorkId(Uuid::now_v7()),
@@ -33,7 +33,7 @@ async fn enqueue_later(pool: &PgPool, key: &str, lane: &str, delay: Duration) {
         key: key.to_owned(),
         lane: lane.to_owned(),
         payload: json!({ "lane": lane }),
-        delay,
+        due,
         cause_event: Uuid::now_v7().into(),
         cause_position: 1,
         correlation: "c".to_owned(),
@@ -54,7 +54,7 @@ async fn pass(pool: &PgPool, seconds: f64) {
 #[tokio::test]
 async fn what_is_to_be_done_later_waits_by_the_clock_of_the_database() {
     let (_bus, pool) = database().await;
-    enqueue_later(&pool, "later", "a", Duration::from_nanos(60_000_000_123)).await;
+    enqueue_later(&pool, "later", "a", Due::After(Duration::from_nanos(60_000_000_123))).await;
     assert!(claim(&pool).await.is_none());
     pass(&pool, 55.0).await;
     assert!(claim(&pool).await.is_none());

@@ -53,7 +53,9 @@ impl Documented {
             .spawn()
             .expect("it is installed");
         let lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+        let begin = std::time::Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "what the documentation shows never listens");
             assert!(child.try_wait().expect("it is ours").is_none(), "what the documentation shows ended");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

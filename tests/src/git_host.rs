@@ -66,7 +66,9 @@ impl SshHost {
             .spawn()
             .expect("openssh-server is installed");
         let place = format!("127.0.0.1:{port}");
+        let begin = std::time::Instant::now();
         while tokio::net::TcpStream::connect(&place).await.is_err() {
+            assert!(begin.elapsed() < std::time::Duration::from_secs(60), "sshd never listens");
             assert!(child.try_wait().expect("it is ours").is_none(), "sshd ended");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

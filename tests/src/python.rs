@@ -82,7 +82,8 @@ impl Oracle {
     /// Its answer to a question.
     pub async fn ask(&mut self, question: &Value) -> String {
         self.stdin.write_all(format!("{question}\n").as_bytes()).await.expect("it reads");
-        self.lines.next_line().await.expect("it writes").expect("it answers")
+        let answer = tokio::time::timeout(Duration::from_secs(60), self.lines.next_line()).await;
+        answer.expect("it answers in time").expect("it writes").expect("it lives")
     }
 }
 

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::repository::{self, Closed, HOST, active};
 use crate::take_delivery::followed;
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// How often it compares.
 const EVERY: Duration = Duration::from_secs(300);
@@ -174,7 +174,7 @@ impl Process for LookAtBranches {
             key: format!("{id}/{}", recorded.position),
             lane: format!("look_at_branches:{id}"),
             payload: json!({ "project_id": id }),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

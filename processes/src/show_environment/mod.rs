@@ -6,8 +6,6 @@
 
 mod comment;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use domain::build::BuildEvent;
 use domain::deployment::DeploymentEvent;
@@ -21,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::progress::{self, Stage};
-use crate::{Job, JobError, NAMESPACE, Process, Work, World, repository};
+use crate::{Due, Job, JobError, NAMESPACE, Process, Work, World, repository};
 
 /// Tells the git host.
 pub(crate) struct ShowEnvironment;
@@ -78,7 +76,7 @@ impl Process for ShowEnvironment {
             _ => format!("show_environment:{key}"),
         };
         let payload = serde_json::to_value(payload).expect("it serialises");
-        Some(Job { lane, key, payload, delay: Duration::ZERO })
+        Some(Job { lane, key, payload, due: Due::AtOnce })
     }
 
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
@@ -156,7 +154,7 @@ async fn in_its_lane(work: &Work, world: &World, place: Place) -> Result<(), Job
         key: format!("{}/place", work.claimed.key),
         lane: place.lane(),
         payload: serde_json::to_value(Payload::Place(place)).expect("it serialises"),
-        delay: Duration::ZERO,
+        due: Due::AtOnce,
         cause_event: work.claimed.cause_event,
         cause_position: work.claimed.cause_position,
         correlation: work.claimed.correlation.clone(),

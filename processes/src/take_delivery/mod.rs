@@ -51,6 +51,11 @@ impl Process for TakeDelivery {
         None
     }
 
+    /// Six hours, after the first minutes every ten minutes: for so long a host may be away, or want to be left alone.
+    fn tries(&self) -> i32 {
+        44
+    }
+
     async fn run(&self, work: &Work, world: &World) -> Result<(), JobError> {
         let Payload { delivery_id } = work.payload()?;
         let outcomes = match outcomes(world, delivery_id).await {

@@ -146,7 +146,7 @@ impl Desk<'_> {
         // The host may have been away for long, or the lane busy, while somebody sent what he has.
         if let Some(newest) =
             newest.filter(|it| it.upload.is_some() && it.created_at > self.delivery.received_at)
-            && !["failed", "cancelled"].contains(&newest.status.as_str())
+            && newest.status == "ready"
         {
             return Ok(Outcome { build_id: Some(newest.id), ..nothing(Nothing::NewerUpload) });
         }

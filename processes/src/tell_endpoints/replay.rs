@@ -1,8 +1,6 @@
 //! `endpoint.replay_requested` → a delivery for each event of the past that the endpoint would have been told of, had it
 //! been there and as it is now.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use domain::endpoint::{Endpoint, EndpointEvent, Kind};
 use domain::fact::{Fact, Recorded};
@@ -11,7 +9,7 @@ use projections::audit_trail::{self, AuditRow, Reach};
 use projections::outbox::{self, Cause, Message};
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Events read at a time.
 const BATCH: i64 = 500;
@@ -45,7 +43,7 @@ impl Process for ReplayToEndpoint {
             key: format!("{endpoint}/{}", recorded.position),
             lane: format!("replay_to_endpoint:{endpoint}"),
             payload: serde_json::to_value(payload).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

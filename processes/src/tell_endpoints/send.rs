@@ -111,10 +111,7 @@ async fn settle(
         // After the last try nothing is waited for.
         Some(why) if work.claimed.attempts >= TRIES => Err(JobError::Retry(why)),
         Some(why) => match how.pause.map(|pause| pause.min(LONGEST_ASKED)) {
-            Some(pause) => {
-                outbox::leave_alone(&world.pool, message.endpoint, pause).await?;
-                Err(JobError::Later(why, pause))
-            }
+            Some(pause) => Err(JobError::Later(why, pause)),
             None => Err(JobError::Retry(why)),
         },
         None => Ok(()),

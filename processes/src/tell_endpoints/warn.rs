@@ -1,7 +1,5 @@
 //! `endpoint.disabled`, because it is gone or fails for days → a mail to the owners of its team.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use commands::VaultError;
 use domain::endpoint::{Endpoint, EndpointEvent, WhyDisabled};
@@ -12,7 +10,7 @@ use domain::team::MemberRole;
 use serde::{Deserialize, Serialize};
 
 use crate::letter::{Letter, MAIL_TRIES};
-use crate::{Job, JobError, Process, Work, World};
+use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Tells owners that nothing is sent any more.
 pub(crate) struct WarnOfEndpoint;
@@ -42,7 +40,7 @@ impl Process for WarnOfEndpoint {
             key: format!("{endpoint}/{}", recorded.position),
             lane: format!("warn_of_endpoint:{endpoint}"),
             payload: serde_json::to_value(Payload { endpoint: *endpoint, why: *why }).expect("it serialises"),
-            delay: Duration::ZERO,
+            due: Due::AtOnce,
         })
     }
 

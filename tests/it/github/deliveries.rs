@@ -148,16 +148,38 @@ async fn the_last_of_a_branch_is_kept_only_while_somebody_follows_it() {
     assert_eq!(kept, [("refs/heads/main".to_owned(), w.repository)]);
 }
 
-/// Whatever is told of the repository waits from here on.
-async fn hold(w: &World) {
+/// Holds the lane of a repository. Dropping it lets the lease run out.
+struct Hold(tokio::task::JoinHandle<()>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Whatever is told of the repository waits from here on, as behind a worker that lives.
+async fn hold(w: &World) -> Hold {
     let hold = "INSERT INTO work (id, process, key, lane, payload, state, run_at, attempts, lease_owner, lease_until,
                                   fence, cause_event, cause_position, correlation, created_at)
                 VALUES (gen_random_uuid(), 'take_delivery', 'hold', 'take_delivery:github/repository/' || $1, '{}',
-                        'running', now(), 1, 'test', now() + interval '1 hour', 0, gen_random_uuid(), 0, 'x', now())";
+                        'running', now(), 1, 'test', now() + interval '25 s', 0, gen_random_uuid(), 0, 'x', now())";
     sqlx::query(hold).bind(w.repository.to_string()).execute(w.app.db.pool()).await.unwrap();
+    let pool = w.app.db.pool().clone();
+    Hold(tokio::spawn(async move {
+        let beat = "UPDATE work SET lease_until = now() + interval '25 s' WHERE key = 'hold'";
+        let mut pace = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            pace.tick().await;
+            sqlx::query(beat).execute(&pool).await.unwrap();
+        }
+    }))
 }
 
-async fn release(w: &World) {
+/// It has been held until now, and waits no more.
+async fn release(w: &World, hold: Hold) {
+    let held = count(&w.app, "work WHERE key = 'hold' AND state = 'running' AND lease_owner = 'test'").await;
+    assert_eq!(held, 1);
+    drop(hold);
     sqlx::query("DELETE FROM work WHERE key = 'hold'").execute(w.app.db.pool()).await.unwrap();
 }
 
@@ -169,23 +191,24 @@ async fn a_push_that_had_to_wait_does_not_replace_what_was_uploaded_meanwhile() 
         assert_eq!(deploy.put(tiny(1)).await.status, 200);
         deploy.complete(&w.owner).await.expect(202)["deploy"]["id"].clone()
     };
-    hold(&w).await;
+    let held = hold(&w).await;
     let (guid, _) = w.push(json!({ "files": { "note.txt": "1" } })).await;
     let uploaded = upload().await;
-    release(&w).await;
+    w.app.until_status(&w.owner, &format!("/builds/{}", uploaded.as_str().unwrap()), &["ready"]).await;
+    release(&w, held).await;
     let outcome = w.reason(&guid, "newer_upload").await;
     assert_eq!(outcome["buildId"], uploaded);
     assert_eq!(count(&w.app, "events WHERE event_type = 'build.requested'").await, 1);
     // What is pushed after an upload is newer, and so is a push of which the upload came to nothing.
     let (guid, _) = w.push(json!({ "files": { "note.txt": "2" } })).await;
     w.reason(&guid, "build_requested").await;
-    hold(&w).await;
+    let held = hold(&w).await;
     let (guid, _) = w.push(json!({ "files": { "note.txt": "3" } })).await;
     let uploaded = upload().await;
     let path = format!("/builds/{}", uploaded.as_str().unwrap());
     w.owner.post(&format!("{path}/cancel"), json!({})).await;
     w.app.until_status(&w.owner, &path, &["cancelled", "failed"]).await;
-    release(&w).await;
+    release(&w, held).await;
     w.reason(&guid, "build_requested").await;
 }
 
@@ -193,11 +216,11 @@ async fn a_push_that_had_to_wait_does_not_replace_what_was_uploaded_meanwhile() 
 #[tokio::test]
 async fn what_was_answered_is_worked_on_although_the_server_was_killed_before() {
     let mut w = world().await;
-    hold(&w).await;
+    let held = hold(&w).await;
     let (guid, commit) = w.push(json!({ "files": { "note.txt": "1" } })).await;
     w.app.kill().await;
     assert_eq!(count(&w.app, "deliveries WHERE settled_at IS NULL").await, 1);
-    release(&w).await;
+    release(&w, held).await;
     w.app.kill_and_restart().await;
     w.github.listens(&w.app).await;
     w.owner = w.app.owner().await;
