@@ -40,7 +40,7 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
     let vars: Vec<_> = row.env_vars.iter().filter(|var| var.is_at_run_time()).cloned().collect();
     let vars = secrets::open(world, row.project_id, &vars).await?;
     let telemetry = telemetry(world, id).await?;
-    let output = output(world, row, &vars, telemetry.as_ref()).await?;
+    let output = output(world, row, &vars).await?;
     let plan = StartPlan {
         deployment_id: id,
         project_id: row.project_id,
@@ -102,8 +102,7 @@ pub(crate) async fn resume(world: &World, row: &DeploymentRow) -> Result<bool, J
     let events = projections::log::read_stream(&world.pool, "deployment", &row.id.to_string()).await?;
     let Some(cause) = events.last().filter(|_| deployment.is_running()) else { return Ok(false) };
     let vars = secrets::open(world, row.project_id, &row.env_vars).await?;
-    let telemetry = telemetry(world, row.id).await?;
-    let output = output(world, row, &vars, telemetry.as_ref()).await?;
+    let output = output(world, row, &vars).await?;
     let Some(Started { address, exited }) = world.runner.resume(row.id, output).await else {
         return Ok(false);
     };
@@ -133,16 +132,16 @@ async fn telemetry(world: &World, id: DeploymentId) -> Result<Option<TelemetryAc
     Ok(Some(TelemetryAccess { url, token }))
 }
 
-/// Where its output goes, without what must never be seen in it.
+/// Where its output goes, without what must never be seen in it. Its token is that also where it is told none any more:
+/// one that went on without the platform still has it.
 async fn output(
     world: &World,
     row: &DeploymentRow,
     vars: &[secrets::OpenVar],
-    telemetry: Option<&TelemetryAccess>,
 ) -> Result<Arc<dyn Output>, JobError> {
-    let source = LogSource::Deployment(row.id);
     let mut masked = secrets::masked(vars);
-    masked.extend(telemetry.map(|access| access.token.clone()));
+    masked.push(deployment_token::of(world.commands.vault(), row.id).await?);
+    let source = LogSource::Deployment(row.id);
     Ok(world.logs.open(LogOrigin { source, project: row.project_id, team: row.team_id }, masked).await?)
 }
 

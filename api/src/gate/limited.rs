@@ -10,8 +10,8 @@ use crate::error::ApiError;
 use crate::limits::{Empty, Who};
 use crate::platform::Platform;
 
-/// Only what begins like this is limited: health, metrics and documents are not.
-const LIMITED: [&str; 2] = ["/api/v1/", "/v1/"];
+/// Only what begins like this is limited, telemetry of either form among it: health, metrics and documents are not.
+const LIMITED: [&str; 3] = ["/api/v1/", "/v1/", "/projects/"];
 
 const HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit"),

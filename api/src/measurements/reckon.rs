@@ -1,5 +1,6 @@
 //! `GET /api/v1/projects/{project}/metrics`: numbers made of measurements.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -136,11 +137,12 @@ fn labels(list: Option<&str>) -> Result<Vec<String>, ApiError> {
     let labels: Vec<String> =
         list.into_iter().flat_map(|list| list.split(',')).map(|label| label.trim().to_owned()).collect();
     let odd = |label: &String| label.is_empty() || label.contains('\0');
-    if labels.len() > LABELS || labels.iter().any(odd) {
+    let repeats = labels.iter().collect::<HashSet<_>>().len() < labels.len();
+    if repeats || labels.len() > LABELS || labels.iter().any(odd) {
         return Err(ApiError::field(
             "groupBy",
             "invalid",
-            "must be up to four labels with commas between them",
+            "must be up to four different labels with commas between them",
         ));
     }
     Ok(labels)

@@ -26,21 +26,28 @@ pub(super) fn read(
                 Ok(None)
             }
             Err(error) => {
-                tracing::warn!("deployed servers send no telemetry to {public_url}: {error}");
+                tracing::warn!("deployed servers send no telemetry to the public address: {error:#}");
                 Ok(None)
             }
         },
     }
 }
 
-/// A server of Mastra ends while it loads when there is a path behind the address.
-fn origin(text: &str) -> anyhow::Result<String> {
-    let url = Url::parse(text).with_context(|| format!("{text} is no address"))?;
+/// A server of Mastra ends while it loads when there is a path behind the address. User and password are not told to
+/// whoever reads the error.
+fn origin(said: &str) -> anyhow::Result<String> {
+    let shown = said.rsplit_once('@').map_or_else(|| said.to_owned(), |(_, behind)| format!("…@{behind}"));
+    let url = Url::parse(said).with_context(|| format!("{shown} is no address"))?;
     if !["http", "https"].contains(&url.scheme()) {
-        bail!("{text} is no http or https address");
+        bail!("{shown} is no http or https address");
     }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        bail!("{text} has to be an origin, as https://admin.example.org: Mastra takes no path behind it");
+    if url.path() != "/"
+        || url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        bail!("{shown} has to be an origin, as https://admin.example.org: Mastra takes no path behind it");
     }
     Ok(url.origin().ascii_serialization())
 }
@@ -79,6 +86,16 @@ mod tests {
         assert_eq!(url(Some("none"), public, true), None);
         for bad in ["", "admin.example.org", "ftp://x", "https://x/y", "https://x?y", "https://me@x"] {
             assert!(read(Some(bad), public, true).is_err(), "{bad}");
+        }
+        for secret in [
+            "https://me:hidden@x",
+            "https://:hidden@x",
+            "me:hidden@x",
+            "https://me:hid@hidden@x/y",
+            "ftp://hidden@x",
+        ] {
+            let error = format!("{:#}", read(Some(secret), public, true).unwrap_err());
+            assert!(!error.contains("hid"), "{error}");
         }
     }
 }

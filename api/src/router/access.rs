@@ -21,6 +21,9 @@ use crate::platform::Platform;
 /// Sent beside an `Authorization` that is the app's own.
 const X_MASTRA_TOKEN: &str = "x-mastra-token";
 
+/// What credentials of the platform begin with: tokens, sessions, and what deployments send telemetry with.
+const OURS: [&str; 3] = ["ma_", "mas_", "mad_"];
+
 /// Lets a request in, or answers it.
 pub(super) async fn admit(
     platform: &Arc<Platform>,
@@ -75,10 +78,11 @@ fn refused(problem: ApiError) -> Response {
 /// The credential of the platform in a request; it is taken out.
 fn credential(headers: &mut HeaderMap) -> Option<String> {
     let ours = |value: &HeaderValue| {
-        let bearer = value.to_str().ok()?.split_once(' ')?;
-        let is_ours = bearer.0.eq_ignore_ascii_case("bearer")
-            && (bearer.1.trim().starts_with("ma_") || bearer.1.trim().starts_with("mas_"));
-        is_ours.then(|| bearer.1.trim().to_owned())
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        let token = token.trim();
+        let is_ours =
+            scheme.eq_ignore_ascii_case("bearer") && OURS.iter().any(|begin| token.starts_with(begin));
+        is_ours.then(|| token.to_owned())
     };
     let bearer = headers.get(header::AUTHORIZATION).and_then(ours);
     if bearer.is_some() {
@@ -185,6 +189,7 @@ mod tests {
         let none = Vec::<String>::new();
         assert_eq!(taken(&[("authorization", "Bearer ma_x")]), (Some("ma_x".into()), none.clone()));
         assert_eq!(taken(&[("authorization", "bearer mas_x")]), (Some("mas_x".into()), none.clone()));
+        assert_eq!(taken(&[("authorization", "Bearer mad_x")]), (Some("mad_x".into()), none.clone()));
         assert_eq!(taken(&[("x-mastra-token", "ma_x")]), (Some("ma_x".into()), none.clone()));
         let both = [("x-mastra-token", "ma_x"), ("authorization", "Bearer of-the-app")];
         assert_eq!(taken(&both), (Some("ma_x".into()), vec!["authorization".to_owned()]));

@@ -6,54 +6,99 @@ use chrono::{DateTime, Utc};
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{LogRecord, Point, Score, Span, TelemetryError, Written};
 
-use super::Accepted;
+use super::{Accepted, caps};
 use crate::error::ApiError;
 use crate::gate::Sender;
 
 /// So many refused rows are explained.
 const EXPLAINED: usize = 5;
+/// Bytes of the rows of one body. What a body says once about many rows is said again in each of them.
+pub(super) const MOST: usize = 32 << 20;
+/// Bytes of a row besides what its sender chooses freely.
+const ROW: usize = 512;
 
 /// Rows that can be stored, and why others cannot.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
     pub(super) rows: Vec<T>,
+    /// Bytes of them.
+    size: usize,
     rejected: u64,
     reasons: Vec<String>,
 }
 
-/// A row that says which deployment it is of.
-pub(super) trait OfDeployment {
+/// A row that somebody sent.
+pub(super) trait Sent {
+    /// Which deployment it is of.
     fn deployment(&mut self) -> &mut Option<DeploymentId>;
+    /// Bytes of what its sender chose freely.
+    fn size(&self) -> usize;
 }
 
-macro_rules! of_deployment {
-    ($($row:ty),*) => {$(
-        impl OfDeployment for $row {
+macro_rules! sent {
+    ($($row:ty { $objects:ident $($more:ident)* } $([$($list:ident)*])?),*) => {$(
+        impl Sent for $row {
             fn deployment(&mut self) -> &mut Option<DeploymentId> {
                 &mut self.deployment_id
+            }
+
+            fn size(&self) -> usize {
+                caps::size_of_members(&self.$objects)
+                    $(+ caps::size_of_members(&self.$more))*
+                    $($(+ self.$list.iter().map(caps::size).sum::<usize>())*)?
             }
         }
     )*};
 }
-of_deployment!(Span, LogRecord, Point, Score);
+sent!(
+    Span { attributes resource } [events links],
+    LogRecord { attributes resource },
+    Point { labels context },
+    Score { details }
+);
 
 impl<T> Default for Batch<T> {
     fn default() -> Self {
-        Self { rows: vec![], rejected: 0, reasons: vec![] }
+        Self { rows: vec![], size: 0, rejected: 0, reasons: vec![] }
     }
 }
 
 impl<T> Batch<T> {
-    pub(super) fn add(&mut self, row: Result<T, String>) {
-        match row {
-            Ok(row) => self.rows.push(row),
-            Err(reason) => {
-                self.rejected += 1;
-                if self.reasons.len() < EXPLAINED {
-                    self.reasons.push(reason);
-                }
-            }
+    /// Adds a row, if there is room for it; else it is not even made.
+    pub(super) fn add_with(&mut self, row: impl FnOnce() -> Result<T, String>)
+    where
+        T: Sent,
+    {
+        if self.size >= MOST {
+            self.refuse(|| format!("the body says more than {} MiB in all", MOST >> 20));
+            return;
         }
+        match row() {
+            Ok(row) => {
+                self.size += ROW + row.size();
+                self.rows.push(row);
+            }
+            Err(reason) => self.refuse(|| reason),
+        }
+    }
+
+    /// Counts a row that cannot be one.
+    pub(super) fn refuse(&mut self, reason: impl FnOnce() -> String) {
+        self.rejected += 1;
+        if self.reasons.len() < EXPLAINED {
+            self.reasons.push(reason());
+        }
+    }
+
+    /// Rows that cannot be stored.
+    #[cfg(test)]
+    pub(super) fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// Bytes that the rows take up.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     /// Takes out what is too old to be kept, or has not happened yet; `told` says when a row was, and what to call it.
@@ -64,13 +109,13 @@ impl<T> Batch<T> {
     ) {
         for row in std::mem::take(&mut self.rows) {
             let (at, name) = told(&row);
-            self.add(match at {
+            match at {
                 at if at < *window.start() => {
-                    Err(format!("{name}: began before {}, which is not kept", window.start()))
+                    self.refuse(|| format!("{name}: began before {}, which is not kept", window.start()));
                 }
-                at if at > *window.end() => Err(format!("{name}: began in the future")),
-                _ => Ok(row),
-            });
+                at if at > *window.end() => self.refuse(|| format!("{name}: began in the future")),
+                _ => self.rows.push(row),
+            }
         }
     }
 
@@ -82,7 +127,7 @@ impl<T> Batch<T> {
         write: impl FnOnce(Vec<T>) -> F,
     ) -> Result<Accepted, ApiError>
     where
-        T: OfDeployment,
+        T: Sent,
         F: Future<Output = Result<Written, TelemetryError>>,
     {
         if sender.deployment.is_some() {

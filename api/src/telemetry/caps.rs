@@ -1,6 +1,6 @@
 //! Caps on what senders choose freely. What is beyond them is cut, and it is said that it was.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// Bytes of a name, a model, a user.
 pub(super) const NAME: usize = 512;
@@ -16,6 +16,8 @@ const TEXT: usize = 32 << 10;
 const MEMBERS: usize = 512;
 /// Bytes of all attributes of a span, of its resource, of its events, each.
 const ALL: usize = 256 << 10;
+/// What a member or an item takes up besides what it says.
+const ITEM: usize = 8;
 /// How deep objects may stand in each other.
 const DEPTH: usize = 32;
 
@@ -41,17 +43,44 @@ pub(super) fn object(map: Map<String, Value>) -> Map<String, Value> {
 /// A list within the caps.
 pub(super) fn list(items: Vec<Value>) -> Vec<Value> {
     let mut left = ALL;
-    items.into_iter().take(ITEMS).map(|item| value(item, &mut left, DEPTH)).collect()
+    some(items, ITEMS, &mut left, DEPTH)
+}
+
+/// Items of a list, as long as something is left.
+fn some(items: Vec<Value>, most: usize, left: &mut usize, depth: usize) -> Vec<Value> {
+    let mut kept = vec![];
+    for item in items.into_iter().take(most) {
+        let Some(rest) = left.checked_sub(ITEM) else { break };
+        *left = rest;
+        kept.push(value(item, left, depth));
+    }
+    kept
+}
+
+/// Bytes that a value takes up in memory, roughly.
+pub(super) fn size(it: &Value) -> usize {
+    size_of::<Value>()
+        + match it {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(size).sum(),
+            Value::Object(map) => size_of_members(map),
+            _ => 0,
+        }
+}
+
+/// Bytes that members take up in memory, roughly.
+pub(super) fn size_of_members(map: &Map<String, Value>) -> usize {
+    map.iter().map(|(key, member)| size_of::<String>() + key.len() + size(member)).sum()
 }
 
 fn members(map: Map<String, Value>, left: &mut usize, depth: usize) -> Map<String, Value> {
     let (mut kept, mut dropped) = (Map::new(), 0_u64);
     for (key, member) in map {
-        if kept.len() >= MEMBERS || *left <= key.len() {
+        if kept.len() >= MEMBERS || *left <= key.len() + ITEM {
             dropped += 1;
             continue;
         }
-        *left -= key.len();
+        *left -= key.len() + ITEM;
         kept.insert(text(&key, NAME), value(member, left, depth));
     }
     if dropped > 0 {
@@ -68,14 +97,24 @@ fn value(it: Value, left: &mut usize, depth: usize) -> Value {
             *left = left.saturating_sub(it.len());
             Value::String(it)
         }
-        Value::Array(items) => {
-            Value::Array(items.into_iter().take(MEMBERS).map(|item| value(item, left, deeper)).collect())
-        }
+        Value::Array(items) => Value::Array(some(items, MEMBERS, left, deeper)),
         Value::Object(map) => Value::Object(members(map, left, deeper)),
+        Value::Number(number) => {
+            *left = left.saturating_sub(printed(&number));
+            Value::Number(number)
+        }
         plain => {
-            *left = left.saturating_sub(8);
+            *left = left.saturating_sub(ITEM);
             plain
         }
+    }
+}
+
+/// Bytes of a number as PostgreSQL writes it: without an exponent, however large or small it is.
+fn printed(number: &Number) -> usize {
+    match number.as_f64().filter(|_| number.is_f64()).map(f64::abs) {
+        Some(size) if size > 1e15 || (size < 1e-5 && size > 0.0) => 310,
+        _ => 24,
     }
 }
 
@@ -99,6 +138,12 @@ mod tests {
         let mut deep = json!(1);
         (0..100).for_each(|_| deep = json!([deep]));
         assert!(json!(object(Map::from_iter([("deep".to_owned(), deep)]))).to_string().contains("too deep"));
+        let lists = json!({ "a": vec![json!(vec![1; 500]); 500] });
+        let lists = object(lists.as_object().unwrap().clone());
+        assert!(json!(lists).to_string().len() < ALL, "lists are charged");
+        assert!(json!(list(vec![json!("x".repeat(TEXT)); ITEMS])).to_string().len() < ALL + 1000);
+        let long = object(Map::from_iter([("a".to_owned(), json!(vec![json!(vec![1e-300; 500]); 500]))]));
+        assert!(json!(long).to_string().matches("1e-300").count() < ALL / 300, "PostgreSQL writes them out");
         let odd = json!({ "__proto__": { "a\0": "b\0" } });
         let odd = object(odd.as_object().unwrap().clone());
         assert_eq!(json!(odd), json!({ "__proto__": { "a\u{FFFD}": "b\u{FFFD}" } }));

@@ -8,6 +8,7 @@ use domain::ports::telemetry::{NotAnId, Span, SpanId, Status, TraceId};
 use serde_json::{Map, Value, json};
 
 use super::raw::Raw;
+use super::resource::Resource;
 use super::{Batch, conventions, malformed};
 use crate::error::ApiError;
 
@@ -36,7 +37,7 @@ const COLUMNS: &[&str] = &[
 pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch<Span>, ApiError> {
     let mut batch = Batch::default();
     for span in list(body, "spans")? {
-        batch.add(row(span, deployment));
+        batch.add_with(|| row(span, deployment));
     }
     Ok(batch)
 }
@@ -85,7 +86,7 @@ fn row(span: Value, deployment: Option<DeploymentId>) -> Result<Span, String> {
         links: vec![],
         attributes: rest(span, COLUMNS),
     };
-    raw.row_with(meaning, None, Map::new(), deployment)
+    raw.row_with(meaning, Resource::default(), deployment)
 }
 
 /// What is left: under the sender's own names, as it was said.

@@ -13,6 +13,7 @@ mod mastra;
 mod measurements;
 mod otlp;
 mod raw;
+mod resource;
 mod room;
 mod scores;
 mod unpack;
@@ -89,7 +90,13 @@ async fn read<T: Send + 'static>(
 ) -> Result<Batch<T>, ApiError> {
     let packing = unpack::Packing::of(headers)?;
     let room = sender.room.clone();
-    let reading = tokio::task::spawn_blocking(move || read(&packing.unpack(body, &room)?));
+    let turn = room.turn().await?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let batch = read(&packing.unpack(body, &room)?)?;
+        room.take_rows(batch.size())?;
+        drop(turn);
+        Ok(batch)
+    });
     reading.await.map_err(|error| ApiError::internal(&error))?
 }
 

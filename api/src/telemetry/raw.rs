@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::caps;
 use super::conventions::{self, Meaning};
+use super::resource::Resource;
 
 /// A span as it was said.
 pub(super) struct Raw {
@@ -32,20 +33,18 @@ impl Raw {
     /// The row, from the flat attributes of OTLP.
     pub(super) fn row(
         self,
-        resource: &Map<String, Value>,
+        resource: &Resource<'_>,
         deployment: Option<DeploymentId>,
     ) -> Result<Span, String> {
-        let meaning = conventions::meaning(&self.attributes, resource);
-        let service = resource.get("service.name").and_then(Value::as_str).map(str::to_owned);
-        self.row_with(meaning, service, resource.clone(), deployment)
+        let meaning = conventions::meaning(&self.attributes, resource.sender());
+        self.row_with(meaning, resource.clone(), deployment)
     }
 
     /// The row, when it is known what it means.
     pub(super) fn row_with(
         self,
         meaning: Meaning,
-        service: Option<String>,
-        resource: Map<String, Value>,
+        resource: Resource<'_>,
         deployment: Option<DeploymentId>,
     ) -> Result<Span, String> {
         let (started_at, duration_us) = self.times()?;
@@ -78,7 +77,7 @@ impl Raw {
             status_message: self.message.map(|text| caps::text(&text, caps::MESSAGE)),
             started_at,
             duration_us,
-            service: short(service),
+            service: short(resource.service().map(str::to_owned)),
             deployment_id: meaning.deployment.or(deployment),
             user_id: short(meaning.user),
             session_id: short(meaning.session),
@@ -89,7 +88,7 @@ impl Raw {
             counting: meaning.counting,
             cost,
             attributes: caps::object(self.attributes),
-            resource: caps::object(resource),
+            resource: resource.into_map(),
             events: caps::list(self.events),
             links: caps::list(self.links),
         })

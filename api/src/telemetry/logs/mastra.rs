@@ -2,12 +2,13 @@
 
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{LogRecord, Severity};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::said::{Lines, Said};
 use crate::error::ApiError;
 use crate::telemetry::batch::Batch;
 use crate::telemetry::mastra::{list, optional_id, rest, time};
+use crate::telemetry::resource::Resource;
 
 /// What has a column of its own.
 const COLUMNS: &[&str] = &["timestamp", "level", "message", "traceId", "spanId"];
@@ -16,12 +17,12 @@ const COLUMNS: &[&str] = &["timestamp", "level", "message", "traceId", "spanId"]
 pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<LogRecord>, ApiError> {
     let mut lines = Lines::default();
     for line in list(body, "logs")? {
-        lines.add(said(line, from));
+        lines.add_with(|| said(line, from));
     }
     Ok(lines.batch)
 }
 
-fn said(line: Value, from: Option<DeploymentId>) -> Result<Said, String> {
+fn said(line: Value, from: Option<DeploymentId>) -> Result<Said<'static>, String> {
     let context = &line["correlationContext"];
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let deployment = [&line["metadata"]["deploymentId"], &context["deploymentId"]];
@@ -40,6 +41,6 @@ fn said(line: Value, from: Option<DeploymentId>) -> Result<Said, String> {
         service: text(&context["serviceName"]),
         deployment_id: deployment.or(from),
         attributes: rest(line, COLUMNS),
-        resource: Map::new(),
+        resource: Resource::default(),
     })
 }

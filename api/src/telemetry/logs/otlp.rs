@@ -12,6 +12,7 @@ use crate::telemetry::batch::Batch;
 use crate::telemetry::conventions;
 use crate::telemetry::mastra::optional_id;
 use crate::telemetry::otlp::{Format, json, protobuf};
+use crate::telemetry::resource::Resource;
 
 /// Reads a body.
 pub(super) fn read(
@@ -26,32 +27,34 @@ pub(super) fn read(
             for sender in request.resource_logs {
                 let resource = protobuf::of_sender(sender.resource);
                 for scope in sender.scope_logs {
-                    let resource = protobuf::with_scope(resource.clone(), scope.scope);
+                    let resource = Resource::new(&resource, protobuf::of_scope(scope.scope.as_ref()));
                     for line in scope.log_records {
-                        lines.add(of_protobuf(line).map(|said| said.from(&resource, from)));
+                        lines.add_with(|| of_protobuf(line).map(|said| said.from(&resource, from)));
                     }
                 }
             }
         }
         Format::Json => json::each(body, ["resourceLogs", "scopeLogs", "logRecords"], |line, resource| {
-            lines.add(of_json(line).map(|said| said.from(resource, from)));
+            lines.add_with(|| of_json(line).map(|said| said.from(resource, from)));
             Ok(())
         })?,
     }
     Ok(lines.batch)
 }
 
-impl Said {
+impl Said<'_> {
     /// With what was said about its sender.
-    fn from(mut self, resource: &Map<String, Value>, from: Option<DeploymentId>) -> Self {
-        self.service = resource.get("service.name").and_then(Value::as_str).map(str::to_owned);
-        self.deployment_id = conventions::deployment(&self.attributes, resource).or(from);
-        self.resource = resource.clone();
-        self
+    fn from<'a>(self, resource: &Resource<'a>, from: Option<DeploymentId>) -> Said<'a> {
+        Said {
+            service: resource.service().map(str::to_owned),
+            deployment_id: conventions::deployment(&self.attributes, resource.sender()).or(from),
+            resource: resource.clone(),
+            ..self
+        }
     }
 }
 
-fn of_protobuf(line: Sent) -> Result<Said, String> {
+fn of_protobuf(line: Sent) -> Result<Said<'static>, String> {
     let body = line.body.map_or(Value::Null, protobuf::value);
     let times = [line.time_unix_nano, line.observed_time_unix_nano].map(i128::from);
     let severity = Severity::from_number(line.severity_number.into());
@@ -66,7 +69,7 @@ fn of_protobuf(line: Sent) -> Result<Said, String> {
     })
 }
 
-fn of_json(line: &Value) -> Result<Said, String> {
+fn of_json(line: &Value) -> Result<Said<'static>, String> {
     let time = |key: &str| json::number(&line[key]).unwrap_or_default();
     let text = line["severityText"].as_str().unwrap_or_default();
     said(Parts {
@@ -91,7 +94,7 @@ struct Parts {
     attributes: Map<String, Value>,
 }
 
-fn said(parts: Parts) -> Result<Said, String> {
+fn said(parts: Parts) -> Result<Said<'static>, String> {
     let [trace_id, span_id] = &parts.ids;
     let mut attributes = parts.attributes;
     if !parts.event.is_empty() {
@@ -123,15 +126,46 @@ fn severity(said: &Value) -> Option<Severity> {
     let Some(name) = said.as_str() else { return Severity::from_number(said.as_i64()?) };
     let name = name.strip_prefix("SEVERITY_NUMBER_")?;
     let level = name.trim_end_matches(|digit: char| digit.is_ascii_digit());
-    let step = name[level.len()..].parse::<i64>().unwrap_or(1);
+    let step = match &name[level.len()..] {
+        "" => 1,
+        digits => digits.parse::<i64>().ok().filter(|step| (1..=4).contains(step))?,
+    };
     Severity::from_number(i64::from(Severity::from_name(level)?.number()) + step - 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
+    use prost::Message;
     use serde_json::json;
 
     use super::*;
+    use crate::telemetry::batch::MOST;
+    use crate::telemetry::resource::tests::large;
+
+    const MANY: usize = 100_000;
+
+    #[test]
+    fn what_is_said_once_about_many_lines_does_not_fill_the_memory() {
+        let line = Sent { time_unix_nano: 1_700_000_000_000_000_000, ..Sent::default() };
+        let scope_logs = vec![ScopeLogs { log_records: vec![line; MANY], ..ScopeLogs::default() }];
+        let sender = ResourceLogs { resource: Some(large()), scope_logs, ..ResourceLogs::default() };
+        let body = ExportLogsServiceRequest { resource_logs: vec![sender] }.encode_to_vec();
+        let attributes: Vec<Value> = (0..10)
+            .map(|n| json!({ "key": format!("key{n}"), "value": { "stringValue": "x".repeat(20 << 10) } }))
+            .collect();
+        let lines = vec![json!({ "timeUnixNano": "1700000000000000000" }); MANY];
+        let in_json = json!({ "resourceLogs": [{
+            "resource": { "attributes": attributes }, "scopeLogs": [{ "logRecords": lines }],
+        }] });
+        for (format, body) in [(Format::Protobuf, body), (Format::Json, in_json.to_string().into_bytes())] {
+            let batch = read(format, &body, None).unwrap();
+            let kept = batch.rows.len();
+            assert!((100..200).contains(&kept), "{format:?} {kept}");
+            assert!((MOST..MOST + (1 << 20)).contains(&batch.size()), "{format:?} {}", batch.size());
+            assert_eq!(batch.rejected(), (MANY - kept) as u64, "{format:?}");
+        }
+    }
 
     #[test]
     fn severities_are_numbers_or_names() {
@@ -139,7 +173,16 @@ mod tests {
         assert_eq!(level(json!(13)), Some(13));
         assert_eq!(level(json!("SEVERITY_NUMBER_WARN")), Some(13));
         assert_eq!(level(json!("SEVERITY_NUMBER_ERROR3")), Some(19));
-        for odd in [json!(0), json!(25), json!("WARN"), json!("SEVERITY_NUMBER_UNSPECIFIED"), json!(null)] {
+        for odd in [
+            json!(0),
+            json!(25),
+            json!("WARN"),
+            json!("SEVERITY_NUMBER_UNSPECIFIED"),
+            json!(null),
+            json!("SEVERITY_NUMBER_WARN9223372036854775807"),
+            json!("SEVERITY_NUMBER_WARN99999999999999999999"),
+            json!("SEVERITY_NUMBER_WARN0"),
+        ] {
             assert_eq!(level(odd.clone()), None, "{odd}");
         }
     }

@@ -10,13 +10,14 @@ use serde_json::{Map, Value};
 use crate::telemetry::batch::Batch;
 use crate::telemetry::caps;
 use crate::telemetry::identity::Identity;
+use crate::telemetry::resource::Resource;
 
 /// Bytes of what a line says.
 const MESSAGE: usize = 32 << 10;
 
 /// A line as it was said.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct Said<'a> {
     /// Its sender's own id for it.
     pub(super) id: Option<String>,
     /// Since 1970, in nanoseconds.
@@ -28,67 +29,70 @@ pub(super) struct Said {
     pub(super) service: Option<String>,
     pub(super) deployment_id: Option<DeploymentId>,
     pub(super) attributes: Map<String, Value>,
-    pub(super) resource: Map<String, Value>,
+    pub(super) resource: Resource<'a>,
 }
+
+/// How many lines said the same before, by what they say.
+type Seen = HashMap<RecordId, i32>;
 
 /// Rows of one body.
 #[derive(Default)]
 pub(super) struct Lines {
     pub(super) batch: Batch<LogRecord>,
     place: i32,
-    seen: HashMap<RecordId, i32>,
+    seen: Seen,
 }
 
 impl Lines {
-    pub(super) fn add(&mut self, said: Result<Said, String>) {
-        let row = said.and_then(|said| self.row(said));
-        self.batch.add(row);
+    pub(super) fn add_with<'a>(&mut self, said: impl FnOnce() -> Result<Said<'a>, String>) {
+        let Self { batch, place, seen } = self;
+        batch.add_with(|| row(said()?, place, seen));
     }
+}
 
-    fn row(&mut self, said: Said) -> Result<LogRecord, String> {
-        let at = i64::try_from(said.nanos.div_euclid(1000)).ok().and_then(DateTime::from_timestamp_micros);
-        let at = at.filter(|at| at.timestamp() > 0).ok_or("a line was logged at no time that there is")?;
-        let id = self.id(&said);
-        self.place += 1;
-        let name = |text: Option<String>| {
-            text.filter(|text| !text.is_empty()).map(|text| caps::text(&text, caps::NAME))
-        };
-        Ok(LogRecord {
-            id,
-            at,
-            place: self.place,
-            severity: said.severity,
-            message: caps::text(&said.message, MESSAGE),
-            trace_id: said.trace_id,
-            span_id: said.span_id,
-            service: name(said.service),
-            deployment_id: said.deployment_id,
-            attributes: caps::object(said.attributes),
-            resource: caps::object(said.resource),
-        })
-    }
+fn row(said: Said<'_>, place: &mut i32, seen: &mut Seen) -> Result<LogRecord, String> {
+    let at = i64::try_from(said.nanos.div_euclid(1000)).ok().and_then(DateTime::from_timestamp_micros);
+    let at = at.filter(|at| at.timestamp() > 0).ok_or("a line was logged at no time that there is")?;
+    let resource = said.resource.clone().into_map();
+    let id = id(&said, &resource, seen);
+    *place += 1;
+    let name =
+        |text: Option<String>| text.filter(|text| !text.is_empty()).map(|text| caps::text(&text, caps::NAME));
+    Ok(LogRecord {
+        id,
+        at,
+        place: *place,
+        severity: said.severity,
+        message: caps::text(&said.message, MESSAGE),
+        trace_id: said.trace_id,
+        span_id: said.span_id,
+        service: name(said.service),
+        deployment_id: said.deployment_id,
+        attributes: caps::object(said.attributes),
+        resource,
+    })
+}
 
-    /// Its sender's word for it, or else all that it says, and how many in this body said the same before: a program that
-    /// says something twice is heard twice, a body that is sent twice once.
-    fn id(&mut self, said: &Said) -> RecordId {
-        if let Some(id) = &said.id {
-            return Identity::new("log id").bytes(id.as_bytes()).id();
-        }
-        let same = |before: i32| {
-            Identity::new("log")
-                .number(said.nanos)
-                .number(said.severity.map_or(0, |severity| severity.number().into()))
-                .bytes(said.message.as_bytes())
-                .bytes(said.trace_id.as_ref().map_or(&[], |id| id.as_bytes()))
-                .bytes(said.span_id.as_ref().map_or(&[], |id| id.as_bytes()))
-                .object(&said.attributes)
-                .object(&said.resource)
-                .number(before.into())
-                .id()
-        };
-        let before = self.seen.entry(same(0)).and_modify(|before| *before += 1).or_default();
-        same(*before)
+/// Its sender's word for it, or else all that it says, and how many in this body said the same before: a program that
+/// says something twice is heard twice, a body that is sent twice once.
+fn id(said: &Said<'_>, resource: &Map<String, Value>, seen: &mut Seen) -> RecordId {
+    if let Some(id) = &said.id {
+        return Identity::new("log id").bytes(id.as_bytes()).id();
     }
+    let same = |before: i32| {
+        Identity::new("log")
+            .number(said.nanos)
+            .number(said.severity.map_or(0, |severity| severity.number().into()))
+            .bytes(said.message.as_bytes())
+            .bytes(said.trace_id.as_ref().map_or(&[], |id| id.as_bytes()))
+            .bytes(said.span_id.as_ref().map_or(&[], |id| id.as_bytes()))
+            .object(&said.attributes)
+            .object(resource)
+            .number(before.into())
+            .id()
+    };
+    let before = seen.entry(same(0)).and_modify(|before| *before += 1).or_default();
+    same(*before)
 }
 
 #[cfg(test)]
@@ -100,7 +104,7 @@ mod tests {
         for (message, micros, id) in said {
             let id = id.map(str::to_owned);
             let nanos = micros * 1000 + 1_700_000_000_000_000_000;
-            lines.add(Ok(Said { id, nanos, message: (*message).to_owned(), ..Said::default() }));
+            lines.add_with(|| Ok(Said { id, nanos, message: (*message).to_owned(), ..Said::default() }));
         }
         lines.batch.rows.iter().map(|line| line.id).collect()
     }

@@ -8,6 +8,7 @@ use super::said::{Measured, Said};
 use crate::error::ApiError;
 use crate::telemetry::batch::Batch;
 use crate::telemetry::mastra::{list, optional_id, rest, time};
+use crate::telemetry::resource::Resource;
 
 /// What has a column of its own.
 const COLUMNS: &[&str] = &["timestamp", "name", "value", "labels", "unit", "traceId", "spanId"];
@@ -23,12 +24,12 @@ const LABELS: [(&str, &str); 4] = [
 pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<Point>, ApiError> {
     let mut batch = Batch::default();
     for value in list(body, "metrics")? {
-        batch.add(said(value, from).and_then(Said::row));
+        batch.add_with(|| said(value, from).and_then(Said::row));
     }
     Ok(batch)
 }
 
-fn said(value: Value, from: Option<DeploymentId>) -> Result<Said, String> {
+fn said(value: Value, from: Option<DeploymentId>) -> Result<Said<'static>, String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let name = text(&value["name"]);
     let refused = |why: &str| format!("measurement of {}: {why}", name.chars().take(100).collect::<String>());
@@ -54,6 +55,6 @@ fn said(value: Value, from: Option<DeploymentId>) -> Result<Said, String> {
         trace_id: optional_id(&value["traceId"]).map_err(|error| refused(&format!("traceId {error}")))?,
         span_id: optional_id(&value["spanId"]).map_err(|error| refused(&format!("spanId {error}")))?,
         name,
-        context: rest(value, COLUMNS),
+        context: Resource::of_row(rest(value, COLUMNS)),
     })
 }

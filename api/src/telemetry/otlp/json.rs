@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 use super::{float, is_root, kind};
 use crate::error::ApiError;
 use crate::telemetry::raw::Raw;
-use crate::telemetry::{Batch, malformed};
+use crate::telemetry::resource::Resource;
+use crate::telemetry::{Batch, caps, malformed};
 
 pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch<Row>, ApiError> {
     let mut batch = Batch::default();
     each(body, ["resourceSpans", "scopeSpans", "spans"], |span, resource| {
-        batch.add(row(span, resource, deployment));
+        batch.add_with(|| row(span, resource, deployment));
         Ok(())
     })?;
     Ok(batch)
@@ -22,7 +23,7 @@ pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batc
 pub(in crate::telemetry) fn each(
     body: &[u8],
     [senders, scopes, rows]: [&'static str; 3],
-    mut row: impl FnMut(&Value, &Map<String, Value>) -> Result<(), ApiError>,
+    mut row: impl FnMut(&Value, &Resource<'_>) -> Result<(), ApiError>,
 ) -> Result<(), ApiError> {
     let body: Value =
         serde_json::from_slice(body).map_err(|error| malformed(format!("The body is no JSON: {error}.")))?;
@@ -30,14 +31,10 @@ pub(in crate::telemetry) fn each(
         return Err(ApiError::field("", "not_an_object", "must be a JSON object"));
     }
     for sender in list(&body, senders)? {
-        let resource = attributes(&sender["resource"]["attributes"]);
+        let resource = caps::object(attributes(&sender["resource"]["attributes"]));
         for scope in list(sender, scopes)? {
-            let mut resource = resource.clone();
-            if let Some(name) = scope["scope"]["name"].as_str().filter(|name| !name.is_empty()) {
-                resource.insert("otel.scope.name".to_owned(), name.into());
-                let version = scope["scope"]["version"].as_str().unwrap_or_default();
-                resource.insert("otel.scope.version".to_owned(), version.into());
-            }
+            let text = |key: &str| scope["scope"][key].as_str().unwrap_or_default();
+            let resource = Resource::new(&resource, Some([text("name"), text("version")]));
             for it in list(scope, rows)? {
                 row(it, &resource)?;
             }
@@ -55,7 +52,7 @@ pub(in crate::telemetry) fn list<'a>(of: &'a Value, name: &'static str) -> Resul
     }
 }
 
-fn row(span: &Value, resource: &Map<String, Value>, deployment: Option<DeploymentId>) -> Result<Row, String> {
+fn row(span: &Value, resource: &Resource<'_>, deployment: Option<DeploymentId>) -> Result<Row, String> {
     let text = |key: &str| span[key].as_str().unwrap_or_default();
     let trace_id: TraceId = text("traceId").parse().map_err(|error| format!("traceId {error}"))?;
     let span_id: SpanId = text("spanId").parse().map_err(|error| format!("spanId {error}"))?;

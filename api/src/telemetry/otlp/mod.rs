@@ -95,3 +95,42 @@ fn float(number: f64) -> Value {
 fn is_root(has_parent: bool, flags: u32) -> bool {
     !has_parent || flags & REMOTE == REMOTE
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as Sent};
+
+    use super::*;
+    use crate::telemetry::batch::MOST;
+    use crate::telemetry::resource::tests::large;
+
+    const MANY: usize = 100_000;
+
+    #[test]
+    fn what_is_said_once_about_many_rows_does_not_fill_the_memory() {
+        let of = |end| {
+            let span = Sent {
+                trace_id: vec![1; 16],
+                span_id: vec![1; 8],
+                end_time_unix_nano: end,
+                start_time_unix_nano: 1,
+                ..Sent::default()
+            };
+            // Parts are as cheap for who sends them as rows are.
+            let part = |spans| ScopeSpans { spans, ..ScopeSpans::default() };
+            let mut scope_spans = vec![part(vec![span.clone(); MANY / 2])];
+            scope_spans.extend(vec![part(vec![span]); MANY / 2]);
+            let sender = ResourceSpans { resource: Some(large()), scope_spans, ..ResourceSpans::default() };
+            let body = ExportTraceServiceRequest { resource_spans: vec![sender] }.encode_to_vec();
+            read(Format::Protobuf, &body, None).unwrap()
+        };
+        let batch = of(2);
+        let kept = batch.rows.len();
+        assert!((100..200).contains(&kept), "{kept}");
+        assert!((MOST..MOST + (1 << 20)).contains(&batch.size()), "{}", batch.size());
+        assert_eq!(batch.rejected(), (MANY - kept) as u64);
+        let batch = of(0);
+        assert_eq!((batch.rows.len(), batch.rejected()), (0, MANY as u64), "they ended before they began");
+    }
+}

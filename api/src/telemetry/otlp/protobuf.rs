@@ -6,7 +6,7 @@ use domain::ids::DeploymentId;
 use domain::ports::telemetry::{Span as Row, SpanId, Status, TraceId};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::resource::v1::Resource as Said;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use prost::Message;
@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 use super::{float, is_root, kind};
 use crate::error::ApiError;
 use crate::telemetry::raw::Raw;
-use crate::telemetry::{Batch, malformed};
+use crate::telemetry::resource::Resource;
+use crate::telemetry::{Batch, caps, malformed};
 
 pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch<Row>, ApiError> {
     let request: ExportTraceServiceRequest = decode(body)?;
@@ -23,9 +24,9 @@ pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batc
     for sender in request.resource_spans {
         let resource = of_sender(sender.resource);
         for scope in sender.scope_spans {
-            let resource = with_scope(resource.clone(), scope.scope);
+            let resource = Resource::new(&resource, of_scope(scope.scope.as_ref()));
             for span in scope.spans {
-                batch.add(row(span, &resource, deployment));
+                batch.add_with(|| row(span, &resource, deployment));
             }
         }
     }
@@ -36,12 +37,12 @@ pub(in crate::telemetry) fn decode<M: Message + Default>(body: &[u8]) -> Result<
     M::decode(body).map_err(|error| malformed(format!("The body is no OTLP in protobuf: {error}.")))
 }
 
-/// What is said about the sender.
-pub(in crate::telemetry) fn of_sender(resource: Option<Resource>) -> Map<String, Value> {
-    attributes(resource.map(|resource| resource.attributes).unwrap_or_default())
+/// What is said about the sender, within the caps.
+pub(in crate::telemetry) fn of_sender(resource: Option<Said>) -> Map<String, Value> {
+    caps::object(attributes(resource.map(|resource| resource.attributes).unwrap_or_default()))
 }
 
-fn row(span: Span, resource: &Map<String, Value>, deployment: Option<DeploymentId>) -> Result<Row, String> {
+fn row(span: Span, resource: &Resource<'_>, deployment: Option<DeploymentId>) -> Result<Row, String> {
     let trace_id = TraceId::try_from(&span.trace_id[..]).map_err(|error| format!("traceId {error}"))?;
     let span_id = SpanId::try_from(&span.span_id[..]).map_err(|error| format!("spanId {error}"))?;
     let parent = Some(&span.parent_span_id[..]).filter(|parent| !parent.is_empty()).map(SpanId::try_from);
@@ -69,15 +70,9 @@ fn row(span: Span, resource: &Map<String, Value>, deployment: Option<DeploymentI
     raw.row(resource, deployment)
 }
 
-pub(in crate::telemetry) fn with_scope(
-    mut resource: Map<String, Value>,
-    scope: Option<InstrumentationScope>,
-) -> Map<String, Value> {
-    if let Some(scope) = scope.filter(|scope| !scope.name.is_empty()) {
-        resource.insert("otel.scope.name".to_owned(), scope.name.into());
-        resource.insert("otel.scope.version".to_owned(), scope.version.into());
-    }
-    resource
+/// The name and the version of the part of a sender that speaks.
+pub(in crate::telemetry) fn of_scope(scope: Option<&InstrumentationScope>) -> Option<[&str; 2]> {
+    scope.map(|scope| [&*scope.name, &*scope.version])
 }
 
 fn event(event: Event) -> Value {

@@ -4,7 +4,7 @@ use domain::ids::DeploymentId;
 use domain::ports::telemetry::{Score, ScoreKind};
 use serde_json::Value;
 
-use super::said::Said;
+use super::said::{Said, Seen};
 use crate::error::ApiError;
 use crate::telemetry::batch::Batch;
 use crate::telemetry::mastra::{list, optional_id, rest, time};
@@ -35,9 +35,9 @@ pub(super) fn read(
         ScoreKind::Score => "scores",
         ScoreKind::Feedback => "feedback",
     };
-    let mut batch = Batch::default();
+    let (mut batch, mut seen) = (Batch::default(), Seen::default());
     for row in list(body, name)? {
-        batch.add(said(row, kind, from).and_then(Said::row));
+        batch.add_with(|| said(row, kind, from).and_then(|said| said.row(&mut seen)));
     }
     Ok(batch)
 }

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::said::Said;
+use super::said::{Said, Seen};
 use super::store;
 use crate::body::Body;
 use crate::error::ApiError;
@@ -84,7 +84,7 @@ pub(crate) async fn handler(
     };
     let field = if said.name.trim().is_empty() { "name" } else { "value" };
     let mut batch = Batch::default();
-    batch.rows.push(said.row().map_err(|why| odd(field, &why))?);
+    batch.rows.push(said.row(&mut Seen::default()).map_err(|why| odd(field, &why))?);
     Ok(Json(store(&platform, &sender, batch).await?))
 }
 

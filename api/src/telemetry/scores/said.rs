@@ -1,8 +1,10 @@
 //! A score as its sender said it, and what becomes of it.
 
+use std::collections::HashMap;
+
 use chrono::DateTime;
 use domain::ids::DeploymentId;
-use domain::ports::telemetry::{Score, ScoreKind, SpanId, TraceId};
+use domain::ports::telemetry::{RecordId, Score, ScoreKind, SpanId, TraceId};
 use serde_json::{Map, Value};
 
 use crate::telemetry::caps;
@@ -10,6 +12,9 @@ use crate::telemetry::identity::Identity;
 
 /// No number is larger: sums of them are numbers, too.
 const LARGEST: f64 = 1e200;
+
+/// How many scores of a body said the same before, by what they say.
+pub(super) type Seen = HashMap<RecordId, i128>;
 
 /// A score as it was said.
 pub(super) struct Said {
@@ -31,7 +36,8 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn row(self) -> Result<Score, String> {
+    /// The row, in a body where others may say the same.
+    pub(super) fn row(self, seen: &mut Seen) -> Result<Score, String> {
         if self.name.trim().is_empty() {
             return Err("a score does not say what it is about".to_owned());
         }
@@ -46,7 +52,7 @@ impl Said {
             let name: String = self.name.chars().take(100).collect();
             return Err(format!("score {name}: its value is neither a number that can be kept nor a text"));
         }
-        let id = self.id();
+        let id = self.id(seen);
         let name = |text: &Option<String>| {
             text.as_deref().filter(|text| !text.is_empty()).map(|text| caps::text(text, caps::NAME))
         };
@@ -67,14 +73,14 @@ impl Said {
         })
     }
 
-    /// Its sender's word for it, or else all that it says.
-    fn id(&self) -> domain::ports::telemetry::RecordId {
+    /// Its sender's word for it, or else all that it says, and how many in this body said the same before.
+    fn id(&self, seen: &mut Seen) -> RecordId {
         let identity = Identity::new(self.kind.as_str());
         if let Some(id) = &self.id {
             return identity.bytes(b"id").bytes(id.as_bytes()).id();
         }
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        identity
+        let id = identity
             .number(self.nanos)
             .bytes(self.name.as_bytes())
             .bytes(self.value.to_string().as_bytes())
@@ -84,6 +90,50 @@ impl Said {
             .bytes(self.trace_id.as_ref().map_or(&[], |id| id.as_bytes()))
             .bytes(self.span_id.as_ref().map_or(&[], |id| id.as_bytes()))
             .object(&self.details)
-            .id()
+            .id();
+        let before = seen.entry(id).and_modify(|before| *before += 1).or_default();
+        match *before {
+            0 => id,
+            before => Identity::new("again").bytes(id.as_bytes()).number(before).id(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ids(told: &[(f64, Option<&str>)]) -> Vec<RecordId> {
+        let mut seen = Seen::default();
+        let id = |(value, id): &(f64, Option<&str>)| {
+            let said = Said {
+                id: id.map(str::to_owned),
+                kind: ScoreKind::Score,
+                nanos: 1_700_000_000_000_000_000,
+                name: "relevance".to_owned(),
+                value: json!(value),
+                comment: None,
+                source: None,
+                user_id: None,
+                trace_id: None,
+                span_id: None,
+                deployment_id: None,
+                details: Map::new(),
+            };
+            said.row(&mut seen).unwrap().id
+        };
+        told.iter().map(id).collect()
+    }
+
+    #[test]
+    fn what_is_said_twice_is_two_scores_and_what_is_sent_twice_is_not() {
+        let body = [(0.5, None), (0.5, None), (0.5, None), (1.0, None)];
+        let first = ids(&body);
+        assert_eq!(first.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+        assert_eq!(ids(&body), first);
+        let told = ids(&[(0.5, Some("x")), (1.0, Some("x"))]);
+        assert_eq!(told[0], told[1], "the sender's id says which score it is");
     }
 }

@@ -19,8 +19,8 @@ use super::{Engine, WRITING};
 const BEAT: Duration = Duration::from_millis(100);
 /// From so many rows on, an insert takes no more.
 const ROWS: usize = 20_000;
-/// So many traces are asked about at a time: their ids stand in the statement, which has a largest size.
-const ASKED: usize = 2000;
+/// So many spans are asked about at a time: their ids stand in the statement, which has a largest size.
+const ASKED: usize = 800;
 
 /// A batch that waits.
 pub(super) struct Job {
@@ -89,13 +89,13 @@ async fn insert(client: &Client, rows: &[SpanRow]) -> Result<(), Fault> {
     Ok(insert.end().await?)
 }
 
-/// Which spans the engine has, among those of the same traces and days.
+/// Which of these spans the engine has, on the same days.
 async fn known(client: &Client, batches: &[(Tenant, Vec<Span>)]) -> Result<HashSet<Identity>, Fault> {
     let mut tenants: Vec<Tenant> = batches.iter().map(|batch| batch.0).collect();
     tenants.sort_by_key(|tenant| tenant.project);
     tenants.dedup();
     let spans = || batches.iter().flat_map(|(_, spans)| spans);
-    let traces: HashSet<TraceId> = spans().map(|span| span.trace_id).collect();
+    let ids: HashSet<_> = spans().map(|span| (span.trace_id, span.span_id)).collect();
     let days: HashSet<_> = spans().map(|span| span.started_at.date_naive()).collect();
     let mut these = Sql::new(
         "SELECT project_id, trace_id, span_id, toDate(started_at) AS day FROM spans WHERE (team_id, project_id) IN (",
@@ -109,11 +109,18 @@ async fn known(client: &Client, batches: &[(Tenant, Vec<Span>)]) -> Result<HashS
         these.push(if n == 0 { "" } else { "," }).day(day);
     }
     these.push(")");
-    let traces: Vec<TraceId> = traces.into_iter().collect();
+    let ids: Vec<_> = ids.into_iter().collect();
     let mut known = HashSet::new();
-    for some in traces.chunks(ASKED) {
+    for some in ids.chunks(ASKED) {
         let mut sql = these.clone();
-        sql.among(some);
+        // The traces by themselves: what the engine finds fast by.
+        let traces: HashSet<&TraceId> = some.iter().map(|(trace, _)| trace).collect();
+        sql.among(traces).push(" AND (trace_id, span_id) IN (");
+        for (n, (trace, span)) in some.iter().enumerate() {
+            sql.push(if n == 0 { "(" } else { ",(" }).bytes(trace.as_bytes()).push(",");
+            sql.bytes(span.as_bytes()).push(")");
+        }
+        sql.push(")");
         let rows = sql.into_query(client).fetch_all::<Known>().await?;
         known.extend(rows.iter().map(|row| (row.project_id, row.trace_id, row.span_id, row.day)));
     }

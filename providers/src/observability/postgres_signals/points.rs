@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
-use super::rows::{Query, each, object, within};
+use super::rows::{Query, each, within};
 use crate::observability::days::{DayTable, reading};
 
 /// What a measurement has, besides whose it is.
@@ -75,7 +75,8 @@ pub(super) async fn names(
     within(&mut query, tenant, period);
     query.push(
         " AND r.name > n.name ORDER BY r.name LIMIT 1) FROM n WHERE n.name IS NOT NULL)
-         SELECT n.name, l.kind, l.unit, l.at, l.labels
+         SELECT n.name, l.kind, l.unit, l.at,
+                ARRAY(SELECT jsonb_object_keys(l.labels)) AS labels
            FROM (SELECT n.name FROM n WHERE n.name IS NOT NULL LIMIT ",
     );
     query.push_bind(limit);
@@ -89,11 +90,13 @@ pub(super) async fn names(
 }
 
 fn name(row: &PgRow) -> sqlx::Result<MetricName> {
+    let mut labels: Vec<String> = row.try_get("labels")?;
+    labels.sort_unstable();
     Ok(MetricName {
         name: row.try_get("name")?,
         kind: MetricKind::from_name(row.try_get("kind")?).unwrap_or(MetricKind::Gauge),
         unit: row.try_get("unit")?,
         at: row.try_get("at")?,
-        labels: object(row, "labels")?.into_iter().map(|(label, _)| label).collect(),
+        labels,
     })
 }

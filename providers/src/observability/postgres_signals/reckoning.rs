@@ -116,7 +116,8 @@ fn grouped(query: &mut Query, question: &MetricQuestion) -> String {
         match label.as_str() {
             "service" => query.push(", p.service"),
             "deploymentId" => query.push(", p.deployment_id::text"),
-            label => query.push(", (p.labels ->> ").push_bind(label.to_owned()).push(")"),
+            // A group is told by what it is called, not by a text of some size.
+            label => query.push(", left(p.labels ->> ").push_bind(label.to_owned()).push(", 512)"),
         };
         query.push(format!(" AS g{at}"));
         let _ = write!(columns, ", {}", at + 2);

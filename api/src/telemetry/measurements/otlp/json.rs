@@ -2,13 +2,14 @@
 
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{MetricKind, Point};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Metric, NOTHING, of_histogram, of_sum, refuse};
 use crate::error::ApiError;
 use crate::telemetry::batch::Batch;
 use crate::telemetry::measurements::said::{Histogram, Measured, Said};
 use crate::telemetry::otlp::json::{attributes, each, list, number};
+use crate::telemetry::resource::Resource;
 
 pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<Point>, ApiError> {
     let mut batch = Batch::default();
@@ -21,7 +22,7 @@ pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<Poin
 fn metric(
     batch: &mut Batch<Point>,
     sent: &Value,
-    resource: &Map<String, Value>,
+    resource: &Resource<'_>,
     from: Option<DeploymentId>,
 ) -> Result<(), ApiError> {
     let text = |key: &str| sent[key].as_str().unwrap_or_default();
@@ -45,7 +46,7 @@ fn metric(
         };
         match kind {
             Ok(kind) => points.iter().filter(|point| is_one(point)).for_each(|point| {
-                batch.add(said(&of(kind), point).and_then(Said::row));
+                batch.add_with(|| said(&of(kind), point).and_then(Said::row));
             }),
             Err(why) => refuse(batch, name, points.len(), why),
         }
@@ -65,7 +66,7 @@ fn is_one(point: &Value) -> bool {
     number(&point["flags"]).unwrap_or_default() & NOTHING == 0
 }
 
-fn said(metric: &Metric<'_>, point: &Value) -> Result<Said, String> {
+fn said<'a>(metric: &Metric<'a>, point: &Value) -> Result<Said<'a>, String> {
     let refused =
         |what: &str| format!("measurement of {}: {what}", metric.name.chars().take(100).collect::<String>());
     let time = |key: &str| number(&point[key]).unwrap_or_default();

@@ -6,13 +6,13 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, Metric as Sent, NumberDataPoint};
-use serde_json::{Map, Value};
 
 use super::{Metric, NOTHING, of_histogram, of_sum, refuse};
 use crate::error::ApiError;
 use crate::telemetry::batch::Batch;
-use crate::telemetry::measurements::said::{Histogram, Measured, Said};
-use crate::telemetry::otlp::protobuf::{attributes, decode, of_sender, with_scope};
+use crate::telemetry::measurements::said::{Histogram, Measured};
+use crate::telemetry::otlp::protobuf::{attributes, decode, of_scope, of_sender};
+use crate::telemetry::resource::Resource;
 
 pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<Point>, ApiError> {
     let request: ExportMetricsServiceRequest = decode(body)?;
@@ -20,7 +20,7 @@ pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<Poin
     for sender in request.resource_metrics {
         let resource = of_sender(sender.resource);
         for scope in sender.scope_metrics {
-            let resource = with_scope(resource.clone(), scope.scope);
+            let resource = Resource::new(&resource, of_scope(scope.scope.as_ref()));
             for sent in scope.metrics {
                 metric(&mut batch, sent, &resource, from);
             }
@@ -29,7 +29,7 @@ pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<Poin
     Ok(batch)
 }
 
-fn metric(batch: &mut Batch<Point>, sent: Sent, resource: &Map<String, Value>, from: Option<DeploymentId>) {
+fn metric(batch: &mut Batch<Point>, sent: Sent, resource: &Resource<'_>, from: Option<DeploymentId>) {
     let (name, unit) = (sent.name.as_str(), sent.unit.as_str());
     let of = |kind| Metric { name, unit, kind, resource, from };
     match sent.data {
@@ -60,8 +60,8 @@ fn numbers(batch: &mut Batch<Point>, metric: &Metric<'_>, points: Vec<NumberData
         };
         if i128::from(point.flags) & NOTHING == 0 {
             let times = [point.start_time_unix_nano, point.time_unix_nano].map(i128::from);
-            let said = metric.said(times, attributes(point.attributes), Measured::Number(value));
-            batch.add(Said::row(said));
+            batch
+                .add_with(|| metric.said(times, attributes(point.attributes), Measured::Number(value)).row());
         }
     }
 }
@@ -78,8 +78,9 @@ fn histograms(batch: &mut Batch<Point>, metric: &Metric<'_>, points: Vec<Histogr
                 bounds: point.explicit_bounds,
                 buckets: point.bucket_counts,
             };
-            let said = metric.said(times, attributes(point.attributes), Measured::Histogram(histogram));
-            batch.add(Said::row(said));
+            batch.add_with(|| {
+                metric.said(times, attributes(point.attributes), Measured::Histogram(histogram)).row()
+            });
         }
     }
 }
