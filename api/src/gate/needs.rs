@@ -11,7 +11,7 @@ pub enum Needs {
     SignedIn,
     /// Some credential, be it a person's or a project's token: the handler shows what it lets see.
     Credential,
-    /// A project's token that may send telemetry.
+    /// A project's token that may send telemetry, or the token of a deployment's server.
     Sender,
     /// A right in the team named by `{team}`.
     Team(Resource, Action),

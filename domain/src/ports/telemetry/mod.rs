@@ -1,4 +1,4 @@
-//! Where spans of deployed servers go and are read from.
+//! Where spans, log lines, measurements and scores of deployed servers go and are read from.
 //!
 //! Part of the observability port: one implementation a telemetry store, all held to one contract test. Team and project
 //! are in the type of every question; nothing is read or written without them.
