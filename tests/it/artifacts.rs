@@ -212,7 +212,6 @@ async fn what_served_long_ago_goes_and_what_runs_or_may_run_again_stays_through_
     // Somebody was let in just before that.
     let id = deployments[0]["id"].as_str().unwrap();
     run(&app, &format!("UPDATE read.deployments SET finished_at = NULL WHERE id = '{id}'")).await;
-    let due = "UPDATE work SET run_at = now() WHERE process = 'remove_artifact'";
     let long_ago = SystemTime::now() - Duration::from_secs(7200);
     fs::File::options()
         .append(true)
@@ -220,7 +219,7 @@ async fn what_served_long_ago_goes_and_what_runs_or_may_run_again_stays_through_
         .unwrap()
         .set_modified(long_ago)
         .unwrap();
-    run(&app, due).await;
+    app.hasten("remove_artifact").await;
     app.kill_and_restart().await;
     app.wait_until("it waits for the deployment", Duration::from_secs(60), async || {
         let why = "SELECT count(*) FROM work WHERE last_error LIKE '%still needs it%'";
@@ -229,7 +228,7 @@ async fn what_served_long_ago_goes_and_what_runs_or_may_run_again_stays_through_
     .await;
     assert!(kept(&app, &old));
     run(&app, &format!("UPDATE read.deployments SET finished_at = now() WHERE id = '{id}'")).await;
-    run(&app, due).await;
+    app.hasten("remove_artifact").await;
     app.kill_and_restart().await;
     app.wait_until("the bytes are gone", Duration::from_secs(60), async || !kept(&app, &old)).await;
 

@@ -270,8 +270,7 @@ async fn a_team_that_nobody_restores_is_purged_when_its_time_is_over_and_a_resto
     .unwrap();
     assert!(waits, "it is looked at when its time is over");
     // Its time is over for the work, and not for the team.
-    let now = "UPDATE work SET run_at = now() WHERE process = 'purge_team'";
-    sqlx::query(now).execute(app.db.pool()).await.unwrap();
+    app.hasten("purge_team").await;
     app.settle().await;
     owner.post("/teams/kept/restore", json!({})).await.expect(200);
 
@@ -303,7 +302,8 @@ async fn a_team_that_nobody_restores_is_purged_when_its_time_is_over_and_a_resto
     .await
     .unwrap();
     app.settle().await;
-    sqlx::query(now).execute(app.db.pool()).await.unwrap();
+    let due = "UPDATE work SET run_at = now() WHERE process = 'purge_team'";
+    sqlx::query(due).execute(app.db.pool()).await.unwrap();
     app.wait_until("it is purged, too", SOON, async || count(&app, "team.deleted").await == 2).await;
 
     let anew = team(&owner, "gone").await;

@@ -176,6 +176,16 @@ impl TestApp {
         self.dir.path().join("repositories")
     }
 
+    /// What waits for its time in a process is due; waits until there is something that waits.
+    pub async fn hasten(&self, process: &str) {
+        let due = "UPDATE work SET run_at = now() WHERE process = $1 AND state = 'ready'";
+        self.wait_until(&format!("something of {process} waits"), Duration::from_secs(30), async || {
+            let made = sqlx::query(due).bind(process).execute(self.db.pool()).await;
+            made.expect("the database answers").rows_affected() > 0
+        })
+        .await;
+    }
+
     /// Waits until the query tables, processes and due work have nothing more to do.
     pub async fn settle(&self) {
         self.settle_in(self.db.pool()).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::app::TestApp;
 use tests::receiver::{Receiver, Reply, verdicts};
 
-use super::{acme, deliveries, hasten, rename, until_delivery, webhook};
+use super::{acme, deliveries, rename, until_delivery, webhook};
 
 #[tokio::test]
 async fn one_that_is_gone_is_disabled_at_once_and_its_owner_told() {
@@ -58,7 +58,7 @@ async fn after_three_days_it_is_a_dead_letter_which_can_be_sent_again() {
             owner.post(&format!("/endpoints/{id}/ping"), json!({})).await.expect(202);
             until_delivery(&app, &owner, &id, "delivered").await;
         }
-        hasten(&app).await;
+        app.hasten("send_delivery").await;
     }
     app.settle().await;
     let all = deliveries(&owner, &id).await;
@@ -195,16 +195,16 @@ async fn who_asks_to_be_left_alone_is_left_alone_but_not_for_ever() {
     rename(&owner, "First").await;
     assert!(pauses(&app, 1, 0.0).await[0] < 7.0);
     receiver.answers(Reply::Later(429, "120"));
-    hasten(&app).await;
+    app.hasten("send_delivery").await;
     assert!(pauses(&app, 1, 100.0).await[0] <= 120.0);
     receiver.answers(Reply::Later(503, "999999"));
-    hasten(&app).await;
+    app.hasten("send_delivery").await;
     assert!(pauses(&app, 1, 3000.0).await[0] <= 3600.0);
     // What else there is to say is said meanwhile.
     receiver.answers(Reply::Status(200, String::new()));
     rename(&owner, "Second").await;
     until_delivery(&app, &owner, &id, "delivered").await;
-    hasten(&app).await;
+    app.hasten("send_delivery").await;
     app.wait_until("both have arrived", Duration::from_secs(30), async || {
         deliveries(&owner, &id).await.iter().all(|it| it["status"] == "delivered")
     })

@@ -60,9 +60,3 @@ async fn until_delivery(app: &TestApp, client: &Client, endpoint: &str, status: 
     .await;
     found
 }
-
-/// Whatever waits for its time is due.
-async fn hasten(app: &TestApp) {
-    let due = "UPDATE work SET run_at = now() WHERE process = 'send_delivery' AND state = 'ready'";
-    sqlx::query(due).execute(app.db.pool()).await.unwrap();
-}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tests::receiver::{Receiver, Reply, verdicts};
 
-use super::{acme, deliveries, hasten, rename, until_delivery, webhook};
+use super::{acme, deliveries, rename, until_delivery, webhook};
 
 #[tokio::test]
 async fn an_event_arrives_signed_and_as_the_api_shows_it() {
@@ -112,7 +112,7 @@ async fn what_is_not_taken_is_sent_again_with_the_same_id_until_it_is() {
         assert!(waiting["error"].as_str().unwrap().contains(why), "{waiting}");
         assert!(waiting["answer"].as_str().unwrap().len() <= 1024);
         assert_eq!(waiting["status"], "pending");
-        hasten(&app).await;
+        app.hasten("send_delivery").await;
     }
     let sent = until_delivery(&app, &owner, &id, "delivered").await;
     assert_eq!((&sent["attempts"], &sent["error"]), (&json!(4), &json!(null)));

@@ -282,15 +282,17 @@ async fn what_became_of_pull_requests_while_nobody_listened_is_found_at_the_star
 
     changed_while_away(&mut w, &[json!({ "number": 12, "branch": "late", "state": "closed" })]).await;
     w.reason(&format!("{late}{}", closing(&w, &late).await), "preview_removed").await;
-    assert_eq!(w.preview().await, None);
-    // Who looks again finds nothing.
     w.app.settle().await;
+    assert_eq!(w.preview().await, None);
+    // Who looks again finds nothing: at the start, and whenever the settings change.
     let count = async |w: &World| {
         let query = "SELECT count(*) FROM deliveries";
         sqlx::query_scalar::<_, i64>(query).fetch_one(w.app.db.pool()).await.unwrap()
     };
     let before = count(&w).await;
     changed_while_away(&mut w, &[]).await;
+    let longer = json!({ "previews": { "ttlHours": 100 } });
+    w.owner.patch(&format!("/projects/{}", w.project.id), longer).await.expect(200);
     w.app.settle().await;
     assert_eq!((count(&w).await, w.builds().await.len()), (before, 3));
     w.github.had_no_violations().await;
