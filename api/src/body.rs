@@ -161,6 +161,15 @@ where
     serde::Deserialize::deserialize(deserializer).map(Some)
 }
 
+/// For a field that must be there, be it null.
+pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    serde::Deserialize::deserialize(deserializer)
+}
+
 #[cfg(test)]
 mod tests {
     use axum::response::IntoResponse;

@@ -33,7 +33,9 @@ pub(crate) async fn open(
     (project, team): (ProjectId, TeamId),
     settings: &ProjectSettings,
 ) -> Result<Repository, Closed> {
-    let url = settings.repo_url.clone();
+    let Some(url) = settings.repo_url.clone() else {
+        return Err(Closed::Git(GitError::NoAccess("the project has no repository".to_owned())));
+    };
     let (Some(_), Some(repository)) = (settings.installation_id, settings.repository_id) else {
         let access = own_access(world, project, &url).await.map_err(Closed::Job)?;
         return Ok(Repository { url, access });

@@ -89,7 +89,7 @@ async fn show(world: &World, build: &BuildRow) -> Result<(), JobError> {
     else {
         return Ok(());
     };
-    let (Some(host), Some(id)) = (world.host(repository::HOST), settings.repository_id) else {
+    let (Some(host), Some(place)) = (world.host(repository::HOST), settings.hosted()) else {
         return Ok(());
     };
     let Some(installation) = repository::active(world, team, settings).await? else { return Ok(()) };
@@ -107,7 +107,7 @@ async fn show(world: &World, build: &BuildRow) -> Result<(), JobError> {
         context: format!("mastra-admin/{}/{}", settings.slug, environment.slug),
         url: format!("{}/api/v1/builds/{}", world.public_url, build.id),
     };
-    match host.show(installation.github_id, (id, &settings.repo_url), &commit, &status).await {
+    match host.show(installation.github_id, place, &commit, &status).await {
         Ok(()) => Ok(()),
         Err(HostError::Unavailable { why, .. }) => Err(JobError::Retry(why)),
         // The App was not given the right, or the commit is gone: the deployment does not need either.

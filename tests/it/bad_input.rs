@@ -40,6 +40,7 @@ async fn every_field_refuses_what_it_must() {
         (projects.clone(), "repoUrl", with("repoUrl", json!("ext::sh -c id"))),
         (projects.clone(), "repoUrl", with("repoUrl", json!("https://u:p@example.org/x"))),
         (projects.clone(), "repoUrl", with("repoUrl", json!("file:///etc"))),
+        (projects.clone(), "repoUrl", json!({ "name": "B", "slug": "b", "branch": "main" })),
         (projects.clone(), "branch", with("branch", json!("--upload-pack=id"))),
         (projects.clone(), "projectRoot", with("projectRoot", json!("../../etc"))),
         (projects.clone(), "mastraDirectory", with("mastraDirectory", json!("/abs"))),

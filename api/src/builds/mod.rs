@@ -72,6 +72,10 @@ pub(crate) async fn request(
     if deploy {
         project.must(&platform, Action::Execute, here).await?;
     }
+    if settings.repo_url.is_none() {
+        let text = "The project has no repository: upload what is to be built, as `mastra deploy` does.";
+        return Err(ApiError::new(StatusCode::CONFLICT, "no_repository", text));
+    }
     let id: BuildId = platform.new_id();
     let command = BuildCommand::RequestBuild {
         team_id: project.it.team_id,

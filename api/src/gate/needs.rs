@@ -17,6 +17,8 @@ pub enum Needs {
     Team(Resource, Action),
     /// A right in the team named by `{team}`, also when it is closed: then that of who had it before.
     ClosedTeam(Resource, Action),
+    /// A right in the team named by the header `x-organization-id`.
+    NamedTeam(Resource, Action),
     /// As `Team`; and to see the team is enough for who is named by `{user}`.
     TeamOrSelf(Resource, Action),
     /// A right in the team named by `{team}`, or only in that project of it which `?projectId=` names.
@@ -55,6 +57,7 @@ impl Needs {
             Self::Public | Self::SignedIn | Self::Credential | Self::Sender => None,
             Self::Team(resource, action)
             | Self::ClosedTeam(resource, action)
+            | Self::NamedTeam(resource, action)
             | Self::TeamOrSelf(resource, action)
             | Self::TeamPart(resource, action)
             | Self::Role(resource, action)

@@ -78,6 +78,7 @@ pub(super) async fn open(
         | Needs::Sender
         | Needs::ClosedTeam(..)
         | Needs::Event(..)
+        | Needs::NamedTeam(..)
         | Needs::TeamPart(..)
         | Needs::Cause(..)
         | Needs::Role(..)

@@ -3,6 +3,7 @@
 use axum::RequestPartsExt;
 use domain::ids::{ProjectId, UserId};
 use domain::policy::{self, Action, Resource, Scope};
+use http::HeaderMap;
 use http::request::Parts;
 use projections::audit_trail::AuditRow;
 use projections::builds::BuildRow;
@@ -52,6 +53,7 @@ pub(super) async fn admit(
         Needs::Given(..) => search.in_what_is_given(body, parts).await,
         Needs::Team(..)
         | Needs::ClosedTeam(..)
+        | Needs::NamedTeam(..)
         | Needs::TeamOrSelf(..)
         | Needs::TeamPart(..)
         | Needs::Role(..)
@@ -71,7 +73,14 @@ pub(super) async fn admit(
 }
 
 /// The team that the caller means, by id or slug. Whoever says so is held to it, whatever else he may see.
-pub(crate) const ORGANIZATION: &str = "x-organization-id";
+const ORGANIZATION: &str = "x-organization-id";
+
+/// The team that a request must name so.
+pub(crate) async fn named_team(platform: &Platform, headers: &HeaderMap) -> Result<TeamRow, ApiError> {
+    let named = headers.get(ORGANIZATION).and_then(|name| name.to_str().ok());
+    let missing = || ApiError::field(ORGANIZATION, "required", "must be the id or the slug of a team");
+    find_team(platform, named.ok_or_else(missing)?).await
+}
 
 async fn in_organization(platform: &Platform, caller: &Caller, parts: &Parts) -> Result<(), ApiError> {
     let (Some(meant), Some(place)) = (parts.headers.get(ORGANIZATION), caller.about.place.get()) else {
@@ -111,6 +120,10 @@ impl Search<'_> {
                         team.ok_or_else(ApiError::not_found)?
                     }
                 };
+                self.ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
+            }
+            Needs::NamedTeam(..) => {
+                let team = named_team(self.platform, &parts.headers).await?;
                 self.ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
             }
             Needs::TeamOrSelf(..) => {

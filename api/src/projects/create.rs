@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use commands::Receipt;
 use domain::ids::{InstallationId, ProjectId};
 use domain::ports::git_host::HostError;
 use domain::project::{Previews, ProjectCommand, ProjectSettings};
@@ -10,10 +11,11 @@ use domain::values::{
     BranchName, CommandLine, DisplayName, HealthGate, PathFilter, RelativePath, RepoUrl, ResourcePlan, Slug,
 };
 use http::StatusCode;
+use projections::projects::ProjectRow;
 use projections::teams::TeamRow;
 use serde::Deserialize;
 
-use crate::body::Body;
+use crate::body::{Body, present};
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::github;
@@ -33,8 +35,10 @@ pub(crate) struct CreateProject {
     name: DisplayName,
     #[schema(value_type = shape::Slug)]
     slug: Slug,
-    #[schema(value_type = shape::RepoUrl)]
-    repo_url: RepoUrl,
+    /// Null when all code is uploaded.
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<shape::RepoUrl>, required)]
+    repo_url: Option<RepoUrl>,
     #[schema(value_type = Option<shape::BranchName>)]
     branch: Option<BranchName>,
     #[schema(value_type = Option<shape::RelativePath>)]
@@ -66,26 +70,19 @@ pub(crate) async fn handler(
     team: Scoped<TeamRow>,
     Body(body): Body<CreateProject>,
 ) -> Result<Done, ApiError> {
-    let mut settings = ProjectSettings {
-        name: body.name,
-        slug: body.slug,
-        repo_url: body.repo_url,
-        branch: body.branch.unwrap_or_else(|| "main".parse().expect("a good branch")),
-        project_root: body.project_root.unwrap_or_else(|| ".".parse().expect("a good path")),
-        mastra_directory: body.mastra_directory.unwrap_or_else(|| "src/mastra".parse().expect("a good path")),
-        install_command: body.install_command,
-        build_command: body.build_command,
-        port: body.port,
-        min_scale: body.min_scale,
-        health: body.health,
-        resources: body.resources.unwrap_or_default(),
-        installation_id: body.installation_id,
-        repository_id: None,
-        watch_paths: body.watch_paths.unwrap_or_default(),
-        previews: body.previews,
-    };
-    check(&platform, &settings, &team).await?;
-    find_repository(&platform, &mut settings).await?;
+    let (receipt, id) = make(&platform, &team, body).await?;
+    Done::new(&platform, StatusCode::CREATED, receipt, async || Ok(view(&find(&platform, id).await?))).await
+}
+
+/// Makes a project; answers its id with the receipt.
+pub(crate) async fn make(
+    platform: &Platform,
+    team: &Scoped<TeamRow>,
+    body: CreateProject,
+) -> Result<(Receipt, ProjectId), ApiError> {
+    let mut settings = body.settings();
+    check(platform, &settings, team).await?;
+    find_repository(platform, &mut settings).await?;
     let id: ProjectId = platform.new_id();
     let command = ProjectCommand::CreateProject {
         team_id: team.it.id,
@@ -95,11 +92,58 @@ pub(crate) async fn handler(
     let receipt = platform.commands.project(id, command, &team.context().of_new()).await?;
     // With a repeated key it is the project of the first time.
     let id = receipt.aggregate_id.parse().unwrap_or(id);
-    Done::new(&platform, StatusCode::CREATED, receipt, async || {
-        let project = projections::projects::find(&platform.pool, id).await?;
-        Ok(view(&project.ok_or_else(ApiError::not_found)?))
-    })
-    .await
+    Ok((receipt, id))
+}
+
+/// A project that is there.
+pub(crate) async fn find(platform: &Platform, id: ProjectId) -> Result<ProjectRow, ApiError> {
+    projections::projects::find(&platform.pool, id).await?.ok_or_else(ApiError::not_found)
+}
+
+impl CreateProject {
+    /// One whose code is uploaded.
+    pub(crate) fn uploaded(name: DisplayName, slug: Slug) -> Self {
+        Self {
+            name,
+            slug,
+            repo_url: None,
+            branch: None,
+            project_root: None,
+            mastra_directory: None,
+            install_command: None,
+            build_command: None,
+            port: None,
+            min_scale: None,
+            health: None,
+            resources: None,
+            installation_id: None,
+            watch_paths: None,
+            previews: None,
+        }
+    }
+
+    fn settings(self) -> ProjectSettings {
+        ProjectSettings {
+            name: self.name,
+            slug: self.slug,
+            repo_url: self.repo_url,
+            branch: self.branch.unwrap_or_else(|| "main".parse().expect("a good branch")),
+            project_root: self.project_root.unwrap_or_else(|| ".".parse().expect("a good path")),
+            mastra_directory: self
+                .mastra_directory
+                .unwrap_or_else(|| "src/mastra".parse().expect("a good path")),
+            install_command: self.install_command,
+            build_command: self.build_command,
+            port: self.port,
+            min_scale: self.min_scale,
+            health: self.health,
+            resources: self.resources.unwrap_or_default(),
+            installation_id: self.installation_id,
+            repository_id: None,
+            watch_paths: self.watch_paths.unwrap_or_default(),
+            previews: self.previews,
+        }
+    }
 }
 
 /// Asks GitHub which repository the address is, when the project goes through an installation.
@@ -111,10 +155,13 @@ pub(crate) async fn find_repository(
     let Some(id) = settings.installation_id else { return Ok(()) };
     let unknown = || ApiError::field("installationId", "unknown", "must be an installation of the team");
     let row = projections::teams::installation(&platform.pool, id).await?.ok_or_else(unknown)?;
-    match github::github(platform)?.repository(row.github_id, &settings.repo_url).await {
+    let Some(url) = &settings.repo_url else {
+        return Err(ApiError::field("repoUrl", "required", "is required: an installation opens a repository"));
+    };
+    match github::github(platform)?.repository(row.github_id, url).await {
         Ok(found) => {
             settings.repository_id = Some(found.id);
-            settings.repo_url = found.url;
+            settings.repo_url = Some(found.url);
             Ok(())
         }
         Err(HostError::NotFound(_)) => {
@@ -131,7 +178,8 @@ pub(crate) async fn check<T>(
     settings: &ProjectSettings,
     scope: &Scoped<T>,
 ) -> Result<(), ApiError> {
-    if settings.repo_url.is_local() && !is_allowed(platform, &settings.repo_url) {
+    let local = settings.repo_url.as_ref().filter(|url| url.is_local());
+    if local.is_some_and(|url| !is_allowed(platform, url)) {
         let text = "is a path on the server, which its operator does not allow (--allow-local-repos)";
         return Err(ApiError::field("repoUrl", "not_allowed", text));
     }

@@ -32,8 +32,9 @@ pub(crate) struct View<'a> {
     name: &'a DisplayName,
     #[schema(value_type = shape::Slug)]
     slug: &'a Slug,
-    #[schema(value_type = shape::RepoUrl)]
-    repo_url: &'a RepoUrl,
+    /// Null when all code is uploaded.
+    #[schema(value_type = Option<shape::RepoUrl>)]
+    repo_url: Option<&'a RepoUrl>,
     #[schema(value_type = shape::BranchName)]
     branch: &'a BranchName,
     #[schema(value_type = shape::RelativePath)]
@@ -72,7 +73,7 @@ pub(crate) fn view(project: &ProjectRow) -> Value {
         team_id: project.team_id,
         name: &settings.name,
         slug: &settings.slug,
-        repo_url: &settings.repo_url,
+        repo_url: settings.repo_url.as_ref(),
         branch: &settings.branch,
         project_root: &settings.project_root,
         mastra_directory: &settings.mastra_directory,

@@ -17,7 +17,7 @@ use crate::body::{Body, nullable};
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::projects::create::{check, find_repository};
+use crate::projects::create::{check, find, find_repository};
 use crate::projects::show::view;
 use crate::reply::Done;
 use crate::shape;
@@ -30,8 +30,9 @@ pub(crate) struct ChangeProject {
     name: Option<DisplayName>,
     #[schema(value_type = Option<shape::Slug>)]
     slug: Option<Slug>,
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<shape::RepoUrl>)]
-    repo_url: Option<RepoUrl>,
+    repo_url: Option<Option<RepoUrl>>,
     #[schema(value_type = Option<shape::BranchName>)]
     branch: Option<BranchName>,
     #[schema(value_type = Option<shape::RelativePath>)]
@@ -84,11 +85,7 @@ pub(crate) async fn handler(
         context.expected = Expected::Exactly(project.it.version);
     }
     let receipt = platform.commands.project(id, command, &context).await?;
-    Done::new(&platform, StatusCode::OK, receipt, async || {
-        let project = projections::projects::find(&platform.pool, id).await?;
-        Ok(view(&project.ok_or_else(ApiError::not_found)?))
-    })
-    .await
+    Done::new(&platform, StatusCode::OK, receipt, async || Ok(view(&find(&platform, id).await?))).await
 }
 
 impl ChangeProject {

@@ -54,7 +54,8 @@ pub(crate) async fn scan(
         return Ok(items(vec![], None));
     }
     host(&project.it, None, true)?;
-    let keys = platform.git.host_keys(&project.it.settings.repo_url).await.map_err(|error| match error {
+    let Some(url) = &project.it.settings.repo_url else { return Err(ApiError::not_found()) };
+    let keys = platform.git.host_keys(url).await.map_err(|error| match error {
         GitError::NotAllowed(why) => ApiError::new(StatusCode::CONFLICT, "not_allowed", format!("{why}.")),
         other => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "git_host_unreachable", format!("{other}.")),
     })?;

@@ -33,8 +33,9 @@ pub(crate) use token::{remove as remove_token, set as set_token};
 #[schema(as = RepositoryAccess)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct View<'a> {
-    #[schema(value_type = shape::RepoUrl)]
-    repo_url: &'a RepoUrl,
+    /// Null when all code is uploaded.
+    #[schema(value_type = Option<shape::RepoUrl>)]
+    repo_url: Option<&'a RepoUrl>,
     /// The host that it is at, with its port when it is not the usual one. None of a path on the server.
     host: Option<String>,
     /// What opens it over https.
@@ -113,8 +114,8 @@ pub(crate) fn view(project: &ProjectRow, row: &AccessRow, now: DateTime<Utc>) ->
     };
     let old_until = row.old_key_until.filter(|until| now < *until);
     json!(View {
-        repo_url: &project.settings.repo_url,
-        host: project.settings.repo_url.host(),
+        repo_url: project.settings.repo_url.as_ref(),
+        host: project.settings.repo_url.as_ref().and_then(RepoUrl::host),
         token: row.token.as_ref().zip(row.token_host.as_deref()).map(|(token, host)| Token {
             host,
             username: row.token_username.as_deref(),
@@ -138,10 +139,9 @@ fn host(project: &ProjectRow, named: Option<&str>, over_ssh: bool) -> Result<Str
         let wanted = "must be a host, with its port when it is not the usual one";
         return url.and_then(|url| url.host()).ok_or_else(|| ApiError::field("host", "invalid", wanted));
     }
-    let url = &project.settings.repo_url;
+    let url = project.settings.repo_url.as_ref().filter(|url| url.ssh().is_some() == over_ssh);
     let wanted = format!("is required: the repository is not at {scheme}…");
-    let host = url.host().filter(|_| url.ssh().is_some() == over_ssh);
-    host.ok_or_else(|| ApiError::field("host", "required", wanted))
+    url.and_then(RepoUrl::host).ok_or_else(|| ApiError::field("host", "required", wanted))
 }
 
 impl Platform {

@@ -6,10 +6,11 @@ use domain::policy::Resource as On;
 use super::{Route, delete, get, post, put};
 use crate::cli::{account, deploys, env_vars, environments as envs, logs, projects};
 use crate::environments;
-use crate::gate::Needs::{Build, Credential, Environment, Project};
+use crate::gate::Needs::{Build, Credential, Environment, NamedTeam, Project};
 
 pub(super) fn cli_routes() -> Vec<Route> {
     let projects_of = "Projects of the team that `x-organization-id` names";
+    let make_project = "Makes a project whose code is uploaded, in the team that `x-organization-id` names";
     vec![
         get("/v1/auth/verify", Credential, "Whether a credential works", account::verify),
         get("/v1/auth/orgs", Credential, "The teams of who asks", account::organizations)
@@ -20,6 +21,15 @@ pub(super) fn cli_routes() -> Vec<Route> {
         get("/v1/server/projects", Credential, projects_of, projects::list)
             .gives::<projects::Projects>()
             .also(&[404]),
+        get("/v1/studio/projects", Credential, projects_of, projects::list)
+            .gives::<projects::Projects>()
+            .also(&[404]),
+        post("/v1/studio/projects", NamedTeam(On::Project, Create), make_project, projects::create)
+            .gives::<projects::Made>()
+            .status(201),
+        post("/v1/server/projects", NamedTeam(On::Project, Create), make_project, projects::create)
+            .gives::<projects::Made>()
+            .status(201),
         get(
             "/v1/server/projects/{project}/databases",
             Project(On::Project, Read),

@@ -17,8 +17,9 @@ pub struct ProjectSettings {
     pub name: DisplayName,
     /// Its name in URLs, unique in its team.
     pub slug: Slug,
-    /// Where its code is.
-    pub repo_url: RepoUrl,
+    /// Where its code is; none when all of it is uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_url: Option<RepoUrl>,
     /// The branch of its production environment.
     pub branch: BranchName,
     /// The app's directory in the repository.
@@ -55,6 +56,14 @@ pub struct ProjectSettings {
     /// What pull requests get; nothing when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previews: Option<Previews>,
+}
+
+impl ProjectSettings {
+    /// The repository as its host knows it: the id that it keeps, and where it is now. Only one that was chosen through
+    /// an installation is known so.
+    pub fn hosted(&self) -> Option<(i64, &RepoUrl)> {
+        self.repository_id.zip(self.repo_url.as_ref())
+    }
 }
 
 /// What an environment is for.

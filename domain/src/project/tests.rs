@@ -25,7 +25,7 @@ pub(super) fn settings(slug: &str) -> ProjectSettings {
     ProjectSettings {
         name: "Agent".parse().unwrap(),
         slug: slug.parse().unwrap(),
-        repo_url: "https://example.org/acme/agent".parse().unwrap(),
+        repo_url: Some("https://example.org/acme/agent".parse().unwrap()),
         branch: "main".parse().unwrap(),
         project_root: ".".parse().unwrap(),
         mastra_directory: "src/mastra".parse().unwrap(),

@@ -49,7 +49,7 @@ pub(crate) fn settings() -> impl Strategy<Value = Box<ProjectSettings>> {
             Box::new(ProjectSettings {
                 name,
                 slug,
-                repo_url: good("https://example.org/agent.git"),
+                repo_url: Some(good("https://example.org/agent.git")),
                 branch: good("main"),
                 project_root: good("."),
                 mastra_directory: good("src/mastra"),

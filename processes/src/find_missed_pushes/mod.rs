@@ -92,7 +92,7 @@ async fn look(world: &World, project: &ProjectRow) -> Result<(), JobError> {
         let told = Received {
             kind: "push".to_owned(),
             action: Some("found".to_owned()),
-            repository_name: name_of(&settings.repo_url),
+            repository_name: settings.repo_url.as_ref().and_then(name_of),
             reference: Some(format!("refs/heads/{branch}")),
             commit: Some(head.clone()),
             ..teller.clone()

@@ -10,6 +10,7 @@ use domain::ids::DeliveryId;
 use domain::ports::git_host::{GitHost, HostError, OpenPullRequest, Page, Received};
 use domain::project::{Forks, Previews};
 use domain::push::Nothing;
+use domain::values::RepoUrl;
 use projections::inbox::{self, Outcome};
 use projections::projects::ProjectRow;
 use uuid::Uuid;
@@ -31,15 +32,15 @@ pub(super) async fn look(
     previews: &[u32],
 ) -> Result<(), JobError> {
     let wanted = project.settings.previews.as_ref();
-    let (Some(host), Some(repository), Some(installation)) =
-        (world.host(HOST), teller.repository, teller.installation)
+    let (Some(host), Some(place), Some(installation)) =
+        (world.host(HOST), project.settings.hosted(), teller.installation)
     else {
         return Ok(());
     };
     if wanted.is_none() && previews.is_empty() {
         return Ok(());
     }
-    let desk = Desk { world, project, host, repository, teller };
+    let desk = Desk { world, project, host, place, teller };
     let (open, is_all) = match desk.open(installation).await {
         Ok(open) => open,
         Err(HostError::Unavailable { why, .. }) => return Err(JobError::Retry(why)),
@@ -62,18 +63,18 @@ struct Desk<'a> {
     world: &'a World,
     project: &'a ProjectRow,
     host: &'a dyn GitHost,
-    repository: i64,
+    /// The repository at its host.
+    place: (i64, &'a RepoUrl),
     teller: &'a Received,
 }
 
 impl Desk<'_> {
     /// Those that are open, and whether these are all.
     async fn open(&self, installation: i64) -> Result<(Vec<OpenPullRequest>, bool), HostError> {
-        let place = (self.repository, &self.project.settings.repo_url);
         let mut open = Vec::new();
         for number in 1..=PAGES {
             let page = Page { number, size: 100 };
-            let part = self.host.open_pull_requests(installation, place, page).await?;
+            let part = self.host.open_pull_requests(installation, self.place, page).await?;
             open.extend(part.items);
             if part.next.is_none() {
                 return Ok((open, true));
@@ -120,7 +121,7 @@ impl Desk<'_> {
         Received {
             kind: "pull_request".to_owned(),
             action: Some(action.to_owned()),
-            repository_name: name_of(&self.project.settings.repo_url),
+            repository_name: name_of(self.place.1),
             reference: Some(format!("refs/pull/{number}/head")),
             commit: head.map(str::to_owned),
             ..self.teller.clone()
@@ -131,7 +132,7 @@ impl Desk<'_> {
     fn named(&self, told: Received, after: &str) -> Received {
         let about = told.reference.as_deref().unwrap_or_default();
         let now = told.commit.as_deref().unwrap_or("closed");
-        Received { id: format!("found/{}/{about}/{after}/{now}", self.repository), ..told }
+        Received { id: format!("found/{}/{about}/{after}/{now}", self.place.0), ..told }
     }
 
     async fn find(&self, told: Received, after: &str) -> Result<(), JobError> {

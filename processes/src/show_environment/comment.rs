@@ -46,7 +46,7 @@ impl Sight<'_> {
         let mark = format!("<!-- mastra-admin: the preview of project {} -->", shown.project_id);
         let comment = Comment { mark, text: text.clone() };
         let (number, known) = (shown.number, shown.host_id);
-        let said = self.host.comment(self.installation, self.repository(), number, &comment, known).await;
+        let said = self.host.comment(self.installation, self.repository, number, &comment, known).await;
         match noted(said)? {
             Some(id) => {
                 let shown = ShownComment { host_id: Some(id), said: Some(text), ..shown };

@@ -13,6 +13,7 @@ use domain::fact::{Fact, Recorded};
 use domain::ids::{BuildId, DeploymentId, EnvironmentId, ProjectId};
 use domain::ports::git_host::{DeploymentState, GitHost, HostDeployment, HostError};
 use domain::project::{Environment, EnvironmentType, Project, ProjectEvent, ProjectSettings};
+use domain::values::RepoUrl;
 use projections::shown::{self, ShownDeployment};
 use projections::work::{self, NewWork};
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ impl Place {
 struct Sight<'a> {
     host: &'a dyn GitHost,
     installation: i64,
-    repository: i64,
+    repository: (i64, &'a RepoUrl),
     settings: &'a ProjectSettings,
 }
 
@@ -166,11 +167,11 @@ async fn in_its_lane(work: &Work, world: &World, place: Place) -> Result<(), Job
 async fn show(world: &World, place: Place) -> Result<(), JobError> {
     let project = world.commands.load::<Project>(place.project_id).await?.aggregate;
     let Some((team, settings)) = project.ever() else { return Ok(()) };
-    let (Some(host), Some(id)) = (world.host(repository::HOST), settings.repository_id) else {
+    let (Some(host), Some(repository)) = (world.host(repository::HOST), settings.hosted()) else {
         return Ok(());
     };
     let Some(installation) = repository::active(world, team, settings).await? else { return Ok(()) };
-    let sight = Sight { host, installation: installation.github_id, repository: id, settings };
+    let sight = Sight { host, installation: installation.github_id, repository, settings };
     let environment = place.environment_id.and_then(|id| project.environment(id));
     // One must not keep the other from being shown: the App may have the right to one of them alone.
     let deployments = match (environment, place.build_id) {
@@ -199,10 +200,6 @@ fn noted<T>(shown: Result<T, HostError>) -> Result<Option<T>, JobError> {
 }
 
 impl Sight<'_> {
-    fn repository(&self) -> (i64, &domain::values::RepoUrl) {
-        (self.repository, &self.settings.repo_url)
-    }
-
     /// What became of a build in an environment.
     async fn deployment(
         &self,
@@ -244,7 +241,7 @@ impl Sight<'_> {
             Some((_, before)) if before == said => return Ok(()),
             known => known.map(|(id, _)| id),
         };
-        let told = self.host.show_deployment(self.installation, self.repository(), &shown, known).await;
+        let told = self.host.show_deployment(self.installation, self.repository, &shown, known).await;
         let Some(host_id) = noted(told)? else { return Ok(()) };
         let is_live = state != DeploymentState::Inactive;
         let (environment_id, project_id) = (environment.id, place.project_id);
@@ -272,7 +269,7 @@ impl Sight<'_> {
                 log_url: page_of(world, gone.build_id),
             };
             let known = Some(gone.host_id);
-            let told = self.host.show_deployment(self.installation, self.repository(), &shown, known).await;
+            let told = self.host.show_deployment(self.installation, self.repository, &shown, known).await;
             if let Some(host_id) = noted(told)? {
                 let said = shown.description;
                 let gone = ShownDeployment { host_id, is_live: false, said, ..gone };

@@ -84,7 +84,7 @@ impl Desk<'_> {
         for project in projects {
             let nothing = |why| Outcome::nothing(Some(project.team_id), why).of(project.id);
             let url = match &change {
-                RepositoryChange::Moved(url) if *url != project.settings.repo_url => url.clone(),
+                RepositoryChange::Moved(url) if project.settings.repo_url.as_ref() != Some(url) => url.clone(),
                 RepositoryChange::Moved(_) => {
                     outcomes.push(nothing(Nothing::NoChange));
                     continue;
@@ -99,7 +99,7 @@ impl Desk<'_> {
                 }
             };
             let detail = format!("The repository is at {url} now; the project follows it there.");
-            let settings = Box::new(ProjectSettings { repo_url: url, ..project.settings.clone() });
+            let settings = Box::new(ProjectSettings { repo_url: Some(url), ..project.settings.clone() });
             let command = ProjectCommand::ChangeProjectSettings { settings };
             // Decided on what was read: somebody else's change in between must not be undone.
             let expected = Expected::Exactly(project.version);

@@ -62,10 +62,12 @@ impl Desk<'_> {
         let installation = active(self.world, project.team_id, &project.settings).await?;
         let told = self.delivery.told.installation;
         let installation = installation.filter(|row| told.is_none_or(|id| id == row.github_id));
-        let (Some(installation), Some(host)) = (installation, self.world.host(&self.delivery.source)) else {
+        let host = self.world.host(&self.delivery.source);
+        let (Some(installation), Some(host), Some(repository)) =
+            (installation, host, project.settings.hosted())
+        else {
             return Ok(Err(nothing(Nothing::InstallationInactive)));
         };
-        let repository = (news.repository, &project.settings.repo_url);
         match host.pull_request(installation.github_id, repository, news.number).await {
             Ok(now) if news.updated_at.is_some_and(|told| told > now.updated_at) => {
                 Err(JobError::Retry("the git host does not know yet what it told".to_owned()))

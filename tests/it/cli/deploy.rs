@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::app::TestApp;
 use tests::client::Client;
 use tests::mastra_cli::{MastraCli, built_tiny, real_project};
-use tests::world::Project;
+use tests::world::{Project, team};
 
 use super::project;
 
@@ -112,6 +112,46 @@ async fn every_other_command(app: &TestApp, owner: &Client, project: &Project, c
             .await
             .unwrap();
     assert!(reveals > 0, "whoever brings values is in the log");
+}
+
+#[tokio::test]
+async fn a_first_deploy_makes_its_project() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    team(&owner, "acme").await;
+    let made = owner.post("/me/tokens", json!({ "name": "ci" })).await.expect(201);
+    let cli = MastraCli::of(&app)
+        .await
+        .with("MASTRA_API_TOKEN", made["plainToken"].as_str().unwrap())
+        .with("MASTRA_ORG_ID", "acme");
+    let dir = tempfile::tempdir().unwrap();
+    let deploy = ["deploy", "--yes", "--skip-build", "--skip-preflight", "--project", "Fresh Agent"];
+    for version in ["1", "2"] {
+        built_tiny(dir.path(), &json!({ "version": version }).to_string());
+        let said = cli.run(dir.path(), &deploy).await;
+        let is_good = said.code == Some(0) && said.text.contains("Deploy succeeded");
+        assert!(is_good, "{}\n{}", said.text, app.log());
+        let answer = owner.get("//p/acme/fresh-agent/api/version").await;
+        assert_eq!(answer.body["version"], version);
+    }
+
+    let projects = owner.get("/teams/acme/projects").await.expect(200);
+    let [project] = &projects["items"].as_array().unwrap()[..] else { panic!("one: {projects}") };
+    let shown = [&project["name"], &project["slug"], &project["repoUrl"]];
+    assert_eq!(shown, [&json!("Fresh Agent"), &json!("fresh-agent"), &Value::Null]);
+    let id = project["id"].as_str().unwrap();
+    let build = owner.post(&format!("/projects/{id}/builds"), json!({})).await;
+    assert_eq!((build.status, build.str("code").as_str()), (409, "no_repository"), "{}", build.text);
+    let access = owner.get(&format!("/projects/{id}/repository")).await.expect(200);
+    assert_eq!((&access["repoUrl"], &access["host"]), (&Value::Null, &Value::Null));
+
+    // It may get a repository later, and lose it again.
+    let url = app.repository("tiny", "later");
+    let with = owner.patch(&format!("/projects/{id}"), json!({ "repoUrl": url })).await.expect(200);
+    assert_eq!(with["repoUrl"], url.as_str());
+    owner.post(&format!("/projects/{id}/builds"), json!({ "deploy": false })).await.expect(202);
+    let without = owner.patch(&format!("/projects/{id}"), json!({ "repoUrl": null })).await.expect(200);
+    assert_eq!(without["repoUrl"], Value::Null);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tests::client::Client;
 use tests::people::join;
 use tests::world::{team, team_and_project};
 
-use cases::{Case, cases, with_body};
+use cases::{Case, cases, of_team, with_body};
 
 /// Everything that a command could leave behind, outside the tables that are made of the log.
 async fn traces(app: &TestApp) -> Vec<(String, i64, String)> {
@@ -100,6 +100,7 @@ async fn every_command_says_what_it_would_do_and_does_nothing() {
         let Case { method, path, client, events, .. } = case;
         let sign = if path.contains('?') { '&' } else { '?' };
         let request = client.request(method.clone(), &format!("{path}{sign}dryRun=true"));
+        let request = of_team(request, &path, "acme");
         // A key is not used up either.
         let answer = Client::send(with_body(request.header("idempotency-key", "dry"), &body)).await;
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text);

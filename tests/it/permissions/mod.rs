@@ -16,7 +16,7 @@ use tests::people::join;
 use tests::world::{Project, endpoints, team, team_and_project};
 use uuid::Uuid;
 
-use crate::dry_run::cases::{Case, cases, with_body};
+use crate::dry_run::cases::{Case, cases, of_team, with_body};
 use table::{About, ROLES, ROUTES, Row, TOKENS};
 
 /// Something to ask for.
@@ -31,17 +31,23 @@ struct Call {
 }
 
 impl Call {
-    fn with(&self, client: &Client, path: &str, dry: bool) -> RequestBuilder {
+    fn with(&self, client: &Client, (path, team): (&str, &str), dry: bool) -> RequestBuilder {
         if self.method == Method::GET {
             return client.request(Method::GET, path);
         }
         let dry = if dry { "?dryRun=true" } else { "" };
-        with_body(client.request(self.method.clone(), &format!("{path}{dry}")), &self.body)
+        let request = client.request(self.method.clone(), &format!("{path}{dry}"));
+        with_body(of_team(request, path, team), &self.body)
+    }
+
+    /// About what the project's team has.
+    fn theirs(&self) -> (&str, &str) {
+        (&self.path, "acme")
     }
 
     /// Only the status: some answers are streams that do not end.
     async fn status(&self, client: &Client, dry: bool) -> u16 {
-        self.with(client, &self.path, dry).send().await.unwrap().status().as_u16()
+        self.with(client, self.theirs(), dry).send().await.unwrap().status().as_u16()
     }
 }
 
@@ -314,11 +320,11 @@ async fn every_route_is_held_to_the_table() {
             refused += i64::from(expected != 200 && call.method != Method::GET);
         }
         if !matches!(about, About::Person | About::Sender) {
-            let theirs = refusal(call.with(&stranger, &call.path, false)).await;
+            let theirs = refusal(call.with(&stranger, call.theirs(), false)).await;
             assert_eq!(theirs["status"], 404, "stranger: {route}");
             // The scope of this one stands in its body.
             if !route.ends_with("/role-assignments") {
-                let nobodys = refusal(call.with(&stranger, &call.of_nobody, false)).await;
+                let nobodys = refusal(call.with(&stranger, (&call.of_nobody, "nobody"), false)).await;
                 assert_eq!(theirs, nobodys, "{route}: what others have is as unknown as what nobody has");
             }
             refused += i64::from(call.method != Method::GET);

@@ -22,7 +22,11 @@ pub(super) async fn cases(owner: &Client, project: &Project) -> Vec<Case> {
     ];
     let of_spare = [("project", project.id.clone()), ("environment", text(&spare))];
     let (post, none) = (Method::POST, json!({}));
+    let made = ["project.created", "project.environment_created"];
+    let make = |route, name: &str| case(owner, Method::POST, route, &[], json!({ "name": name }), &made);
     vec![
+        make("//v1/studio/projects", "Of the command line"),
+        make("//v1/server/projects", "Another"),
         case(
             owner,
             Method::PUT,

@@ -46,6 +46,14 @@ pub(crate) fn with_body(request: RequestBuilder, body: &Value) -> RequestBuilder
     }
 }
 
+/// A command that names its team in a header, where its path names none.
+pub(crate) fn of_team(request: RequestBuilder, path: &str, team: &str) -> RequestBuilder {
+    match path.trim_start_matches('/') {
+        "v1/studio/projects" | "v1/server/projects" => request.header("x-organization-id", team),
+        _ => request,
+    }
+}
+
 fn case(
     client: &Client,
     method: Method,
