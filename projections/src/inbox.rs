@@ -19,7 +19,7 @@ pub const PROCESS: &str = "take_delivery";
 pub const PULLS: &str = "refs/pull";
 
 const COLUMNS: &str = "id, source, delivery_id, kind, action, installation, repository, project, repository_name, \
-                       reference, commit, sender, received_at, settled_at";
+                       reference, commit, sender, received_at, log_head, settled_at";
 
 /// One delivery.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct DeliveryRow {
     pub told: Received,
     /// When it came.
     pub received_at: DateTime<Utc>,
+    /// The log's length then; unknown of those that were only noted.
+    pub log_head: Option<i64>,
     /// Since when it is known what came of it.
     pub settled_at: Option<DateTime<Utc>>,
 }
@@ -109,6 +111,7 @@ impl FromRow<'_, PgRow> for DeliveryRow {
                 sender: row.try_get("sender")?,
             },
             received_at: row.try_get("received_at")?,
+            log_head: row.try_get("log_head")?,
             settled_at: row.try_get("settled_at")?,
         })
     }
@@ -146,8 +149,8 @@ pub async fn store(
     let stored = sqlx::query(
         "WITH new AS (
              INSERT INTO deliveries (id, source, delivery_id, kind, action, installation, repository,
-                                     repository_name, reference, commit, sender, body, received_at, project)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $17)
+                                     repository_name, reference, commit, sender, body, received_at, project, log_head)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $17, position FROM log_head
              ON CONFLICT (source, delivery_id) DO NOTHING RETURNING id
          )
          INSERT INTO work (id, process, key, lane, payload, run_at, cause_event, cause_position, correlation,
@@ -333,8 +336,8 @@ pub async fn outcomes(
 }
 
 /// Forgets what was settled before a time, but for the last that was told of each branch that a project or one of its
-/// environments names, and for the note that pull requests were looked at ([`PULLS`]): what happens while nobody listens
-/// is found by it.
+/// environments names and of each pull request that is open where there are previews, and for the note that pull requests
+/// were looked at ([`PULLS`]): what happens while nobody listens is found by it.
 pub async fn forget_before(pool: &PgPool, time: DateTime<Utc>) -> sqlx::Result<()> {
     let query = "DELETE FROM deliveries d WHERE settled_at < $1 AND d.reference IS DISTINCT FROM 'refs/pull'
                     AND (EXISTS (
@@ -343,7 +346,9 @@ pub async fn forget_before(pool: &PgPool, time: DateTime<Utc>) -> sqlx::Result<(
                      OR NOT EXISTS (
                         SELECT FROM projects p LEFT JOIN environments e ON e.project_id = p.id
                          WHERE (p.settings ->> 'repository_id' = d.repository::text OR p.id = d.project)
-                           AND d.reference IN ('refs/heads/' || (p.settings ->> 'branch'),
-                                               'refs/heads/' || (e.environment ->> 'branch'))))";
+                           AND (d.reference IN ('refs/heads/' || (p.settings ->> 'branch'),
+                                                'refs/heads/' || (e.environment ->> 'branch'))
+                             OR d.reference LIKE 'refs/pull/%' AND d.action IS DISTINCT FROM 'closed'
+                                AND p.settings -> 'previews' IS NOT NULL)))";
     sqlx::query(query).bind(time).execute(pool).await.map(drop)
 }

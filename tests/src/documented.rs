@@ -1,4 +1,4 @@
-//! Receivers of webhooks as `docs/webhooks.md` shows them, run word by word as they stand there.
+//! Programs that the documentation shows, run word by word as they stand there.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -78,10 +78,16 @@ impl Documented {
 
 /// The first program of a language in the document.
 fn snippet(language: &str) -> String {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/webhooks.md");
+    snippets("webhooks.md", language).into_iter().next().expect("it shows one")
+}
+
+/// All programs of a language in a document.
+pub fn snippets(document: &str, language: &str) -> Vec<String> {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(document);
     let text = std::fs::read_to_string(document).expect("it is in the repository");
-    let rest = text.split_once(&format!("\n```{language}\n")).expect("it shows one").1;
-    rest.split_once("\n```\n").expect("it ends").0.to_owned() + "\n"
+    let begin = format!("\n```{language}\n");
+    let shown = text.split(&begin).skip(1);
+    shown.map(|rest| rest.split_once("\n```\n").expect("it ends").0.to_owned() + "\n").collect()
 }
 
 /// Beside the environment for Python, which is made anew at times.

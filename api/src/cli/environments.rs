@@ -26,9 +26,6 @@ use crate::reply::Done;
 use crate::router::Place;
 use crate::shape;
 
-/// Deployments that are looked through for the one that serves.
-const RECENT: i64 = 100;
-
 /// Environments of a project.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = CliEnvironments)]
@@ -113,8 +110,7 @@ pub(crate) async fn restart(
     environment: Scoped<EnvironmentRow>,
 ) -> Result<Response, ApiError> {
     let id = environment.it.environment.id;
-    let rows = projections::deployments::of_environment(&platform.pool, id, None, RECENT).await?;
-    let serving = rows.into_iter().find(|row| matches!(row.status.as_str(), "running" | "sleeping"));
+    let serving = projections::deployments::running_in(&platform.pool, id).await?;
     let nothing = || {
         let text = "Nothing runs in this environment: deploy something first.";
         ApiError::new(StatusCode::CONFLICT, "nothing_runs", text)

@@ -19,30 +19,30 @@ use crate::reply::{items, list as cut};
 use crate::traces::{period, tenant};
 
 /// Which lines. All that is given must hold.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(rename_all = "camelCase")]
 pub(crate) struct Wanted {
     /// Logged not before.
-    from: Option<DateTime<Utc>>,
+    pub(super) from: Option<DateTime<Utc>>,
     /// Logged before.
-    to: Option<DateTime<Utc>>,
+    pub(super) to: Option<DateTime<Utc>>,
     /// How much it matters at least: `trace`, `debug`, `info`, `warn`, `error`, `fatal`.
-    level: Option<String>,
+    pub(super) level: Option<String>,
     /// What it contains, in any case of letters.
-    text: Option<String>,
+    pub(super) text: Option<String>,
     /// The trace it was logged in.
-    trace_id: Option<String>,
+    pub(super) trace_id: Option<String>,
     /// Where it came from.
     #[param(value_type = Option<uuid::Uuid>)]
-    deployment_id: Option<DeploymentId>,
+    pub(super) deployment_id: Option<DeploymentId>,
     /// A line: what comes before and after it is answered, `limit` lines each.
-    around: Option<String>,
+    pub(super) around: Option<String>,
     /// How many items; 50 when absent.
     #[param(minimum = 1, maximum = 200)]
-    limit: Option<i64>,
+    pub(super) limit: Option<i64>,
     /// `nextCursor` of the page before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// A line.
@@ -98,7 +98,7 @@ fn line_id(id: &str) -> Result<RecordId, ApiError> {
     id.parse().map_err(|_| ApiError::field("around", "invalid", "must be the id of a line"))
 }
 
-fn filter(wanted: Wanted) -> Result<LogFilter, ApiError> {
+pub(super) fn filter(wanted: Wanted) -> Result<LogFilter, ApiError> {
     let least = wanted.level.map(|name| {
         let levels = "must be trace, debug, info, warn, error or fatal";
         Severity::from_name(&name).ok_or_else(|| ApiError::field("level", "invalid", levels))
@@ -122,22 +122,30 @@ fn filter(wanted: Wanted) -> Result<LogFilter, ApiError> {
 
 /// Where the next page goes on.
 fn cursor(line: &LogRecord) -> String {
-    format!("{}-{}-{}", line.at.timestamp_micros(), line.place, line.id)
+    cursor_of(line.place())
+}
+
+/// The cursor of a place.
+pub(super) fn cursor_of(LogPlace { at, place, id }: LogPlace) -> String {
+    format!("{}-{place}-{id}", at.timestamp_micros())
 }
 
 fn place(cursor: &str) -> Result<LogPlace, ApiError> {
-    let read = || {
-        let (at, rest) = cursor.split_once('-')?;
-        let (place, id) = rest.split_once('-')?;
-        let at = DateTime::from_timestamp_micros(at.parse().ok()?)?;
-        // What a database can compare.
-        let is_known = (0..=9999).contains(&at.year());
-        is_known.then_some(LogPlace { at, place: place.parse().ok()?, id: id.parse().ok()? })
-    };
-    read().ok_or_else(|| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
+    let text = "must be the cursor of an earlier answer";
+    place_of(cursor).ok_or_else(|| ApiError::field("cursor", "invalid", text))
 }
 
-fn view(line: &LogRecord) -> View<'_> {
+/// The place that a cursor is of.
+pub(super) fn place_of(cursor: &str) -> Option<LogPlace> {
+    let (at, rest) = cursor.split_once('-')?;
+    let (place, id) = rest.split_once('-')?;
+    let at = DateTime::from_timestamp_micros(at.parse().ok()?)?;
+    // What a database can compare.
+    let is_known = (0..=9999).contains(&at.year());
+    is_known.then_some(LogPlace { at, place: place.parse().ok()?, id: id.parse().ok()? })
+}
+
+pub(super) fn view(line: &LogRecord) -> View<'_> {
     View {
         id: line.id.to_string(),
         at: line.at,

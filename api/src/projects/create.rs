@@ -156,7 +156,11 @@ pub(crate) async fn find_repository(
     let unknown = || ApiError::field("installationId", "unknown", "must be an installation of the team");
     let row = projections::teams::installation(&platform.pool, id).await?.ok_or_else(unknown)?;
     let Some(url) = &settings.repo_url else {
-        return Err(ApiError::field("repoUrl", "required", "is required: an installation opens a repository"));
+        return Err(ApiError::field(
+            "repoUrl",
+            "required",
+            "is required: an installation opens a repository",
+        ));
     };
     match github::github(platform)?.repository(row.github_id, url).await {
         Ok(found) => {

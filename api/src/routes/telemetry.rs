@@ -4,7 +4,7 @@ use domain::policy::Action::Read;
 use domain::policy::Resource::{Logs, Metrics, Traces};
 
 use super::{Route, get, post};
-use crate::gate::Needs::{Project, Sender};
+use crate::gate::Needs::{Credential, Project, Sender};
 use crate::{log_records, measurements, scores, telemetry, traces};
 
 pub(super) fn telemetry_routes() -> Vec<Route> {
@@ -83,6 +83,13 @@ fn out_routes() -> Vec<Route> {
         )
         .lists::<log_records::LineView>(),
         get(
+            "/api/v1/projects/{project}/logs/stream",
+            Project(Logs, Read),
+            "Lines that the servers of a project log, as they come",
+            log_records::tail,
+        )
+        .answers(&["text/event-stream"]),
+        get(
             "/api/v1/projects/{project}/metrics",
             Project(Metrics, Read),
             "Numbers made of measurements, by step and group",
@@ -124,6 +131,14 @@ fn out_routes() -> Vec<Route> {
             traces::show,
         )
         .gives::<traces::Tree>(),
+        get(
+            "/api/v1/traces/{trace}",
+            Credential,
+            "One trace, of whichever project that the caller may see has it",
+            traces::find,
+        )
+        .gives::<traces::Tree>()
+        .also(&[404]),
         get(
             "/api/v1/projects/{project}/usage-by-model",
             Project(Traces, Read),

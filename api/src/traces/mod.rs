@@ -2,6 +2,7 @@
 //! `GET …/cost-breakdown`, `GET …/stats`.
 
 mod costs;
+mod find;
 mod list;
 mod show;
 mod summary;
@@ -16,6 +17,7 @@ use crate::error::ApiError;
 use crate::gate::Scoped;
 
 pub(crate) use costs::{Breakdown, handler as costs};
+pub(crate) use find::handler as find;
 pub(crate) use list::{View as TraceView, handler as list};
 pub(crate) use show::{Tree, handler as show};
 pub(crate) use summary::{ModelView, StatsView, stats, usage};

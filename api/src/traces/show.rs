@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::ids::DeploymentId;
-use domain::ports::telemetry::{Span, SpanId, TraceId};
+use domain::ports::telemetry::{Span, SpanId, Tenant, TraceId};
 use projections::projects::ProjectRow;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -106,14 +106,23 @@ pub(crate) async fn handler(
     project: Scoped<ProjectRow>,
     params: Params,
 ) -> Result<Json<Tree>, ApiError> {
-    let id: TraceId = params.id("trace")?;
-    let mut spans = platform.telemetry.trace(tenant(&project), id, MOST as i64 + 1).await?;
+    let tree = shown(&platform, tenant(&project), params.id("trace")?).await?;
+    tree.map(Json).ok_or_else(ApiError::not_found)
+}
+
+/// A trace that somebody may read; none when it is not known.
+pub(super) async fn shown(
+    platform: &Platform,
+    tenant: Tenant,
+    id: TraceId,
+) -> Result<Option<Tree>, ApiError> {
+    let mut spans = platform.telemetry.trace(tenant, id, MOST as i64 + 1).await?;
     if spans.is_empty() {
-        return Err(ApiError::not_found());
+        return Ok(None);
     }
     let truncated = spans.len() > MOST;
     spans.truncate(MOST);
-    Ok(Json(Tree { trace_id: id.to_string(), spans: spans.len(), truncated, roots: tree(spans) }))
+    Ok(Some(Tree { trace_id: id.to_string(), spans: spans.len(), truncated, roots: tree(spans) }))
 }
 
 /// Puts spans under their parents. Senders may say anything: what goes in a circle is still shown, from its first on.

@@ -84,7 +84,9 @@ impl Desk<'_> {
         for project in projects {
             let nothing = |why| Outcome::nothing(Some(project.team_id), why).of(project.id);
             let url = match &change {
-                RepositoryChange::Moved(url) if project.settings.repo_url.as_ref() != Some(url) => url.clone(),
+                RepositoryChange::Moved(url) if project.settings.repo_url.as_ref() != Some(url) => {
+                    url.clone()
+                }
                 RepositoryChange::Moved(_) => {
                     outcomes.push(nothing(Nothing::NoChange));
                     continue;

@@ -12,6 +12,7 @@ use domain::ports::git::GitError;
 use domain::project::{Environment, EnvironmentType, ProjectSettings};
 use domain::push::{Nothing, Push, Trigger, follows};
 use domain::values::{BranchName, CommitSha};
+use projections::builds::BuildRow;
 use projections::inbox::{self, Outcome};
 use projections::projects::ProjectRow;
 use uuid::Uuid;
@@ -144,8 +145,8 @@ impl Desk<'_> {
             return Ok(Outcome { build_id: Some(newest.id), ..already });
         }
         // The host may have been away for long, or the lane busy, while somebody sent what he has.
-        if let Some(newest) =
-            newest.filter(|it| it.upload.is_some() && it.created_at > self.delivery.received_at)
+        let came_later = |it: &BuildRow| self.delivery.log_head.is_some_and(|then| it.requested > then);
+        if let Some(newest) = newest.filter(|it| it.upload.is_some() && came_later(it))
             && newest.status == "ready"
         {
             return Ok(Outcome { build_id: Some(newest.id), ..nothing(Nothing::NewerUpload) });

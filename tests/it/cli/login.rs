@@ -4,6 +4,7 @@ use serde_json::Value;
 use tests::app::{OWNER, PASSWORD, TestApp};
 use tests::mastra_cli::MastraCli;
 
+use super::deploy::first_deploy;
 use super::project;
 
 /// A browser that keeps the one cookie there is.
@@ -56,7 +57,7 @@ fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_person_lets_the_command_line_in_with_a_browser() {
+async fn a_person_lets_the_command_line_in_with_a_browser_and_deploys_a_new_project() {
     let app = TestApp::start().await;
     let owner = app.owner().await;
     project(&app, &owner).await;
@@ -108,6 +109,7 @@ async fn a_person_lets_the_command_line_in_with_a_browser() {
     let tokens = owner.get("/me/tokens").await.expect(200);
     let names: Vec<&Value> = tokens["items"].as_array().unwrap().iter().map(|token| &token["name"]).collect();
     assert_eq!(names, ["mastra command line"]);
+    first_deploy(&app, &owner, &cli).await;
     assert!(tokens["items"][0]["expiresAt"].is_string(), "{tokens}");
 }
 

@@ -142,10 +142,32 @@ async fn the_last_of_a_branch_is_kept_only_while_somebody_follows_it() {
     for (branch, repository) in [("feature/1", w.repository), ("main", 1)] {
         sqlx::query(insert).bind(branch).bind(repository).execute(pool).await.unwrap();
     }
-    projections::inbox::forget_before(pool, chrono::Utc::now() + chrono::TimeDelta::days(1)).await.unwrap();
-    let kept: Vec<(String, i64)> =
-        sqlx::query_as("SELECT reference, repository FROM deliveries").fetch_all(pool).await.unwrap();
-    assert_eq!(kept, [("refs/heads/main".to_owned(), w.repository)]);
+    let pull = "INSERT INTO deliveries (id, source, delivery_id, kind, action, repository, reference, received_at, settled_at)
+                VALUES (gen_random_uuid(), 'github', $1, 'pull_request', $2, $3, 'refs/pull/' || $1 || '/head', now(), now())";
+    for (number, action) in [("1", "opened"), ("2", "closed")] {
+        sqlx::query(pull).bind(number).bind(action).bind(w.repository).execute(pool).await.unwrap();
+    }
+    let kept = async || {
+        projections::inbox::forget_before(pool, chrono::Utc::now() + chrono::TimeDelta::days(1))
+            .await
+            .unwrap();
+        let kept: Vec<(String, i64)> =
+            sqlx::query_as("SELECT reference, repository FROM deliveries ORDER BY 1")
+                .fetch_all(pool)
+                .await
+                .unwrap();
+        kept
+    };
+    let main = ("refs/heads/main".to_owned(), w.repository);
+    let project = format!("/projects/{}", w.project.id);
+    w.owner.patch(&project, json!({ "previews": {} })).await.expect(200);
+    w.app.settle().await;
+    let looked = ("refs/pull".to_owned(), w.repository);
+    let open = ("refs/pull/1/head".to_owned(), w.repository);
+    assert_eq!(kept().await, [main.clone(), looked.clone(), open]);
+    w.owner.patch(&project, json!({ "previews": null })).await.expect(200);
+    w.app.settle().await;
+    assert_eq!(kept().await, [main, looked]);
 }
 
 /// Holds the lane of a repository. Dropping it lets the lease run out.
@@ -195,6 +217,9 @@ async fn a_push_that_had_to_wait_does_not_replace_what_was_uploaded_meanwhile() 
     let (guid, _) = w.push(json!({ "files": { "note.txt": "1" } })).await;
     let uploaded = upload().await;
     w.app.until_status(&w.owner, &format!("/builds/{}", uploaded.as_str().unwrap()), &["ready"]).await;
+    // The clock of the server that took it was ahead.
+    let ahead = "UPDATE deliveries SET received_at = received_at + interval '1 hour'";
+    sqlx::query(ahead).execute(w.app.db.pool()).await.unwrap();
     release(&w, held).await;
     let outcome = w.reason(&guid, "newer_upload").await;
     assert_eq!(outcome["buildId"], uploaded);

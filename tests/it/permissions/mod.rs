@@ -294,7 +294,8 @@ async fn every_route_is_held_to_the_table() {
         if about == About::Credential {
             for (role, .., client) in &people {
                 let got = call.status(client, false).await;
-                assert!(got == 200 || got == 422, "{role}: {route}: {got}");
+                let is_unknown = got == 404 && route.ends_with("/traces/{trace}");
+                assert!(got == 200 || got == 422 || is_unknown, "{role}: {route}: {got}");
             }
             continue;
         }

@@ -207,6 +207,8 @@ pub(super) const ROUTES: &[Row] = &[
     ("GET /api/v1/projects/{project}/usage-by-model", "observability.traces:read", Project, ""),
     ("GET /api/v1/projects/{project}/stats", "observability.traces:read", Project, ""),
     ("GET /api/v1/projects/{project}/logs", "observability.logs:read", Project, ""),
+    ("GET /api/v1/traces/{trace}", "", Credential, ""),
+    ("GET /api/v1/projects/{project}/logs/stream", "observability.logs:read", Project, ""),
     ("GET /api/v1/projects/{project}/metrics", "observability.metrics:read", Project, "name=x"),
     ("GET /api/v1/projects/{project}/metrics/names", "observability.metrics:read", Project, ""),
     ("GET /api/v1/projects/{project}/scores", "observability.traces:read", Project, ""),

@@ -67,8 +67,8 @@ impl LogRecord {
     }
 }
 
-/// Where a line stands in the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a line stands in the list; what was logged later is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogPlace {
     /// When it was logged.
     pub at: DateTime<Utc>,
