@@ -30,7 +30,6 @@ use providers::email::console::ConsoleEmail;
 use providers::email::smtp::{Security, SmtpConfig, SmtpEmail};
 use providers::git::hooks::AnyHost;
 use providers::observability::postgres::PostgresLogs;
-use providers::observability::postgres_signals::PostgresSignals;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -75,6 +74,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let router = router(&config, &pool, &feed, &public_url)?;
+    let stores = telemetry::open(&config, &pool).await?;
     let platform = Arc::new(Platform {
         pool: pool.clone(),
         commands,
@@ -82,8 +82,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         archive: Archive::new(pool.clone()),
         logs: logs.clone(),
         uploads: artifacts::upload_room(&config, &pool, uploads.clone())?,
-        telemetry: telemetry::open(&config, &pool).await?,
-        signals: Arc::new(PostgresSignals::new(pool.clone(), config.telemetry_days)),
+        telemetry: stores.spans,
+        signals: stores.signals,
         intake: Default::default(),
         runner: runner.clone(),
         git,

@@ -128,7 +128,7 @@ async fn the_schema_is_made_once_and_never_behind_anybodys_back() {
     let (one, other) = tokio::join!(first.migrate(), second.migrate());
     one.and(other).unwrap();
     engine.store(30).migrate().await.unwrap();
-    assert_eq!(engine.ask("SELECT version, name FROM schema_migrations FINAL").await, "1\tspans");
+    assert_eq!(engine.ask("SELECT version, name FROM schema_migrations FINAL").await, "1\tspans\n2\tsignals");
     let refused = async |what: &str| {
         let error = engine.store(30).migrate().await.unwrap_err();
         let TelemetryError::Store(cause) = error else { panic!("{error}") };

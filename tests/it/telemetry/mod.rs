@@ -2,11 +2,13 @@
 
 mod bad;
 mod clickhouse;
+mod clickhouse_signals;
 mod contract;
 mod cost;
 mod deployed;
 mod logs;
 mod measurements;
+mod same;
 mod scores;
 mod senders;
 mod store;
