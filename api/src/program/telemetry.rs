@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use domain::ports::telemetry::{Signals, Telemetry};
+use chrono::{DateTime, Utc};
+use domain::ports::telemetry::{Keeping, Signals, Telemetry, TelemetryError};
 use providers::observability::clickhouse::{ClickHouseStore, Target};
 use providers::observability::postgres_signals::PostgresSignals;
 use providers::observability::postgres_spans::PostgresSpans;
@@ -15,16 +16,30 @@ use super::config::Config;
 pub(super) struct Stores {
     pub(super) spans: Arc<dyn Telemetry>,
     pub(super) signals: Arc<dyn Signals>,
+    /// PostgreSQL, where telemetry went before it went elsewhere.
+    pub(super) former: Option<Former>,
+}
+
+/// A store that gets nothing any more.
+pub(super) struct Former {
+    spans: PostgresSpans,
+    signals: PostgresSignals,
+}
+
+impl Former {
+    /// What it has goes when its time is over.
+    pub(super) async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
+        self.spans.keep_house(now).await?;
+        self.signals.keep_house(now).await
+    }
 }
 
 /// The stores. ClickHouse may be away: the server comes up, and looks for it again whenever it needs it.
 pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Stores> {
     let days = config.telemetry_days;
+    let (spans, signals) = (PostgresSpans::new(pool.clone(), days), PostgresSignals::new(pool.clone(), days));
     let Some(target) = target(config)? else {
-        return Ok(Stores {
-            spans: Arc::new(PostgresSpans::new(pool.clone(), days)),
-            signals: Arc::new(PostgresSignals::new(pool.clone(), days)),
-        });
+        return Ok(Stores { spans: Arc::new(spans), signals: Arc::new(signals), former: None });
     };
     let store = Arc::new(ClickHouseStore::start(target.clone(), days));
     match store.migrate().await {
@@ -34,7 +49,7 @@ pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Store
             tracing::warn!(cause, "telemetry: ClickHouse at {target} cannot be used yet: {error}");
         }
     }
-    Ok(Stores { spans: store.clone(), signals: store })
+    Ok(Stores { spans: store.clone(), signals: store, former: Some(Former { spans, signals }) })
 }
 
 /// Brings ClickHouse to the present schema, when telemetry goes there.

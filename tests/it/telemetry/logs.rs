@@ -97,8 +97,12 @@ pub(super) async fn contract(store: &dyn LogRecords) {
     let period = Period { from: Some(quiet.at), to: Some(full.at) };
     assert_eq!(found(LogFilter { period, ..any(10) }).await, 1, "the end is outside");
 
-    // Pages, over days and within one moment; and what is around a line.
-    let mine = tenant();
+    pages(store).await;
+}
+
+/// Over days and within one moment; and what is around a line.
+async fn pages(store: &dyn LogRecords) {
+    let (mine, now) = (tenant(), Utc::now());
     let at = |n: u64| now - TimeDelta::hours(i64::try_from(n / 10).unwrap() * 5);
     let lines: Vec<LogRecord> =
         (1..=99).map(|n| LogRecord { place: i32::try_from(n % 10).unwrap(), ..line(n, at(n)) }).collect();
