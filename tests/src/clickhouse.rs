@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 
 use domain::secret::Secret;
-use providers::observability::clickhouse_spans::{ClickHouseSpans, Target};
+use providers::observability::clickhouse::{ClickHouseStore, Target};
 use tempfile::TempDir;
 use tokio::process::Child;
 use uuid::Uuid;
@@ -69,8 +69,8 @@ impl ClickHouse {
     }
 
     /// A store in it.
-    pub fn store(&self, days: u32) -> ClickHouseSpans {
-        ClickHouseSpans::start(self.target(), days)
+    pub fn store(&self, days: u32) -> ClickHouseStore {
+        ClickHouseStore::start(self.target(), days)
     }
 
     /// Settings of a platform that keeps its telemetry here.

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::DeploymentId;
-use domain::ports::telemetry::{Aggregate, MetricQuestion, MetricSample};
+use domain::ports::telemetry::{Aggregate, MetricAnswer, MetricQuestion, MetricSample};
 use projections::projects::ProjectRow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -63,7 +63,7 @@ pub(crate) struct Answer {
     from: DateTime<Utc>,
     to: DateTime<Utc>,
     items: Vec<Sample>,
-    /// Whether there are more.
+    /// Whether there are more: ask for less at a time, by longer steps, fewer groups or a shorter period.
     truncated: bool,
 }
 
@@ -106,11 +106,9 @@ pub(crate) async fn handler(
         period,
         seconds: seconds(from, to),
         deployment_id: wanted.deployment_id,
-        limit: MOST + 1,
+        limit: MOST,
     };
-    let mut samples = platform.signals.metrics(tenant(&project), &question).await?;
-    let truncated = samples.len() > MOST;
-    samples.truncate(MOST);
+    let MetricAnswer { samples, truncated } = platform.signals.metrics(tenant(&project), &question).await?;
     let items = samples.into_iter().map(|sample| shown(sample, &question.group_by)).collect();
     Ok(Json(Answer { name: question.name, agg, step: question.step, from, to, items, truncated }))
 }

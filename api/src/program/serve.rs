@@ -30,7 +30,6 @@ use providers::email::console::ConsoleEmail;
 use providers::email::smtp::{Security, SmtpConfig, SmtpEmail};
 use providers::git::hooks::AnyHost;
 use providers::observability::postgres::PostgresLogs;
-use providers::observability::postgres_signals::PostgresSignals;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -44,7 +43,7 @@ use super::github;
 use super::keys;
 use super::outbound;
 use super::runner::{runner, stop_servers, sweep};
-use super::telemetry;
+use super::telemetry::{self, Former};
 use super::world::world;
 
 /// How long requests and work may take to end when the server stops.
@@ -75,6 +74,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let router = router(&config, &pool, &feed, &public_url)?;
+    let stores = telemetry::open(&config, &pool).await?;
     let platform = Arc::new(Platform {
         pool: pool.clone(),
         commands,
@@ -82,8 +82,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         archive: Archive::new(pool.clone()),
         logs: logs.clone(),
         uploads: artifacts::upload_room(&config, &pool, uploads.clone())?,
-        telemetry: telemetry::open(&config, &pool).await?,
-        signals: Arc::new(PostgresSignals::new(pool.clone(), config.telemetry_days)),
+        telemetry: stores.spans,
+        signals: stores.signals,
         intake: Default::default(),
         runner: runner.clone(),
         git,
@@ -111,7 +111,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 
     people(&platform, &config, &public_url).await?;
     announce(address);
-    let ended = listen(listener, platform.clone(), database.crashed(), stop.clone()).await;
+    let serving = (platform.clone(), stores.former.as_ref());
+    let ended = listen(listener, serving, database.crashed(), stop.clone()).await;
 
     wind_up(&platform, workers, keeper, &*runner).await;
     close(&feed, &logs, &ledger, database).await;
@@ -189,7 +190,7 @@ async fn close(feed: &Feed, logs: &PostgresLogs, ledger: &Ledger, database: Data
 }
 
 /// Forgets what is over, now and every hour.
-async fn keep_house(platform: &Platform) -> Infallible {
+async fn keep_house(platform: &Platform, former: Option<&Former>) -> Infallible {
     let mut hour = tokio::time::interval(Duration::from_secs(3600));
     loop {
         hour.tick().await;
@@ -198,6 +199,11 @@ async fn keep_house(platform: &Platform) -> Infallible {
         }
         if let Err(error) = platform.signals.keep_house(Utc::now()).await {
             tracing::warn!(%error, "signals that are over could not be dropped: {error}");
+        }
+        if let Some(former) = former
+            && let Err(error) = former.keep_house(Utc::now()).await
+        {
+            tracing::warn!(%error, "telemetry of before could not be dropped from PostgreSQL: {error}");
         }
         if let Err(error) = platform.forget_old().await {
             tracing::warn!(%error, "what is over could not be forgotten: {error}");
@@ -231,7 +237,7 @@ async fn note_uses(platform: &Platform) -> Infallible {
 /// Answers requests until a signal comes or the database is gone.
 async fn listen(
     listener: TcpListener,
-    platform: Arc<Platform>,
+    (platform, former): (Arc<Platform>, Option<&Former>),
     crashed: impl Future<Output = anyhow::Error>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -248,7 +254,7 @@ async fn listen(
     let ended = tokio::select! {
         () = signal() => Ok(()),
         error = crashed => Err(error),
-        never = keep_house(&platform) => match never {},
+        never = keep_house(&platform, former) => match never {},
         never = count_access(&platform) => match never {},
         never = note_uses(&platform) => match never {},
     };

@@ -3,19 +3,45 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use domain::ports::telemetry::Telemetry;
-use providers::observability::clickhouse_spans::{ClickHouseSpans, Target};
+use chrono::{DateTime, Utc};
+use domain::ports::telemetry::{Keeping, Signals, Telemetry, TelemetryError};
+use providers::observability::clickhouse::{ClickHouseStore, Target};
+use providers::observability::postgres_signals::PostgresSignals;
 use providers::observability::postgres_spans::PostgresSpans;
 use sqlx::PgPool;
 
 use super::config::Config;
 
-/// The store. ClickHouse may be away: the server comes up, and looks for it again whenever it needs it.
-pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Arc<dyn Telemetry>> {
+/// Where spans go, and all other signals.
+pub(super) struct Stores {
+    pub(super) spans: Arc<dyn Telemetry>,
+    pub(super) signals: Arc<dyn Signals>,
+    /// PostgreSQL, where telemetry went before it went elsewhere.
+    pub(super) former: Option<Former>,
+}
+
+/// A store that gets nothing any more.
+pub(super) struct Former {
+    spans: PostgresSpans,
+    signals: PostgresSignals,
+}
+
+impl Former {
+    /// What it has goes when its time is over.
+    pub(super) async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
+        self.spans.keep_house(now).await?;
+        self.signals.keep_house(now).await
+    }
+}
+
+/// The stores. ClickHouse may be away: the server comes up, and looks for it again whenever it needs it.
+pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Stores> {
+    let days = config.telemetry_days;
+    let (spans, signals) = (PostgresSpans::new(pool.clone(), days), PostgresSignals::new(pool.clone(), days));
     let Some(target) = target(config)? else {
-        return Ok(Arc::new(PostgresSpans::new(pool.clone(), config.telemetry_days)));
+        return Ok(Stores { spans: Arc::new(spans), signals: Arc::new(signals), former: None });
     };
-    let store = ClickHouseSpans::start(target.clone(), config.telemetry_days);
+    let store = Arc::new(ClickHouseStore::start(target.clone(), days));
     match store.migrate().await {
         Ok(()) => tracing::info!("telemetry goes to ClickHouse at {target}"),
         Err(error) => {
@@ -23,13 +49,13 @@ pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Arc<d
             tracing::warn!(cause, "telemetry: ClickHouse at {target} cannot be used yet: {error}");
         }
     }
-    Ok(Arc::new(store))
+    Ok(Stores { spans: store.clone(), signals: store, former: Some(Former { spans, signals }) })
 }
 
 /// Brings ClickHouse to the present schema, when telemetry goes there.
 pub(super) async fn migrate(config: &Config) -> anyhow::Result<()> {
     let Some(target) = target(config)? else { return Ok(()) };
-    let migrated = ClickHouseSpans::start(target.clone(), config.telemetry_days).migrate().await;
+    let migrated = ClickHouseStore::start(target.clone(), config.telemetry_days).migrate().await;
     migrated.with_context(|| format!("ClickHouse at {target} cannot be brought to the present schema"))
 }
 

@@ -1,9 +1,10 @@
 //! Where output and telemetry are kept.
 
-pub mod clickhouse_spans;
+pub mod clickhouse;
 mod days;
 mod lines;
 mod mask;
 pub mod postgres;
 pub mod postgres_signals;
 pub mod postgres_spans;
+mod reckoning;

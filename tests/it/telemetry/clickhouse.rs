@@ -128,7 +128,19 @@ async fn the_schema_is_made_once_and_never_behind_anybodys_back() {
     let (one, other) = tokio::join!(first.migrate(), second.migrate());
     one.and(other).unwrap();
     engine.store(30).migrate().await.unwrap();
-    assert_eq!(engine.ask("SELECT version, name FROM schema_migrations FINAL").await, "1\tspans");
+    let made =
+        async || engine.ask("SELECT version, name FROM schema_migrations FINAL ORDER BY version").await;
+    assert_eq!(made().await, "1\tspans\n2\tsignals");
+    // One that an earlier release has made.
+    engine.ask("ALTER TABLE schema_migrations DELETE WHERE version = 2 SETTINGS mutations_sync = 2").await;
+    for table in ["log_records", "metric_points", "scores"] {
+        engine.ask(&format!("DROP TABLE {table} SYNC")).await;
+    }
+    engine.store(30).migrate().await.unwrap();
+    assert_eq!(
+        (made().await.as_str(), engine.ask("SELECT count() FROM scores").await.as_str()),
+        ("1\tspans\n2\tsignals", "0")
+    );
     let refused = async |what: &str| {
         let error = engine.store(30).migrate().await.unwrap_err();
         let TelemetryError::Store(cause) = error else { panic!("{error}") };
@@ -221,6 +233,22 @@ async fn a_server_comes_up_without_the_engine_and_says_so() {
     app.wait_until("it is found", Duration::from_secs(30), stored).await;
     assert_eq!(traces(&owner, &project).await, json!(2));
     assert!(!app.log().contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn what_postgresql_has_of_before_goes_when_its_time_is_over() {
+    let mut app = TestApp::start().await;
+    for make in ["spans_make_day('2020-01-01')", "signals_make_day('log_records', '2020-01-01')"] {
+        sqlx::query(&format!("SELECT {make}")).execute(app.db.pool()).await.unwrap();
+    }
+    let engine = ClickHouse::start().await;
+    app.restart_with(&engine.settings()).await;
+    let gone = async || {
+        let sql =
+            "SELECT count(*) FROM pg_tables WHERE schemaname = 'telemetry' AND tablename LIKE '%20200101'";
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(app.db.pool()).await.unwrap() == 0
+    };
+    app.wait_until("days of 2020 are dropped", Duration::from_secs(30), gone).await;
 }
 
 #[tokio::test]

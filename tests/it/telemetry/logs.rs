@@ -28,7 +28,7 @@ fn id(n: u64) -> RecordId {
     format!("{n:032x}").parse().unwrap()
 }
 
-fn line(n: u64, at: DateTime<Utc>) -> LogRecord {
+pub(super) fn line(n: u64, at: DateTime<Utc>) -> LogRecord {
     LogRecord {
         id: id(n),
         at: at.duration_trunc(TimeDelta::microseconds(1)).unwrap(),
@@ -44,12 +44,12 @@ fn line(n: u64, at: DateTime<Utc>) -> LogRecord {
     }
 }
 
-fn any(limit: i64) -> LogFilter {
+pub(super) fn any(limit: i64) -> LogFilter {
     LogFilter { limit, ..LogFilter::default() }
 }
 
 /// What every store of lines promises.
-async fn contract(store: &dyn LogRecords) {
+pub(super) async fn contract(store: &dyn LogRecords) {
     let (mine, now) = (tenant(), Utc::now());
     let full = LogRecord {
         trace_id: Some(format!("{:032x}", 7).parse().unwrap()),
@@ -84,14 +84,25 @@ async fn contract(store: &dyn LogRecords) {
     assert_eq!((found(level("fatal")).await, found(level("trace")).await), (1, 1), "none is below all");
     let text = |text: &str| LogFilter { text: Some(text.into()), ..any(10) };
     assert_eq!((found(text("apples_")).await, found(text("100%o")).await, found(text("")).await), (1, 0, 2));
+    let odd = LogRecord { message: "C:\\new\n'it?' \"a_b\"".into(), ..line(3, now) };
+    store.write_logs(mine, vec![odd]).await.unwrap();
+    for (part, times) in
+        [("C:\\N", 1), ("W\n'IT?'", 1), ("\"a_b\"", 1), ("a%b", 0), ("a.b", 0), ("\\", 1), ("c", 1)]
+    {
+        assert_eq!(found(text(part)).await, times, "{part}");
+    }
     assert_eq!(found(LogFilter { trace_id: full.trace_id, ..any(10) }).await, 1);
     assert_eq!(found(LogFilter { deployment_id: full.deployment_id, ..any(10) }).await, 1);
     assert_eq!(found(LogFilter { deployment_id: Some(DeploymentId(Uuid::now_v7())), ..any(10) }).await, 0);
     let period = Period { from: Some(quiet.at), to: Some(full.at) };
     assert_eq!(found(LogFilter { period, ..any(10) }).await, 1, "the end is outside");
 
-    // Pages, over days and within one moment; and what is around a line.
-    let mine = tenant();
+    pages(store).await;
+}
+
+/// Over days and within one moment; and what is around a line.
+async fn pages(store: &dyn LogRecords) {
+    let (mine, now) = (tenant(), Utc::now());
     let at = |n: u64| now - TimeDelta::hours(i64::try_from(n / 10).unwrap() * 5);
     let lines: Vec<LogRecord> =
         (1..=99).map(|n| LogRecord { place: i32::try_from(n % 10).unwrap(), ..line(n, at(n)) }).collect();
@@ -110,6 +121,13 @@ async fn contract(store: &dyn LogRecords) {
     assert_eq!(around, newest_first[35..=45]);
     assert_eq!(store.logs_around(mine, newest_first[0].id, &any(5)).await.unwrap(), newest_first[..=5]);
     assert_eq!(store.logs_around(mine, id(1000), &any(5)).await.unwrap(), []);
+    let near = |from, to| LogFilter { period: Period { from, to }, ..any(100) };
+    let (from, to) = (Some(newest_first[60].at), Some(newest_first[20].at));
+    let part: Vec<_> =
+        newest_first.iter().filter(|it| Some(it.at) >= from && Some(it.at) < to).cloned().collect();
+    assert!(part.len() > 20);
+    assert_eq!(store.logs(mine, &near(from, to)).await.unwrap(), part);
+    assert_eq!(store.logs_around(mine, newest_first[40].id, &near(from, to)).await.unwrap(), part);
 }
 
 #[tokio::test]
@@ -136,7 +154,17 @@ fn messages(answer: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn lines_of_mastra_are_read_back_from_its_exporter_and_from_otlp() {
-    let (app, owner, project, sender) = long_memory(&[]).await;
+    of_mastra(&[]).await;
+}
+
+#[tokio::test]
+async fn lines_of_the_python_sdk_sent_twice_are_there_once() {
+    of_python_sdk(&[]).await;
+}
+
+/// Whatever the telemetry goes to.
+pub(super) async fn of_mastra(store: &[(&str, &str)]) {
+    let (app, owner, project, sender) = long_memory(store).await;
     let path = format!("//projects/{}/ai/logs/publish", project.id);
     let nothing = sender.post(&path, json!({ "logs": [] })).await.expect(200);
     assert_eq!(nothing, json!({ "accepted": 0, "rejected": 0, "errors": [] }));
@@ -171,9 +199,8 @@ async fn lines_of_mastra_are_read_back_from_its_exporter_and_from_otlp() {
     drop(app);
 }
 
-#[tokio::test]
-async fn lines_of_the_python_sdk_sent_twice_are_there_once() {
-    let app = TestApp::start().await;
+pub(super) async fn of_python_sdk(store: &[(&str, &str)]) {
+    let app = TestApp::start_with(store).await;
     let (owner, project, sender) = open(&app).await;
     let arguments = [&app.url, sender.token().unwrap()].map(OsStr::new);
     let (_child, said) = python::start("opentelemetry", "send_logs.py", &arguments).await;

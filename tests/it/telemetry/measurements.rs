@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use domain::ports::telemetry::{
-    Aggregate, Measurements, MetricKind, MetricQuestion, MetricSample, Period, Point, RecordId, Tenant,
-    Written,
+    Aggregate, Measurements, MetricAnswer, MetricKind, MetricQuestion, MetricSample, Period, Point, RecordId,
+    Tenant, Written,
 };
 use providers::observability::postgres_signals::PostgresSignals;
 use reqwest::Method;
@@ -26,7 +26,7 @@ fn id(n: u64) -> RecordId {
     format!("{n:032x}").parse().unwrap()
 }
 
-fn point(n: u64, name: &str, kind: MetricKind, at: DateTime<Utc>, value: f64) -> Point {
+pub(super) fn point(n: u64, name: &str, kind: MetricKind, at: DateTime<Utc>, value: f64) -> Point {
     Point {
         id: id(n),
         name: name.into(),
@@ -50,7 +50,7 @@ fn point(n: u64, name: &str, kind: MetricKind, at: DateTime<Utc>, value: f64) ->
     }
 }
 
-fn question(name: &str, aggregate: Aggregate) -> MetricQuestion {
+pub(super) fn question(name: &str, aggregate: Aggregate) -> MetricQuestion {
     MetricQuestion {
         name: name.into(),
         aggregate,
@@ -64,8 +64,8 @@ fn question(name: &str, aggregate: Aggregate) -> MetricQuestion {
 }
 
 /// The number that answers a question.
-async fn one(store: &dyn Measurements, mine: Tenant, question: MetricQuestion) -> f64 {
-    let samples = store.metrics(mine, &question).await.unwrap();
+pub(super) async fn one(store: &dyn Measurements, mine: Tenant, question: MetricQuestion) -> f64 {
+    let samples = store.metrics(mine, &question).await.unwrap().samples;
     let [sample] = &samples[..] else { panic!("{samples:?}") };
     sample.value
 }
@@ -88,14 +88,17 @@ async fn values(store: &dyn Measurements, mine: Tenant, name: &str) -> [f64; 7] 
 
 /// What every store of measurements promises.
 #[expect(clippy::too_many_lines, reason = "one story, told from its beginning to its end")]
-async fn contract(store: &dyn Measurements) {
+pub(super) async fn contract(store: &dyn Measurements) {
     let (mine, now) = (tenant(), Utc::now());
     let at = |seconds: i64| now - TimeDelta::seconds(seconds);
     let three = |first: u64, name: &str, kind, values: [f64; 3]| {
         let point = |(n, value)| point(first + n, name, kind, at(30 - 10 * i64::try_from(n).unwrap()), value);
         (0..).zip(values).map(point).collect::<Vec<_>>()
     };
-    for _ in 0..2 {
+    for n in 0..2 {
+        let some =
+            store.write_points(mine, three(100, "once", MetricKind::Gauge, [5.0, 7.0, 9.0])).await.unwrap();
+        assert_eq!(some, Written { stored: 3 * (1 - n), repeated: 3 * n });
         store.write_points(mine, three(1, "gauge", MetricKind::Gauge, [5.0, 7.0, 9.0])).await.unwrap();
         store.write_points(mine, three(4, "delta", MetricKind::Delta, [5.0, 7.0, 9.0])).await.unwrap();
         store.write_points(mine, three(7, "all", MetricKind::Cumulative, [5.0, 12.0, 21.0])).await.unwrap();
@@ -145,7 +148,7 @@ async fn contract(store: &dyn Measurements) {
     store.write_points(mine, routed).await.unwrap();
     let group_by = vec!["route".to_owned(), "service".to_owned()];
     let steps = MetricQuestion { group_by, step: Some(3600), ..question("routed", Aggregate::Sum) };
-    let samples = store.metrics(mine, &steps).await.unwrap();
+    let samples = store.metrics(mine, &steps).await.unwrap().samples;
     let hours = |at: DateTime<Utc>| at.duration_trunc(TimeDelta::hours(1)).unwrap();
     let sample = |at, route: Option<&str>| MetricSample {
         at: Some(hours(at)),
@@ -164,6 +167,7 @@ async fn contract(store: &dyn Measurements) {
         ("all", "cumulative", 0),
         ("delta", "delta", 0),
         ("gauge", "gauge", 0),
+        ("once", "gauge", 0),
         ("routed", "gauge", 1),
         ("took", "cumulative_histogram", 0),
     ];
@@ -171,9 +175,67 @@ async fn contract(store: &dyn Measurements) {
     assert_eq!(store.metric_names(mine, Period::default(), 2).await.unwrap().len(), 2);
     for other in [Tenant { project: tenant().project, ..mine }, Tenant { team: tenant().team, ..mine }] {
         assert_eq!(store.metric_names(other, Period::default(), 10).await.unwrap(), []);
-        assert_eq!(store.metrics(other, &question("gauge", Aggregate::Sum)).await.unwrap(), []);
+        assert_eq!(
+            store.metrics(other, &question("gauge", Aggregate::Sum)).await.unwrap(),
+            MetricAnswer::default()
+        );
     }
     assert_eq!(store.write_points(mine, vec![]).await.unwrap(), Written::default());
+    partial_steps(store).await;
+    what_is_left_out_is_told(store).await;
+}
+
+/// A rate is about as much of a step as was asked about.
+async fn partial_steps(store: &dyn Measurements) {
+    let (mine, minute) =
+        (tenant(), Utc::now().duration_trunc(TimeDelta::minutes(1)).unwrap() - TimeDelta::minutes(9));
+    let at = |seconds: i64| minute + TimeDelta::seconds(seconds);
+    let told = |n, seconds| point(n, "rate", MetricKind::Delta, at(seconds), 60.0);
+    store.write_points(mine, vec![told(1, 50), told(2, 70), told(3, 110), told(4, 130)]).await.unwrap();
+    let period = Period { from: Some(at(30)), to: Some(at(140)) };
+    let steps = MetricQuestion { step: Some(60), period, ..question("rate", Aggregate::Rate) };
+    let rates = async |question: MetricQuestion| {
+        let samples = store.metrics(mine, &question).await.unwrap().samples;
+        samples.into_iter().map(|sample| (sample.at.unwrap(), sample.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(rates(steps.clone()).await, [(at(0), 2.0), (at(60), 2.0), (at(120), 3.0)]);
+    let open = MetricQuestion { period: Period::default(), ..steps };
+    assert_eq!(rates(open).await, [(at(0), 1.0), (at(60), 2.0), (at(120), 1.0)]);
+}
+
+/// What is beyond the limit, and what would be reckoned from a part of its ranges.
+async fn what_is_left_out_is_told(store: &dyn Measurements) {
+    let (mine, now) = (tenant(), Utc::now());
+    let of = |n: u64, route: &str, ranges: u32| {
+        let bounds = (1..ranges).map(|it| f64::from(it) + 2000.0 * f64::from(u32::try_from(n).unwrap()));
+        Point {
+            labels: [("route".to_owned(), json!(route))].into_iter().collect(),
+            count: ranges.into(),
+            bounds: bounds.collect(),
+            buckets: (0..ranges).map(|_| 1).collect(),
+            ..point(n, "wide", MetricKind::Histogram, now, 7.0)
+        }
+    };
+    store.write_points(mine, vec![of(1, "/a", 2), of(2, "/b", 2)]).await.unwrap();
+    let by_route =
+        MetricQuestion { group_by: vec!["route".into()], ..question("wide", Aggregate::Quantile(0.5)) };
+    for (aggregate, limit, wanted) in [
+        (Aggregate::Quantile(0.5), 1, (1, true)),
+        (Aggregate::Quantile(0.5), 2, (2, false)),
+        (Aggregate::Sum, 1, (1, true)),
+        (Aggregate::Sum, 2, (2, false)),
+    ] {
+        let question = MetricQuestion { aggregate, limit, ..by_route.clone() };
+        let answer = store.metrics(mine, &question).await.unwrap();
+        assert_eq!((answer.samples.len(), answer.truncated), wanted, "{aggregate:?} {limit}");
+    }
+    // More ranges than are read for one answer: what is not whole is left out.
+    for some in (3..203).map(|n| of(n, "/b", 1024)).collect::<Vec<_>>().chunks(50) {
+        store.write_points(mine, some.to_vec()).await.unwrap();
+    }
+    let answer = store.metrics(mine, &by_route).await.unwrap();
+    let groups: Vec<_> = answer.samples.iter().map(|sample| sample.group[0].as_deref()).collect();
+    assert_eq!((groups, answer.truncated), (vec![Some("/a")], true));
 }
 
 #[tokio::test]
@@ -183,7 +245,7 @@ async fn postgresql_keeps_the_contract() {
 }
 
 /// The number of a project, asked for over HTTP.
-async fn number(owner: &Client, project: &str, query: &str) -> Value {
+pub(super) async fn number(owner: &Client, project: &str, query: &str) -> Value {
     let answer = owner.get(&format!("/projects/{project}/metrics?{query}")).await.expect(200);
     let items = answer["items"].as_array().unwrap();
     assert_eq!(items.len(), 1, "{query}: {answer}");
@@ -192,7 +254,17 @@ async fn number(owner: &Client, project: &str, query: &str) -> Value {
 
 #[tokio::test]
 async fn five_seven_and_nine_of_the_python_sdk_are_21_however_they_are_told() {
-    let app = TestApp::start().await;
+    of_python_sdk(&[]).await;
+}
+
+#[tokio::test]
+async fn measurements_of_mastra_are_read_back() {
+    of_mastra(&[]).await;
+}
+
+/// Whatever the telemetry goes to.
+pub(super) async fn of_python_sdk(store: &[(&str, &str)]) {
+    let app = TestApp::start_with(store).await;
     let (owner, project, sender) = open(&app).await;
     let arguments = [&app.url, sender.token().unwrap()].map(OsStr::new);
     let (_child, said) = python::start("opentelemetry", "send_metrics.py", &arguments).await;
@@ -222,9 +294,8 @@ async fn five_seven_and_nine_of_the_python_sdk_are_21_however_they_are_told() {
     );
 }
 
-#[tokio::test]
-async fn measurements_of_mastra_are_read_back() {
-    let (app, owner, project, sender) = long_memory(&[]).await;
+pub(super) async fn of_mastra(store: &[(&str, &str)]) {
+    let (app, owner, project, sender) = long_memory(store).await;
     let path = format!("//projects/{}/ai/metrics/publish", project.id);
     let nothing = sender.post(&path, json!({ "metrics": [] })).await.expect(200);
     assert_eq!(nothing, json!({ "accepted": 0, "rejected": 0, "errors": [] }));

@@ -2,12 +2,14 @@
 
 mod bad;
 mod clickhouse;
+mod clickhouse_signals;
 mod contract;
 mod cost;
 mod deployed;
 mod documented;
 mod logs;
 mod measurements;
+mod same;
 mod scores;
 mod senders;
 mod store;

@@ -10,7 +10,7 @@ use super::contract::tenant;
 use super::open;
 use super::store::signals;
 
-fn score(n: u64, at: DateTime<Utc>) -> Score {
+pub(super) fn score(n: u64, at: DateTime<Utc>) -> Score {
     let id: RecordId = format!("{n:032x}").parse().unwrap();
     Score {
         id,
@@ -29,12 +29,18 @@ fn score(n: u64, at: DateTime<Utc>) -> Score {
     }
 }
 
-fn any(limit: i64) -> ScoreFilter {
+pub(super) fn any(limit: i64) -> ScoreFilter {
     ScoreFilter { limit, ..ScoreFilter::default() }
 }
 
+/// Some other time of the same day.
+fn noon_or(now: DateTime<Utc>) -> DateTime<Utc> {
+    let begin = now.duration_trunc(TimeDelta::days(1)).unwrap();
+    if now < begin + TimeDelta::hours(12) { begin + TimeDelta::hours(13) } else { begin }
+}
+
 /// What every store of scores promises.
-async fn contract(store: &dyn Scores) {
+pub(super) async fn contract(store: &dyn Scores) {
     let (mine, now) = (tenant(), Utc::now());
     let trace_id = Some(format!("{:032x}", 7).parse().unwrap());
     let full = Score {
@@ -52,6 +58,9 @@ async fn contract(store: &dyn Scores) {
     let written = store.write_scores(mine, vec![full.clone(), full.clone()]).await.unwrap();
     assert_eq!(written, Written { stored: 1, repeated: 1 });
     assert_eq!(store.write_scores(mine, vec![]).await.unwrap(), Written::default());
+    // Who gives a score again without saying when says it at another time.
+    let again = Score { at: noon_or(now), name: "later".into(), ..full.clone() };
+    assert_eq!(store.write_scores(mine, vec![again]).await.unwrap(), Written { stored: 0, repeated: 1 });
     let hours = |n: u64| now - TimeDelta::hours(5 * i64::try_from(n).unwrap());
     let others: Vec<Score> = (2..12).map(|n| score(n, hours(n / 2))).collect();
     store.write_scores(mine, others.clone()).await.unwrap();
@@ -82,9 +91,14 @@ async fn postgresql_keeps_the_contract() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one story, told from its beginning to its end")]
 async fn scores_of_mastra_and_of_others_are_read_back_once() {
-    let app = TestApp::start().await;
+    of_mastra_and_others(&[]).await;
+}
+
+/// Whatever the telemetry goes to.
+#[expect(clippy::too_many_lines, reason = "one story, told from its beginning to its end")]
+pub(super) async fn of_mastra_and_others(store: &[(&str, &str)]) {
+    let app = TestApp::start_with(store).await;
     let (owner, project, sender) = open(&app).await;
     let (now, trace) = (Utc::now(), format!("{:032x}", 7));
     let publish = async |what: &str, rows: Value| {

@@ -1,7 +1,7 @@
 //! Measurements that deployed servers send: values, increments and histograms.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use super::{Keeping, Period, RecordId, SpanId, TelemetryError, Tenant, TraceId, Written};
@@ -28,13 +28,13 @@ pub trait Measurements: Keeping {
         limit: i64,
     ) -> Result<Vec<MetricName>, TelemetryError>;
 
-    /// One number for each step and group, in this order. A name that was sent as several kinds is answered from the kind
-    /// that was sent last.
+    /// One number for each step and group, in this order; texts in the order of their bytes, those that are absent last. A
+    /// name that was sent as several kinds is answered from the kind that was sent last.
     async fn metrics(
         &self,
         tenant: Tenant,
         question: &MetricQuestion,
-    ) -> Result<Vec<MetricSample>, TelemetryError>;
+    ) -> Result<MetricAnswer, TelemetryError>;
 }
 
 /// What a measurement is.
@@ -181,6 +181,29 @@ pub struct MetricQuestion {
     pub limit: usize,
 }
 
+impl MetricQuestion {
+    /// How many seconds a rate is about: those of its step that are in the period.
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a step are exact")]
+    pub fn seconds_of(&self, begin: Option<DateTime<Utc>>) -> f64 {
+        let Some((step, begin)) = self.step.zip(begin) else { return self.seconds };
+        let end = begin.checked_add_signed(TimeDelta::seconds(step.into())).unwrap_or(begin);
+        let end = self.period.to.map_or(end, |to| end.min(to));
+        let begin = self.period.from.map_or(begin, |from| begin.max(from));
+        let micros = end.signed_duration_since(begin).num_microseconds().unwrap_or_default();
+        // As with a period without steps, a rate is about a millisecond at least.
+        micros.max(1000) as f64 / 1_000_000.0
+    }
+}
+
+/// Numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetricAnswer {
+    /// At most as many as were asked for.
+    pub samples: Vec<MetricSample>,
+    /// Whether there are more, which were asked for or could not be reckoned together with these.
+    pub truncated: bool,
+}
+
 /// A number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricSample {
@@ -231,6 +254,32 @@ mod tests {
 
     fn range(low: Option<f64>, high: Option<f64>, count: i64) -> Range {
         Range { low, high, count }
+    }
+
+    #[test]
+    fn a_rate_is_about_what_the_period_has_of_its_step() {
+        let at = |seconds: i64| DateTime::from_timestamp(seconds, 0);
+        let question = |step, from, to| MetricQuestion {
+            name: "x".into(),
+            aggregate: Aggregate::Rate,
+            group_by: vec![],
+            step,
+            period: Period { from, to },
+            seconds: 50.0,
+            deployment_id: None,
+            limit: 1,
+        };
+        let steps = question(Some(60), at(90), at(200));
+        let seconds = [60, 120, 180].map(|begin| steps.seconds_of(at(begin)));
+        assert_eq!(seconds, [30.0, 60.0, 20.0]);
+        assert_eq!(question(Some(60), None, None).seconds_of(at(60)), 60.0);
+        assert_eq!(question(Some(60), at(70), at(75)).seconds_of(at(60)), 5.0);
+        assert_eq!(
+            question(Some(60), at(70), at(70)).seconds_of(at(60)),
+            0.001,
+            "nothing is divided by nothing"
+        );
+        assert_eq!(question(None, at(70), at(75)).seconds_of(None), 50.0);
     }
 
     #[test]

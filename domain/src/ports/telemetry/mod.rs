@@ -24,7 +24,8 @@ pub use costs::{CostBy, CostShare};
 pub use ids::{NotAnId, RecordId, SpanId, TraceId};
 pub use log_records::{LogFilter, LogPlace, LogRecord, LogRecords, Severity};
 pub use measurements::{
-    Aggregate, Measurements, MetricKind, MetricName, MetricQuestion, MetricSample, Point, Range, quantile,
+    Aggregate, Measurements, MetricAnswer, MetricKind, MetricName, MetricQuestion, MetricSample, Point,
+    Range, quantile,
 };
 pub use query::{Filter, ModelUsage, Period, Place, Stats, TraceSummary};
 pub use row::{Cost, Counting, Span, Status, Usage};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::ports::telemetry::{
-    Keeping, LogFilter, LogRecord, LogRecords, Measurements, MetricName, MetricQuestion, MetricSample,
+    Keeping, LogFilter, LogRecord, LogRecords, Measurements, MetricAnswer, MetricName, MetricQuestion,
     Period, Point, RecordId, Score, ScoreFilter, Scores, TelemetryError, Tenant, Written,
 };
 use sqlx::PgPool;
@@ -113,7 +113,7 @@ impl Measurements for PostgresSignals {
         &self,
         tenant: Tenant,
         question: &MetricQuestion,
-    ) -> Result<Vec<MetricSample>, TelemetryError> {
+    ) -> Result<MetricAnswer, TelemetryError> {
         self.turns.read(reckoning::samples(&self.points.pool, tenant, question)).await
     }
 }

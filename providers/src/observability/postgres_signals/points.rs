@@ -84,7 +84,7 @@ pub(super) async fn names(
         ") n CROSS JOIN LATERAL (SELECT r.kind, r.unit, r.at, r.labels FROM public.metric_points r WHERE r.name = n.name AND ",
     );
     within(&mut query, tenant, period);
-    query.push(" ORDER BY r.day DESC, r.at DESC LIMIT 1) l ORDER BY n.name");
+    query.push(" ORDER BY r.day DESC, r.at DESC, r.id LIMIT 1) l ORDER BY n.name");
     let mut db = reading(pool).await?;
     query.build().fetch_all(&mut *db).await?.iter().map(name).collect()
 }

@@ -2,29 +2,23 @@
 
 use std::fmt::Write;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use domain::ports::telemetry::{
-    Aggregate, MetricKind, MetricQuestion, MetricSample, Period, Range, Tenant, quantile,
-};
+use chrono::{DateTime, Utc};
+use domain::ports::telemetry::{Aggregate, MetricAnswer, MetricKind, MetricQuestion, Tenant};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
 use super::rows::{Query, within};
 use crate::observability::days::reading;
-
-/// What tells everything since its sender began is compared with what it told before: so much earlier at most.
-const BEFORE: TimeDelta = TimeDelta::hours(1);
-/// So many ranges of histograms are read for one answer.
-const RANGES: i64 = 200_000;
+use crate::observability::reckoning::{self, Number, Part};
 
 /// In the order of steps and groups.
 pub(super) async fn samples(
     pool: &PgPool,
     tenant: Tenant,
     question: &MetricQuestion,
-) -> sqlx::Result<Vec<MetricSample>> {
+) -> sqlx::Result<MetricAnswer> {
     let mut db = reading(pool).await?;
-    let Some(kind) = kind(&mut db, tenant, question).await? else { return Ok(vec![]) };
+    let Some(kind) = kind(&mut db, tenant, question).await? else { return Ok(MetricAnswer::default()) };
     match question.aggregate {
         Aggregate::Quantile(part) if kind.is_histogram() => {
             quantiles(&mut db, tenant, question, (kind, part)).await
@@ -42,7 +36,7 @@ async fn kind(
     let mut query = Query::new("SELECT r.kind FROM public.metric_points r WHERE ");
     within(&mut query, tenant, question.period);
     of_question(&mut query, question);
-    query.push(" ORDER BY r.day DESC, r.at DESC LIMIT 1");
+    query.push(" ORDER BY r.day DESC, r.at DESC, r.id LIMIT 1");
     let kind: Option<String> = query.build_query_scalar().fetch_optional(db).await?;
     Ok(kind.and_then(|kind| MetricKind::from_name(&kind)))
 }
@@ -68,13 +62,13 @@ fn news(query: &mut Query, tenant: Tenant, question: &MetricQuestion, kind: Metr
         query.push(" AND r.kind = ").push_bind(kind.as_str()).push(")");
         return;
     }
-    let earlier = question.period.from.map(|from| from.checked_sub_signed(BEFORE).unwrap_or(from));
+    let earlier = reckoning::earlier(question.period);
     query.push(format!(
         "WITH told AS (SELECT {columns}, r.started_at, lag(r.count) OVER w AS told_count, lag(r.sum) OVER w AS told_sum,
                               lag(r.buckets) OVER w AS told_buckets, lag(r.bounds) OVER w AS told_bounds
                          FROM public.metric_points r WHERE "
     ));
-    within(query, tenant, Period { from: earlier, ..question.period });
+    within(query, tenant, earlier);
     of_question(query, question);
     query.push(" AND r.kind = ").push_bind(kind.as_str());
     // Who begins anew without saying so tells less than before.
@@ -95,7 +89,7 @@ fn news(query: &mut Query, tenant: Tenant, question: &MetricQuestion, kind: Metr
                      CASE WHEN NOT {again} AND t.told_bounds = t.bounds THEN t.told_buckets END AS before
                 FROM told t WHERE {moved} <> 0"
     ));
-    if let Some((from, earlier)) = question.period.from.zip(earlier) {
+    if let Some((from, earlier)) = question.period.from.zip(earlier.from) {
         query.push(" AND t.at >= ").push_bind(from);
         query.push(" AND (t.told_sum IS NOT NULL OR t.started_at >= ").push_bind(earlier).push(")");
     }
@@ -114,10 +108,12 @@ fn grouped(query: &mut Query, question: &MetricQuestion) -> String {
     let mut columns = "1".to_owned();
     for (at, label) in question.group_by.iter().enumerate() {
         match label.as_str() {
-            "service" => query.push(", p.service"),
+            "service" => query.push(", p.service COLLATE \"C\""),
             "deploymentId" => query.push(", p.deployment_id::text"),
             // A group is told by what it is called, not by a text of some size.
-            label => query.push(", left(p.labels ->> ").push_bind(label.to_owned()).push(", 512)"),
+            label => {
+                query.push(", left(p.labels ->> ").push_bind(label.to_owned()).push(", 512) COLLATE \"C\"")
+            }
         };
         query.push(format!(" AS g{at}"));
         let _ = write!(columns, ", {}", at + 2);
@@ -130,37 +126,32 @@ async fn numbers(
     tenant: Tenant,
     question: &MetricQuestion,
     kind: MetricKind,
-) -> sqlx::Result<Vec<MetricSample>> {
+) -> sqlx::Result<MetricAnswer> {
     let mut query = Query::new("");
     news(&mut query, tenant, question, kind);
     query.push(" SELECT ");
     let columns = grouped(&mut query, question);
     query.push(", sum(p.count)::float8 AS count, ");
     match question.aggregate {
+        Aggregate::Rate if !kind.is_histogram() => query.push("sum(p.sum)"),
         Aggregate::Sum => query.push("sum(p.sum)"),
-        Aggregate::Count => query.push("sum(p.count)::float8"),
+        Aggregate::Rate | Aggregate::Count => query.push("sum(p.count)::float8"),
         Aggregate::Average => query.push("sum(p.sum) / nullif(sum(p.count), 0)::float8"),
         Aggregate::Min => query.push("min(p.min)"),
         Aggregate::Max => query.push("max(p.max)"),
-        Aggregate::Rate => {
-            query.push(if kind.is_histogram() { "sum(p.count)::float8 / " } else { "sum(p.sum) / " });
-            query.push_bind(question.step.map_or(question.seconds, f64::from))
-        }
         Aggregate::Quantile(part) => {
             query.push("percentile_disc(").push_bind(part).push(") WITHIN GROUP (ORDER BY p.sum)")
         }
     };
     query.push(format!(" AS value FROM p GROUP BY {columns} ORDER BY {columns} LIMIT "));
-    query.push_bind(i64::try_from(question.limit).unwrap_or(i64::MAX));
+    query.push_bind(reckoning::numbers_to_read(question));
     let rows = query.build().fetch_all(db).await?;
-    let samples = rows.iter().map(|row| {
+    let number = |row: &PgRow| {
         let (at, group) = place(row, question)?;
-        let value: Option<f64> = row.try_get("value")?;
-        Ok(value.map(|value| (at, group, value)).zip(Some(count(row)?)))
-    });
-    let samples = samples.collect::<sqlx::Result<Vec<_>>>()?;
-    let sample = |((at, group, value), count)| MetricSample { at, group, value, count };
-    Ok(samples.into_iter().flatten().map(sample).collect())
+        Ok(Number { at, group, value: row.try_get("value")?, count: row.try_get("count")? })
+    };
+    let numbers = rows.iter().map(number).collect::<sqlx::Result<Vec<_>>>()?;
+    Ok(reckoning::answer(question, numbers))
 }
 
 /// From ranges of histograms, added up.
@@ -169,7 +160,7 @@ async fn quantiles(
     tenant: Tenant,
     question: &MetricQuestion,
     (kind, part): (MetricKind, f64),
-) -> sqlx::Result<Vec<MetricSample>> {
+) -> sqlx::Result<MetricAnswer> {
     let mut query = Query::new("");
     news(&mut query, tenant, question, kind);
     query.push(" SELECT ");
@@ -184,36 +175,16 @@ async fn quantiles(
           WHERE e.count > 0
           GROUP BY {columns}, e.low, e.high ORDER BY {columns}, e.low NULLS FIRST, e.high LIMIT "
     ));
-    query.push_bind(RANGES);
+    query.push_bind(reckoning::ranges_to_read());
     let rows = query.build().fetch_all(db).await?;
-
-    let mut samples: Vec<Merged> = vec![];
-    for row in &rows {
+    let range = |row: &PgRow| {
         let (at, group) = place(row, question)?;
-        if samples.last().is_none_or(|last| (&last.at, &last.group) != (&at, &group)) {
-            samples.push(Merged { at, group, ranges: vec![], least: None, most: None });
-        }
-        let Some(last) = samples.last_mut() else { continue };
-        let range = Range { low: row.try_get("low")?, high: row.try_get("high")?, count: count(row)? };
-        last.ranges.push(range);
-        last.least = [last.least, row.try_get("least")?].into_iter().flatten().reduce(f64::min);
-        last.most = [last.most, row.try_get("most")?].into_iter().flatten().reduce(f64::max);
-    }
-    let sample = |merged: Merged| {
-        let value = quantile(part, &merged.ranges, merged.least, merged.most)?;
-        let count = merged.ranges.iter().fold(0, |all: i64, range| all.saturating_add(range.count));
-        Some(MetricSample { at: merged.at, group: merged.group, value, count })
+        let (low, high) = (row.try_get("low")?, row.try_get("high")?);
+        let (least, largest) = (row.try_get("least")?, row.try_get("most")?);
+        Ok(Part { at, group, low, high, count: row.try_get("count")?, least, largest })
     };
-    Ok(samples.into_iter().take(question.limit).filter_map(sample).collect())
-}
-
-/// All histograms of a step and group as one.
-struct Merged {
-    at: Option<DateTime<Utc>>,
-    group: Vec<Option<String>>,
-    ranges: Vec<Range>,
-    least: Option<f64>,
-    most: Option<f64>,
+    let ranges = rows.iter().map(range).collect::<sqlx::Result<Vec<_>>>()?;
+    Ok(reckoning::quantiles(question, part, ranges))
 }
 
 type Place = (Option<DateTime<Utc>>, Vec<Option<String>>);
@@ -221,10 +192,4 @@ type Place = (Option<DateTime<Utc>>, Vec<Option<String>>);
 fn place(row: &PgRow, question: &MetricQuestion) -> sqlx::Result<Place> {
     let group = (0..question.group_by.len()).map(|at| row.try_get(&*format!("g{at}")));
     Ok((row.try_get("step")?, group.collect::<sqlx::Result<_>>()?))
-}
-
-/// Senders may count as far as they like.
-#[expect(clippy::cast_possible_truncation, reason = "what is larger than i64 becomes its largest")]
-fn count(row: &PgRow) -> sqlx::Result<i64> {
-    Ok(row.try_get::<f64, _>("count")? as i64)
 }

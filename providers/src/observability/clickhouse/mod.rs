@@ -1,13 +1,18 @@
-//! Spans in ClickHouse, over its HTTP interface.
+//! All telemetry in ClickHouse, over its HTTP interface.
 //!
 //! For installations with much to keep. What many senders bring at the same time is written together, and answered when the
 //! engine has it on disk. No more waits than fits, and who would wait too long is told so: nothing piles up in memory.
 
-mod costs;
 mod fault;
-mod read;
+mod labels;
+mod logs;
+mod look;
+mod points;
+mod reckoning;
 mod row;
 mod schema;
+mod scores;
+mod spans;
 mod sql;
 mod target;
 mod write;
@@ -18,18 +23,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use clickhouse::Client;
-use domain::ports::telemetry::{
-    CostShare, Filter, ModelUsage, Period, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId,
-    TraceSummary, Written,
-};
-use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
+use domain::ports::telemetry::{Keeping, LogRecord, Point, Score, Span, TelemetryError};
+use tokio::sync::{OnceCell, Semaphore};
 
 use fault::Fault;
 pub use target::{Target, TargetError};
+use write::{Kept, Writer};
 
 /// How many read at a time, each for no longer than `READING`.
 const READERS: usize = 8;
-/// How long a reader waits for its turn.
+/// How long a reader or writer waits for its turn.
 const TURN: Duration = Duration::from_secs(3);
 /// How long a question may take: the engine ends it then.
 const READING: Duration = Duration::from_secs(10);
@@ -39,15 +42,16 @@ const WRITING: Duration = Duration::from_secs(9);
 const LOOKING: Duration = Duration::from_secs(2);
 /// How long dropping days may take; what is left is dropped an hour later.
 const HOUSEKEEPING: Duration = Duration::from_secs(120);
-/// So many batches wait at most.
-const WAITING: usize = 256;
 /// Clocks of senders may be ahead by this much.
 const AHEAD: TimeDelta = TimeDelta::hours(1);
 
-/// The telemetry store.
-pub struct ClickHouseSpans {
+/// The store of spans and of all other signals.
+pub struct ClickHouseStore {
     engine: Engine,
-    jobs: mpsc::Sender<write::Job>,
+    spans: Writer<Span>,
+    logs: Writer<LogRecord>,
+    points: Writer<Point>,
+    scores: Writer<Score>,
     readers: Semaphore,
 }
 
@@ -72,19 +76,40 @@ impl Engine {
     fn oldest(&self, now: DateTime<Utc>) -> NaiveDate {
         now.date_naive().checked_sub_days(Days::new(self.days.into())).unwrap_or(NaiveDate::MIN)
     }
+
+    /// From when until when rows are taken in.
+    fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
+        self.oldest(now).and_time(NaiveTime::MIN).and_utc()..=now + AHEAD
+    }
+
+    /// Drops the days of a table that are over.
+    async fn drop_old<T: Kept>(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
+        let (table, oldest) = (T::TABLE.name, self.oldest(now));
+        let drop = async { schema::drop_before(self.ready().await?, table, oldest).await };
+        let dropped = in_time(HOUSEKEEPING, drop).await?;
+        if dropped > 0 {
+            tracing::info!(days = dropped, "dropped {dropped} days of {table}");
+        }
+        Ok(())
+    }
 }
 
-impl ClickHouseSpans {
-    /// Keeps spans for so many days. The engine is not asked before it is needed.
+impl ClickHouseStore {
+    /// Keeps rows for so many days. The engine is not asked before it is needed.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(target: Target, days: u32) -> Self {
         let client = target.client();
         let engine = Engine { target, client, days, migrated: Default::default() };
-        let (jobs, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(write::write_all(engine.clone(), waiting));
-        Self { engine, jobs, readers: Semaphore::new(READERS) }
+        Self {
+            spans: Writer::start(&engine),
+            logs: Writer::start(&engine),
+            points: Writer::start(&engine),
+            scores: Writer::start(&engine),
+            engine,
+            readers: Semaphore::new(READERS),
+        }
     }
 
     /// Brings the engine to the present schema.
@@ -107,62 +132,15 @@ impl ClickHouseSpans {
 }
 
 #[async_trait]
-impl Telemetry for ClickHouseSpans {
-    fn name(&self) -> &'static str {
-        "clickhouse"
-    }
-
-    async fn check(&self) -> Result<(), TelemetryError> {
-        in_time(LOOKING, async {
-            self.engine.ready().await?.query("SELECT 1").execute().await.map_err(Fault::from)
-        })
-        .await
-    }
-
+impl Keeping for ClickHouseStore {
     fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
-        self.engine.oldest(now).and_time(NaiveTime::MIN).and_utc()..=now + AHEAD
-    }
-
-    async fn write(&self, tenant: Tenant, spans: Vec<Span>) -> Result<Written, TelemetryError> {
-        if spans.is_empty() {
-            return Ok(Written::default());
-        }
-        let (answer, answered) = oneshot::channel();
-        let turn = tokio::time::timeout(TURN, self.jobs.reserve()).await;
-        let turn = turn.ok().and_then(Result::ok).ok_or(TelemetryError::Busy)?;
-        turn.send(write::Job { tenant, spans, answer });
-        let written = tokio::time::timeout(WRITING, answered).await;
-        written.ok().and_then(Result::ok).ok_or(TelemetryError::Busy)?.map_err(TelemetryError::from)
-    }
-
-    async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError> {
-        self.ask(async |client: &Client| read::traces(client, tenant, filter).await).await
-    }
-
-    async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError> {
-        self.ask(async |client: &Client| read::trace(client, tenant, id, limit).await).await
-    }
-
-    async fn usage(&self, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, TelemetryError> {
-        self.ask(async |client: &Client| read::usage(client, tenant, period).await).await
-    }
-
-    async fn costs(&self, tenant: Tenant, period: Period) -> Result<Vec<CostShare>, TelemetryError> {
-        self.ask(async |client: &Client| costs::shares(client, tenant, period).await).await
-    }
-
-    async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError> {
-        self.ask(async |client: &Client| read::stats(client, tenant, period).await).await
+        self.engine.window(now)
     }
 
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
-        let oldest = self.engine.oldest(now);
-        let drop = async { schema::drop_before(self.engine.ready().await?, oldest).await };
-        let dropped = in_time(HOUSEKEEPING, drop).await?;
-        if dropped > 0 {
-            tracing::info!(days = dropped, "dropped {dropped} days of spans");
-        }
-        Ok(())
+        self.engine.drop_old::<LogRecord>(now).await?;
+        self.engine.drop_old::<Point>(now).await?;
+        self.engine.drop_old::<Score>(now).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::ports::telemetry::{Period, Tenant, TraceId};
+use domain::ports::telemetry::{Period, Tenant};
 use uuid::Uuid;
 
 /// What the engine's times can be compared with: the years 1900 to 2299.
@@ -58,6 +58,12 @@ impl Sql {
         self
     }
 
+    /// A number.
+    pub(super) fn float(&mut self, value: f64) -> &mut Self {
+        _ = write!(self.0, "toFloat64('{value}')");
+        self
+    }
+
     /// An id.
     pub(super) fn uuid(&mut self, value: Uuid) -> &mut Self {
         _ = write!(self.0, "toUUID('{value}')");
@@ -84,22 +90,22 @@ impl Sql {
         sql
     }
 
-    /// And when it began.
-    pub(super) fn within(&mut self, period: Period) -> &mut Self {
+    /// And when it was, by this column.
+    pub(super) fn within(&mut self, column: &str, period: Period) -> &mut Self {
         if let Some(from) = period.from {
-            self.push(" AND started_at >= ").moment(from);
+            self.push(" AND ").push(column).push(" >= ").moment(from);
         }
         if let Some(to) = period.to {
-            self.push(" AND started_at < ").moment(to);
+            self.push(" AND ").push(column).push(" < ").moment(to);
         }
         self
     }
 
-    /// And to which traces it belongs; at least one.
-    pub(super) fn among<'a>(&mut self, traces: impl IntoIterator<Item = &'a TraceId>) -> &mut Self {
-        self.push(" AND trace_id IN (");
-        for (n, trace) in traces.into_iter().enumerate() {
-            self.push(if n == 0 { "" } else { "," }).bytes(trace.as_bytes());
+    /// That a column has one of these ids; at least one.
+    pub(super) fn any_of<'a>(&mut self, column: &str, ids: impl IntoIterator<Item = &'a [u8]>) -> &mut Self {
+        self.push(column).push(" IN (");
+        for (n, id) in ids.into_iter().enumerate() {
+            self.push(if n == 0 { "" } else { "," }).bytes(id);
         }
         self.push(")")
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveTime, Utc};
 use clickhouse::{Client, Row};
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{
@@ -14,14 +14,14 @@ use domain::ports::telemetry::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::fault::Fault;
-use super::row::{SpanRow, odd};
-use super::sql::Sql;
+use super::row::SpanRow;
+use crate::observability::clickhouse::fault::Fault;
+use crate::observability::clickhouse::look;
+use crate::observability::clickhouse::row::{MOST, id, moment, odd, whole};
+use crate::observability::clickhouse::sql::Sql;
 
-/// Sums stay within this, whatever senders make up.
-pub(super) const MOST: i128 = 9_000_000_000_000_000_000;
-/// The newest traces are looked for in so many hours, then in more, and at last in all that is kept.
-const LOOK_BACK: [i64; 4] = [1, 6, 36, 240];
+/// The newest traces are looked for in so many minutes, then in more, and at last in all that is kept.
+const LOOK_BACK: [i64; 4] = [60, 360, 2160, 14_400];
 
 /// Newest first; sums over all spans of each.
 pub(super) async fn traces(
@@ -29,17 +29,9 @@ pub(super) async fn traces(
     tenant: Tenant,
     filter: &Filter,
 ) -> Result<Vec<TraceSummary>, Fault> {
-    let mut roots: Vec<Root> = Vec::new();
-    let mut to = filter.period.to;
-    for from in windows(filter, Utc::now()) {
-        let period = Period { from, to };
-        let limit = filter.limit - i64::try_from(roots.len()).unwrap_or(i64::MAX);
-        roots.extend(page(tenant, filter, period, limit).into_query(client).fetch_all::<Root>().await?);
-        if i64::try_from(roots.len()).is_ok_and(|found| found >= filter.limit) {
-            break;
-        }
-        to = from;
-    }
+    let parts = look::back(filter.period, filter.after.map(|after| after.started_at), &LOOK_BACK, Utc::now());
+    let page = |part, left| page(tenant, filter, part, left);
+    let roots = look::gather::<Root>(client, parts, filter.limit, page).await?;
     let Some(first) = roots.iter().map(|root| root.started_at).min() else { return Ok(vec![]) };
     let ids = roots.iter().map(Root::id).collect::<Result<Vec<_>, _>>()?;
     let mut sums = sums(client, tenant, &ids, moment(first)?).await?;
@@ -48,16 +40,6 @@ pub(super) async fn traces(
         root.summary(id, &sum)
     });
     summaries.collect()
-}
-
-/// From when on each look reaches, later ones further back.
-fn windows(filter: &Filter, now: DateTime<Utc>) -> Vec<Option<DateTime<Utc>>> {
-    let tops = [filter.period.to, filter.after.map(|after| after.started_at), Some(now)];
-    let top = tops.into_iter().flatten().min().unwrap_or(now);
-    let froms = LOOK_BACK.iter().filter_map(|hours| top.checked_sub_signed(TimeDelta::hours(*hours)));
-    let last = filter.period.from;
-    let froms = froms.take_while(|from| last.is_none_or(|last| *from > last));
-    froms.map(Some).chain([last]).collect()
 }
 
 /// Roots that traces are listed by.
@@ -83,7 +65,11 @@ pub(super) async fn trace(
     limit: i64,
 ) -> Result<Vec<Span>, Fault> {
     let mut sql = Sql::new(format!("SELECT {} FROM spans FINAL WHERE ", SpanRow::COLUMN_NAMES.join(", ")));
-    sql.append(&Sql::of(tenant)).among([&id]).push(" ORDER BY started_at, span_id LIMIT ").number(limit);
+    sql.append(&Sql::of(tenant))
+        .push(" AND ")
+        .any_of("trace_id", [id.as_bytes()])
+        .push(" ORDER BY started_at, span_id LIMIT ")
+        .number(limit);
     let rows = sql.into_query(client).fetch_all::<SpanRow>().await?;
     rows.into_iter().map(Span::try_from).collect()
 }
@@ -104,7 +90,7 @@ pub(super) async fn usage(client: &Client, tenant: Tenant, period: Period) -> Re
         total("audio_output"),
     ));
     let scope = since(tenant, period.from);
-    sql.append(&Sql::of(tenant)).within(period).push(" AND ").append(&counts(&scope));
+    sql.append(&Sql::of(tenant)).within("started_at", period).push(" AND ").append(&counts(&scope));
     sql.push(
         " GROUP BY model, provider ORDER BY sum(s.cost) DESC NULLS LAST, calls DESC, model, provider LIMIT 500",
     );
@@ -144,7 +130,7 @@ pub(super) async fn stats(client: &Client, tenant: Tenant, period: Period) -> Re
 /// Roots of the tenant in the period.
 fn roots(tenant: Tenant, period: Period) -> Sql {
     let mut sql = Sql::of(tenant);
-    sql.push(" AND NOT below").within(period);
+    sql.push(" AND NOT below").within("started_at", period);
     sql
 }
 
@@ -206,7 +192,10 @@ fn total(column: &str) -> String {
 pub(super) fn since(tenant: Tenant, from: Option<DateTime<Utc>>) -> Sql {
     let from = from.and_then(|from| from.date_naive().checked_sub_days(Days::new(1)));
     let mut sql = Sql::of(tenant);
-    sql.within(Period { from: from.map(|day| day.and_time(NaiveTime::MIN).and_utc()), to: None });
+    sql.within(
+        "started_at",
+        Period { from: from.map(|day| day.and_time(NaiveTime::MIN).and_utc()), to: None },
+    );
     sql
 }
 
@@ -228,7 +217,7 @@ async fn sums(
     first: DateTime<Utc>,
 ) -> Result<HashMap<TraceId, SumRow>, Fault> {
     let mut scope = since(tenant, Some(first));
-    scope.among(ids);
+    scope.push(" AND ").any_of("trace_id", ids.iter().map(TraceId::as_bytes));
     let mut sql = Sql::new(
         "SELECT trace_id, count() AS spans, countIf(status = 'error') AS errors,
                 sumIf(toInt128(input_tokens), counted) AS input, sumIf(toInt128(output_tokens), counted) AS output,
@@ -238,7 +227,7 @@ async fn sums(
     sql.append(&counts(&scope)).push(" AS counted FROM spans FINAL WHERE ").append(&scope);
     sql.push(") GROUP BY trace_id");
     let rows = sql.into_query(client).fetch_all::<SumRow>().await?;
-    rows.into_iter().map(|row| Ok((TraceId::try_from(&row.trace_id[..]).map_err(odd)?, row))).collect()
+    rows.into_iter().map(|row| Ok((id(&row.trace_id)?, row))).collect()
 }
 
 #[derive(Row, Deserialize)]
@@ -259,7 +248,7 @@ struct Root {
 
 impl Root {
     fn id(&self) -> Result<TraceId, Fault> {
-        TraceId::try_from(&self.trace_id[..]).map_err(odd)
+        id(&self.trace_id)
     }
 
     fn summary(self, trace_id: TraceId, sum: &SumRow) -> Result<TraceSummary, Fault> {
@@ -343,12 +332,4 @@ struct StatsRow {
     p95: i64,
     p99: i64,
     most: i64,
-}
-
-pub(super) fn whole(number: impl TryInto<i64, Error: std::fmt::Display>) -> Result<i64, Fault> {
-    number.try_into().map_err(odd)
-}
-
-fn moment(micros: i64) -> Result<DateTime<Utc>, Fault> {
-    DateTime::from_timestamp_micros(micros).ok_or_else(|| odd("a time out of range"))
 }

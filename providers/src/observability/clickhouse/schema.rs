@@ -12,8 +12,10 @@ use super::sql::Sql;
 use super::target::Target;
 
 /// Number, name, statements. Each may be repeated: the engine has no transactions, and two servers may start at once.
-const MIGRATIONS: [(u32, &str, &str); 1] =
-    [(1, "spans", include_str!("../../../../migrations/clickhouse/0001_spans.sql"))];
+const MIGRATIONS: [(u32, &str, &str); 2] = [
+    (1, "spans", include_str!("../../../../migrations/clickhouse/0001_spans.sql")),
+    (2, "signals", include_str!("../../../../migrations/clickhouse/0002_signals.sql")),
+];
 
 /// What was applied.
 const APPLIED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -78,16 +80,15 @@ async fn make_database(target: &Target) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Drops the days before this one; how many.
-pub(super) async fn drop_before(client: &Client, oldest: NaiveDate) -> Result<usize, Fault> {
+/// Drops the days of a table before this one; how many.
+pub(super) async fn drop_before(client: &Client, table: &str, oldest: NaiveDate) -> Result<usize, Fault> {
     let mut sql = Sql::new(
-        "SELECT DISTINCT partition FROM system.parts WHERE database = currentDatabase() AND table = 'spans' AND active
-            AND partition < ",
+        "SELECT DISTINCT partition FROM system.parts WHERE database = currentDatabase() AND active AND table = ",
     );
-    sql.text(&oldest.to_string());
+    sql.text(table).push(" AND partition < ").text(&oldest.to_string());
     let days: Vec<String> = sql.into_query(client).fetch_all().await?;
     for day in &days {
-        let mut sql = Sql::new("ALTER TABLE spans DROP PARTITION ");
+        let mut sql = Sql::new(format!("ALTER TABLE {table} DROP PARTITION "));
         sql.text(day);
         sql.into_query(client).execute().await?;
     }

@@ -7,10 +7,10 @@ use domain::ports::telemetry::{CostBy, CostShare, Period, Tenant};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::fault::Fault;
-use super::read::{MOST, counts, since, whole};
-use super::row::odd;
-use super::sql::Sql;
+use super::read::{counts, since};
+use crate::observability::clickhouse::fault::Fault;
+use crate::observability::clickhouse::row::{MOST, odd, whole};
+use crate::observability::clickhouse::sql::Sql;
 
 /// So many shares of a kind are shown; days all.
 const SHOWN: usize = 500;
@@ -28,7 +28,11 @@ pub(super) async fn shares(client: &Client, tenant: Tenant, period: Period) -> R
                 toInt128(input_tokens) AS tokens_in, toInt128(output_tokens) AS tokens_out
            FROM spans FINAL WHERE ",
     );
-    calls.append(&Sql::of(tenant)).within(period).push(" AND ").append(&counts(&since(tenant, period.from)));
+    calls
+        .append(&Sql::of(tenant))
+        .within("started_at", period)
+        .push(" AND ")
+        .append(&counts(&since(tenant, period.from)));
     let mut sql = Sql::new(
         "SELECT toUInt8(grouping(model, deployment, day, user)) AS kind, model, deployment, toUInt16(day) AS on_day, user,
                 count() AS calls, countIf(its_cost IS NULL) AS no_cost, sum(tokens_in) AS input,

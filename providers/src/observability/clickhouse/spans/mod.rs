@@ -1,0 +1,64 @@
+//! Spans.
+
+mod costs;
+mod read;
+mod row;
+
+use std::ops::RangeInclusive;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use clickhouse::Client;
+use domain::ports::telemetry::{
+    CostShare, Filter, ModelUsage, Period, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId,
+    TraceSummary, Written,
+};
+
+use super::fault::Fault;
+use super::{ClickHouseStore, LOOKING, in_time};
+
+#[async_trait]
+impl Telemetry for ClickHouseStore {
+    fn name(&self) -> &'static str {
+        "clickhouse"
+    }
+
+    async fn check(&self) -> Result<(), TelemetryError> {
+        in_time(LOOKING, async {
+            self.engine.ready().await?.query("SELECT 1").execute().await.map_err(Fault::from)
+        })
+        .await
+    }
+
+    fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
+        self.engine.window(now)
+    }
+
+    async fn write(&self, tenant: Tenant, spans: Vec<Span>) -> Result<Written, TelemetryError> {
+        self.spans.write(tenant, spans).await
+    }
+
+    async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError> {
+        self.ask(async |client: &Client| read::traces(client, tenant, filter).await).await
+    }
+
+    async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError> {
+        self.ask(async |client: &Client| read::trace(client, tenant, id, limit).await).await
+    }
+
+    async fn usage(&self, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, TelemetryError> {
+        self.ask(async |client: &Client| read::usage(client, tenant, period).await).await
+    }
+
+    async fn costs(&self, tenant: Tenant, period: Period) -> Result<Vec<CostShare>, TelemetryError> {
+        self.ask(async |client: &Client| costs::shares(client, tenant, period).await).await
+    }
+
+    async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError> {
+        self.ask(async |client: &Client| read::stats(client, tenant, period).await).await
+    }
+
+    async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
+        self.engine.drop_old::<Span>(now).await
+    }
+}
