@@ -1,5 +1,6 @@
-//! Starts a deployment's server and watches over it.
+//! Starts a deployment's servers and watches over them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,10 @@ use domain::build::FailureCode;
 use domain::deployment::{Deployment, DeploymentCommand, DeploymentError, PROBATION};
 use domain::ids::DeploymentId;
 use domain::ports::logs::{LogOrigin, LogSource, Output, say};
-use domain::ports::runner::{ExitReport, StartPlan, Started, TelemetryAccess};
-use domain::project::Project;
-use domain::values::Resources;
+use domain::ports::runner::{Cause, ExitReport, Serving, StartPlan, Started, TelemetryAccess};
+use domain::project::{Project, ProjectSettings};
+use domain::values::{EnvKey, Resources};
 use projections::deployments::DeploymentRow;
-use tokio::sync::oneshot;
 
 use crate::secrets;
 use crate::{JobError, Work, World};
@@ -36,26 +36,7 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
     let Some((_, settings)) = project.living() else {
         return Err(JobError::Lost("the project was deleted".to_owned()));
     };
-    // What was frozen before its name was forbidden stays away, too.
-    let vars: Vec<_> = row.env_vars.iter().filter(|var| var.is_at_run_time()).cloned().collect();
-    let vars = secrets::open(world, row.project_id, &vars).await?;
-    let telemetry = telemetry(world, id).await?;
-    let output = output(world, row, &vars).await?;
-    let plan = StartPlan {
-        deployment_id: id,
-        project_id: row.project_id,
-        environment_id: row.environment_id,
-        team_id: row.team_id,
-        cause: work.cause(),
-        artifact: row.artifact.clone(),
-        node_version: row.node_version.clone(),
-        env: secrets::env(vars),
-        telemetry,
-        limits: settings.resources.runner.unwrap_or_default().or(Resources::SERVER),
-        port: settings.port,
-        health: settings.health.clone().unwrap_or_default(),
-        start_deadline: world.start_deadline,
-    };
+    let (plan, output) = plan(world, row, settings, work.cause()).await?;
     let started = tokio::select! {
         started = world.runner.start(plan, output.clone()) => started,
         () = unwanted(world, id) => {
@@ -68,13 +49,15 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
         }
     };
     match started {
-        Ok(Started { address, exited }) => {
-            let active = DeploymentCommand::ActivateDeployment { fence, address };
+        Ok(started) => {
+            let addresses = started.serving.borrow().addresses.clone();
+            let active = DeploymentCommand::ActivateDeployment { fence, addresses: addresses.clone() };
             if let Err(error) = world.commands.deployment(id, active, &context()).await {
                 world.runner.stop(id, Duration::ZERO).await?;
                 return Err(error.into());
             }
-            tokio::spawn(watch(world.clone(), context(), id, fence, first_time, exited));
+            let (world, context) = (world.clone(), context());
+            tokio::spawn(Watch { world, context, id, fence, first_time, addresses }.run(started));
             Ok(())
         }
         Err(failure) if failure.retry => Err(JobError::Retry(failure.message)),
@@ -93,36 +76,72 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
     }
 }
 
-/// Takes up a server that went on while the platform was away, if it is still where requests are sent.
+/// Takes up servers that went on while the platform was away, if requests are still sent to them.
 pub(crate) async fn resume(world: &World, row: &DeploymentRow) -> Result<bool, JobError> {
     if !world.runner.outlives_platform() {
         return Ok(false);
     }
     let deployment = world.commands.load::<Deployment>(row.id).await?.aggregate;
     let events = projections::log::read_stream(&world.pool, "deployment", &row.id.to_string()).await?;
-    let Some(cause) = events.last().filter(|_| deployment.is_running()) else { return Ok(false) };
-    let vars = secrets::open(world, row.project_id, &row.env_vars).await?;
-    let output = output(world, row, &vars).await?;
-    let Some(Started { address, exited }) = world.runner.resume(row.id, output).await else {
-        return Ok(false);
-    };
-    if row.address.as_deref() != Some(address.to_string().as_str()) {
-        return Ok(false); // it is started anew, which finds it and tells the new address
-    }
+    let Some(last) = events.last().filter(|_| deployment.is_running()) else { return Ok(false) };
+    let project = world.commands.load::<Project>(row.project_id).await?.aggregate;
+    let Some((_, settings)) = project.living() else { return Ok(false) };
+    let cause = Cause { event: last.event_id, fence: deployment.fence() };
+    let (plan, output) = plan(world, row, settings, cause).await?;
+    let Some(started) = world.runner.resume(plan, output).await else { return Ok(false) };
     tracing::info!(deployment.id = %row.id, "deployment {} went on without the platform", row.id);
-    let correlation = cause.metadata.envelope().correlation.clone();
+    let correlation = last.metadata.envelope().correlation.clone();
     let request = format!("resume/{}", row.id);
     let context = Context::process(
         "keep_running",
         Some(row.team_id),
-        cause.event_id,
+        last.event_id,
         correlation,
         request,
         (world.now)(),
     );
-    // It has worked before.
-    tokio::spawn(watch(world.clone(), context, row.id, deployment.fence(), false, exited));
+    let watch = Watch {
+        world: world.clone(),
+        context,
+        id: row.id,
+        fence: deployment.fence(),
+        first_time: false, // it has worked before
+        addresses: deployment.addresses().to_vec(),
+    };
+    tokio::spawn(watch.run(started));
     Ok(true)
+}
+
+/// What a runner is told of a deployment, and where its output goes.
+async fn plan(
+    world: &World,
+    row: &DeploymentRow,
+    settings: &ProjectSettings,
+    cause: Cause,
+) -> Result<(StartPlan, Arc<dyn Output>), JobError> {
+    let mut vars = secrets::open(world, row.project_id, &row.env_vars).await?;
+    let output = output(world, row, &vars).await?;
+    // What was frozen before its name was forbidden stays away, too.
+    let is_at_run_time =
+        |key: &EnvKey| row.env_vars.iter().any(|var| &var.key == key && var.is_at_run_time());
+    vars.retain(|var| is_at_run_time(&var.key));
+    let plan = StartPlan {
+        deployment_id: row.id,
+        project_id: row.project_id,
+        environment_id: row.environment_id,
+        team_id: row.team_id,
+        cause,
+        artifact: row.artifact.clone(),
+        node_version: row.node_version.clone(),
+        env: secrets::env(vars),
+        telemetry: telemetry(world, row.id).await?,
+        limits: settings.resources.runner.unwrap_or_default().or(Resources::SERVER),
+        replicas: settings.replicas(),
+        port: settings.port,
+        health: settings.health.clone().unwrap_or_default(),
+        start_deadline: world.start_deadline,
+    };
+    Ok((plan, output))
 }
 
 /// Where the server of a deployment sends its telemetry, if it can reach the platform.
@@ -155,38 +174,92 @@ async fn unwanted(world: &World, id: DeploymentId) {
     }
 }
 
-/// Waits for a server's end and reports it, for as long as the log cannot be reached.
-async fn watch(
+/// A deployment that serves, as its worker watches over it.
+struct Watch {
     world: World,
     context: Context,
     id: DeploymentId,
     fence: i64,
     first_time: bool,
-    exited: oneshot::Receiver<ExitReport>,
-) {
-    let since = Instant::now();
-    let Ok(report) = exited.await else { return };
-    let up = since.elapsed();
-    let message = describe(&report);
-    let command = if first_time && up < PROBATION {
-        let message = format!("the server became ready and ended {:.1} s later: {message}", up.as_secs_f32());
-        let code = FailureCode::CrashedAfterStart;
-        DeploymentCommand::FailDeployment { fence, code, message, exit_code: report.exit_code }
-    } else {
-        let exit_code = report.exit_code;
-        DeploymentCommand::ReportCrash { fence, exit_code, message, up_seconds: up.as_secs() }
-    };
-    loop {
-        let context = Context { at: (world.now)(), ..context.clone() };
-        match world.commands.deployment(id, command.clone(), &context).await {
-            Ok(_) => return,
-            Err(CommandError::Refused(DeploymentError::AlreadyOver | DeploymentError::StaleFence)) => return,
-            Err(error) => {
-                tracing::warn!(deployment.id = %id, %error, "the end of deployment {id} was not recorded yet");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+    /// Where the log says that its servers listen.
+    addresses: Vec<SocketAddr>,
+}
+
+impl Watch {
+    /// Reports which of its servers come and go, and its end, for as long as the log cannot be reached.
+    async fn run(mut self, started: Started) {
+        let Started { mut serving, mut exited } = started;
+        let since = Instant::now();
+        loop {
+            let now = serving.borrow_and_update().clone();
+            if now.addresses != self.addresses && !self.tell(now, since).await {
+                return;
+            }
+            tokio::select! {
+                Ok(()) = serving.changed() => {}
+                report = &mut exited => {
+                    let Ok(report) = report else { return };
+                    self.report(self.end(&report, since)).await;
+                    return;
+                }
             }
         }
     }
+
+    /// Tells where its servers are now. Answers whether it goes on.
+    async fn tell(&mut self, now: Serving, since: Instant) -> bool {
+        let Serving { addresses, lost } = now;
+        let lost = lost.filter(|_| self.addresses.iter().any(|old| !addresses.contains(old)));
+        let is_new = self.first_time && since.elapsed() < PROBATION;
+        if let Some(report) = lost.as_ref().filter(|_| is_new) {
+            // All of its servers have to work, and one does not.
+            self.report(self.end(report, since)).await;
+            return false;
+        }
+        let (fence, message) = (self.fence, lost.as_ref().map(describe));
+        self.addresses.clone_from(&addresses);
+        self.report(DeploymentCommand::ChangeReplicas { fence, addresses, message }).await
+    }
+
+    /// What is reported of one that has ended.
+    fn end(&self, report: &ExitReport, since: Instant) -> DeploymentCommand {
+        let (up, fence, exit_code) = (since.elapsed(), self.fence, report.exit_code);
+        let message = describe(report);
+        if self.first_time && up < PROBATION {
+            let message =
+                format!("the server became ready and ended {:.1} s later: {message}", up.as_secs_f32());
+            let code = FailureCode::CrashedAfterStart;
+            DeploymentCommand::FailDeployment { fence, code, message, exit_code }
+        } else {
+            DeploymentCommand::ReportCrash { fence, exit_code, message, up_seconds: up.as_secs() }
+        }
+    }
+
+    /// Answers whether the deployment is still this worker's.
+    async fn report(&self, command: DeploymentCommand) -> bool {
+        let id = self.id;
+        loop {
+            let context = Context { at: (self.world.now)(), ..self.context.clone() };
+            match self.world.commands.deployment(id, command.clone(), &context).await {
+                Ok(_) => return true,
+                Err(CommandError::Refused(DeploymentError::AlreadyOver | DeploymentError::StaleFence)) => {
+                    return false;
+                }
+                // It fell asleep: what ends then is no news.
+                Err(CommandError::Refused(DeploymentError::NotStarted)) if is_change(&command) => {
+                    return true;
+                }
+                Err(error) => {
+                    tracing::warn!(deployment.id = %id, %error, "what became of deployment {id} was not recorded yet");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_change(command: &DeploymentCommand) -> bool {
+    matches!(command, DeploymentCommand::ChangeReplicas { .. })
 }
 
 fn describe(report: &ExitReport) -> String {

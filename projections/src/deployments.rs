@@ -42,8 +42,10 @@ row! {
         pub node_version: String,
         /// The variables it runs with, without values.
         pub env_vars: Vec<EnvVar>,
-        /// Where it listens, while it runs.
+        /// Where it listens, while it runs; the first of its servers when there are several.
         pub address: Option<String>,
+        /// How many servers of it serve.
+        pub replicas: i32,
         /// Why it failed.
         pub failure: Option<Failure>,
         /// How often it crashed in a row.
@@ -239,8 +241,8 @@ pub struct Deployments;
 
 impl ReadModel for Deployments {
     const NAME: &'static str = "deployments";
-    /// 2: what was rolled back, and to which.
-    const VERSION: i32 = 3;
+    /// 4: how many servers of it serve.
+    const VERSION: i32 = 4;
     const KINDS: &'static [&'static str] = &[kind::DEPLOYMENT];
     const TABLE_NAMES: &'static [&'static str] = &["deployments"];
     const TABLES: &'static str = "CREATE TABLE deployments (
@@ -256,6 +258,7 @@ impl ReadModel for Deployments {
         node_version   text        NOT NULL,
         env_vars       jsonb       NOT NULL,
         address        text,
+        replicas       integer     NOT NULL DEFAULT 0,
         failure        jsonb,
         crashes        integer     NOT NULL DEFAULT 0,
         superseded_by  uuid,
@@ -303,12 +306,15 @@ impl ReadModel for Deployments {
 
 fn change(deployment: &mut DeploymentRow, event: &DeploymentEvent, at: DateTime<Utc>) {
     use DeploymentEvent::*;
-    deployment.address = None; // it listens while it runs
+    // It listens while it runs.
+    let addresses = event.addresses().unwrap_or_default();
+    deployment.address = addresses.first().map(ToString::to_string);
+    deployment.replicas = i32::try_from(addresses.len()).unwrap_or(i32::MAX);
     deployment.status = match event {
         DeploymentRequested { .. } => "pending",
         DeploymentStarting { .. } => "starting",
-        DeploymentActivated { address } => {
-            deployment.address = Some(address.to_string());
+        DeploymentReplicasChanged { .. } => "running",
+        DeploymentActivated { .. } => {
             deployment.activated_at = deployment.activated_at.or(Some(at));
             "running"
         }
@@ -366,6 +372,7 @@ fn requested(id: DeploymentId, event: &DeploymentEvent, recorded: &Recorded) -> 
         node_version: node_version.clone(),
         env_vars: env_vars.clone(),
         address: None,
+        replicas: 0,
         failure: None,
         crashes: 0,
         superseded_by: None,

@@ -30,8 +30,8 @@ pub struct RouteRow {
     pub team_id: TeamId,
     /// Who may use what is deployed there.
     pub protection: Protection,
-    /// The running deployments with their addresses, newest first.
-    pub servers: Vec<(DeploymentId, String)>,
+    /// The running deployments with the addresses of their servers, newest first.
+    pub servers: Vec<(DeploymentId, Vec<String>)>,
     /// The newest deployment that sleeps, or wakes up, with the position of the event since which it does.
     pub asleep: Option<(DeploymentId, i64)>,
 }
@@ -47,8 +47,9 @@ pub async fn load_all(pool: &PgPool) -> sqlx::Result<(i64, Vec<RouteRow>)> {
         .unwrap_or(0);
     let rows = sqlx::query(
         "SELECT t.slug AS team, p.slug AS project, e.slug AS environment, e.id, e.project_id, p.team_id, e.protection,
-                array_agg(s.deployment_id ORDER BY s.requested DESC) FILTER (WHERE s.address IS NOT NULL) AS ids,
-                array_agg(s.address ORDER BY s.requested DESC) FILTER (WHERE s.address IS NOT NULL) AS addresses,
+                array_agg(s.deployment_id ORDER BY s.requested DESC) FILTER (WHERE s.addresses <> '{}') AS ids,
+                array_agg(array_to_string(s.addresses, ' ') ORDER BY s.requested DESC)
+                    FILTER (WHERE s.addresses <> '{}') AS addresses,
                 (array_agg(s.deployment_id ORDER BY s.requested DESC) FILTER (WHERE s.asleep IS NOT NULL))[1] AS sleeper,
                 (array_agg(s.asleep ORDER BY s.requested DESC) FILTER (WHERE s.asleep IS NOT NULL))[1] AS asleep
            FROM route_environments e
@@ -63,6 +64,7 @@ pub async fn load_all(pool: &PgPool) -> sqlx::Result<(i64, Vec<RouteRow>)> {
     .try_map(|row: PgRow| {
         let ids: Vec<uuid::Uuid> = row.try_get::<Option<_>, _>("ids")?.unwrap_or_default();
         let addresses: Vec<String> = row.try_get::<Option<_>, _>("addresses")?.unwrap_or_default();
+        let each = |all: String| all.split(' ').map(str::to_owned).collect();
         Ok(RouteRow {
             team: row.try_get("team")?,
             project: row.try_get("project")?,
@@ -72,7 +74,7 @@ pub async fn load_all(pool: &PgPool) -> sqlx::Result<(i64, Vec<RouteRow>)> {
             team_id: row.id("team_id")?,
             protection: row.text("protection")?,
             asleep: row.try_get::<Option<_>, _>("sleeper")?.map(DeploymentId).zip(row.try_get("asleep")?),
-            servers: ids.into_iter().map(DeploymentId).zip(addresses).collect(),
+            servers: ids.into_iter().map(DeploymentId).zip(addresses.into_iter().map(each)).collect(),
         })
     })
     .fetch_all(&mut *db)
@@ -118,7 +120,7 @@ row! {
         deployment_id: DeploymentId,
         environment_id: EnvironmentId,
         requested: i64,
-        address: Option<String>,
+        addresses: Vec<String>,
         asleep: Option<i64>,
     }
 }
@@ -150,8 +152,8 @@ pub struct Routes;
 
 impl ReadModel for Routes {
     const NAME: &'static str = "routes";
-    /// 4: who may use an environment, and what sleeps.
-    const VERSION: i32 = 4;
+    /// 5: where each of several servers of a deployment is.
+    const VERSION: i32 = 5;
     const KINDS: &'static [&'static str] = &[kind::TEAM, kind::PROJECT, kind::DEPLOYMENT];
     const TABLE_NAMES: &'static [&'static str] =
         &["route_teams", "route_old_slugs", "route_projects", "route_environments", "route_servers"];
@@ -169,7 +171,7 @@ impl ReadModel for Routes {
         deployment_id  uuid   PRIMARY KEY,
         environment_id uuid   NOT NULL,
         requested      bigint NOT NULL,
-        address        text,
+        addresses      text[] NOT NULL,
         asleep         bigint
     );
     CREATE INDEX ON route_servers (environment_id);";
@@ -273,18 +275,15 @@ async fn server(
     use DeploymentEvent::*;
     if let DeploymentRequested { environment_id, .. } = event {
         let environment_id = *environment_id;
-        let (requested, address, asleep) = (position, None, None);
-        return servers.insert(Server { deployment_id: id, environment_id, requested, address, asleep });
+        let (requested, addresses, asleep) = (position, Vec::new(), None);
+        return servers.insert(Server { deployment_id: id, environment_id, requested, addresses, asleep });
     }
     if matches!(event, DeploymentFailed { .. } | DeploymentSuperseded { .. } | DeploymentStopped {}) {
         return servers.remove(db, &id).await;
     }
     let Some(server) = servers.get(db, &id).await? else { return Ok(()) };
-    server.address = None;
+    server.addresses = event.addresses().unwrap_or_default().iter().map(ToString::to_string).collect();
     match event {
-        DeploymentActivated { address } => {
-            (server.address, server.asleep) = (Some(address.to_string()), None);
-        }
         DeploymentSlept {} => server.asleep = Some(position),
         // Who wakes up is waited for as is who sleeps.
         DeploymentStarting { .. } => {}

@@ -202,6 +202,8 @@ pub(crate) struct View<'a> {
     /// A code and a message.
     #[schema(value_type = Option<Object>)]
     failure: Option<&'a Failure>,
+    /// How many servers of it serve now.
+    replicas: i32,
     crashes: i32,
     #[schema(value_type = Option<uuid::Uuid>)]
     superseded_by: Option<DeploymentId>,
@@ -254,6 +256,7 @@ fn view(row: &DeploymentRow, url: Option<&str>) -> Value {
         url,
         status: &row.status,
         failure: row.failure.as_ref(),
+        replicas: row.replicas,
         crashes: row.crashes,
         superseded_by: row.superseded_by,
         rolled_back_to: row.rolled_back_to,

@@ -6,7 +6,7 @@ use axum::extract::State;
 use commands::Receipt;
 use domain::ids::{InstallationId, ProjectId};
 use domain::ports::git_host::HostError;
-use domain::project::{Previews, ProjectCommand, ProjectSettings};
+use domain::project::{MAX_REPLICAS, Previews, ProjectCommand, ProjectSettings};
 use domain::values::{
     BranchName, CommandLine, DisplayName, HealthGate, PathFilter, RelativePath, RepoUrl, ResourcePlan, Slug,
 };
@@ -50,6 +50,8 @@ pub(crate) struct CreateProject {
     #[schema(value_type = Option<shape::CommandLine>)]
     build_command: Option<CommandLine>,
     port: Option<u16>,
+    /// How many servers of a deployment run side by side; 0 is one that may sleep.
+    #[schema(maximum = 10)]
     min_scale: Option<u8>,
     #[schema(value_type = Option<shape::HealthGate>)]
     health: Option<HealthGate>,
@@ -189,6 +191,10 @@ pub(crate) async fn check<T>(
     }
     if settings.port == Some(0) {
         return Err(ApiError::field("port", "out_of_range", "must be 1 to 65535"));
+    }
+    if settings.min_scale.is_some_and(|servers| servers > MAX_REPLICAS) {
+        let text = format!("must be 0 to {MAX_REPLICAS}");
+        return Err(ApiError::field("minScale", "out_of_range", text));
     }
     for (name, limits) in [("builder", settings.resources.builder), ("runner", settings.resources.runner)] {
         if let Some(Err((field, error))) = limits.map(|limits| limits.check()) {

@@ -49,7 +49,7 @@ pub(crate) struct ChangeProject {
     #[schema(value_type = Option<u16>)]
     port: Option<Option<u16>>,
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u8>)]
+    #[schema(value_type = Option<u8>, maximum = 10)]
     min_scale: Option<Option<u8>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<shape::HealthGate>)]

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::balance::Place;
 use super::in_flight::Guard;
 
 /// Ends when who asked may go on no more.
@@ -18,13 +19,15 @@ pub(super) type Lost = BoxFuture<'static, ()>;
 /// One request under way.
 pub(super) struct Connection {
     _guard: Guard,
+    /// With its server, where a deployment has several.
+    _place: Option<Place>,
     /// None for what is never asked again.
     lost: Option<Lost>,
 }
 
 impl Connection {
-    pub(super) fn new(guard: Guard, lost: Option<Lost>) -> Self {
-        Self { _guard: guard, lost }
+    pub(super) fn new(guard: Guard, place: Option<Place>, lost: Option<Lost>) -> Self {
+        Self { _guard: guard, _place: place, lost }
     }
 
     /// Returns when who asked may go on no more.

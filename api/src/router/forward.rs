@@ -54,6 +54,8 @@ pub(super) struct Forwarder {
 pub(super) enum Failure {
     /// Nothing listens there, and nothing of the request was sent: it may go elsewhere.
     NotSent(Box<Request>),
+    /// The server ended the connection without an answer. What only reads may be asked of another one.
+    Broken(ApiError, Option<Box<Request>>),
     /// The request was sent, at least in part.
     Lost(ApiError),
 }
@@ -94,10 +96,12 @@ impl Forwarder {
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(%error, "a server did not answer: {error}");
+                let is_read = parts.method.is_safe();
+                let whole = slot.untouched().map(|body| Box::new(Request::from_parts(parts, body)));
                 // Whoever is not there was found out before the body was touched.
-                return Err(match slot.untouched().filter(|_| error.is_connect()) {
-                    Some(body) => Failure::NotSent(Box::new(Request::from_parts(parts, body))),
-                    None => Failure::Lost(bad_gateway()),
+                return Err(match whole {
+                    Some(request) if error.is_connect() => Failure::NotSent(request),
+                    whole => Failure::Broken(bad_gateway(), whole.filter(|_| is_read)),
                 });
             }
         };

@@ -6,6 +6,7 @@
 //! environment is production.
 
 mod access;
+mod balance;
 mod connection;
 mod forward;
 mod headers;
@@ -31,6 +32,7 @@ use projections::routes;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
+use self::balance::Balance;
 use self::connection::{Connection, Lost};
 use self::forward::Forwarder;
 use self::hold::Held;
@@ -57,6 +59,7 @@ pub struct Router {
     /// Position of the log that the table is true for.
     position: watch::Sender<i64>,
     in_flight: InFlight,
+    balance: Balance,
     held: Held,
     forwarder: Forwarder,
     hosts: Option<Hosts>,
@@ -81,6 +84,7 @@ impl Router {
             table: RwLock::default(),
             position: watch::Sender::new(-1),
             in_flight: InFlight::default(),
+            balance: Balance::default(),
             held: Held::default(),
             forwarder: Forwarder::new(is_https, patience),
             hosts,
@@ -113,8 +117,8 @@ impl Router {
         tokio::time::timeout(NEWS, news).await.ok()?
     }
 
-    /// Sends a request to the first server that takes it; it comes back when none does. The answer is cut when `lost`
-    /// ends.
+    /// Sends a request to the first deployment of which a server takes it; it comes back when none does. The answer is
+    /// cut when `lost` ends.
     async fn send(
         &self,
         target: &Target,
@@ -123,16 +127,27 @@ impl Router {
     ) -> Result<Response, Box<Request>> {
         let Target { route, prefix } = target;
         let mut request = Box::new(request);
-        for (n, (deployment, address)) in route.servers.iter().enumerate() {
-            let connection = Connection::new(self.in_flight.enter(*deployment), lost());
-            match self.forwarder.send(*request, *address, prefix, connection).await {
-                Ok(response) => return Ok(response),
-                // It never left: the one before may take it.
-                Err(forward::Failure::NotSent(back)) => {
-                    tracing::debug!(deployment.id = %deployment, attempt = n, "server of {deployment} is not there");
-                    request = back;
+        for (deployment, servers) in &route.servers {
+            let mut asked = Vec::new();
+            while let Some((server, place)) = self.balance.choose(*deployment, servers, &asked) {
+                asked.push(server);
+                let connection = Connection::new(self.in_flight.enter(*deployment), place, lost());
+                let answer = self.forwarder.send(*request, server, prefix, connection).await;
+                if servers.len() > 1 {
+                    self.balance.note(*deployment, server, is_there(&answer));
                 }
-                Err(forward::Failure::Lost(problem)) => return Ok(problem.into_response()),
+                request = match answer {
+                    Ok(response) => return Ok(response),
+                    // It never left: another one or the one before may take it.
+                    Err(forward::Failure::NotSent(back)) => {
+                        tracing::debug!(deployment.id = %deployment, %server, "server of {deployment} is not there");
+                        back
+                    }
+                    Err(forward::Failure::Broken(_, Some(back))) if asked.len() < servers.len() => back,
+                    Err(forward::Failure::Broken(problem, _) | forward::Failure::Lost(problem)) => {
+                        return Ok(problem.into_response());
+                    }
+                };
             }
         }
         Err(request)
@@ -155,7 +170,9 @@ impl Router {
 
     fn replace(&self, position: i64, rows: Vec<routes::RouteRow>) {
         self.in_flight.forget_all_but(rows.iter().flat_map(|row| row.servers.iter().map(|(id, _)| *id)));
-        *self.table.write().expect("no holder panics") = Table::new(rows);
+        let table = Table::new(rows);
+        self.balance.forget_all_but(table.servers());
+        *self.table.write().expect("no holder panics") = table;
         self.position.send_replace(position);
     }
 }
@@ -176,6 +193,11 @@ async fn follow(router: std::sync::Weak<Router>, pool: PgPool, mut moved: watch:
         // Another process may move the table: then it is looked at once a second.
         let _ = tokio::time::timeout(AGAIN, moved.changed()).await;
     }
+}
+
+/// Whether a server showed that it is there.
+fn is_there(answer: &Result<Response, forward::Failure>) -> bool {
+    matches!(answer, Ok(_) | Err(forward::Failure::Lost(_)))
 }
 
 fn unavailable() -> ApiError {

@@ -27,8 +27,8 @@ pub(super) struct Route {
     pub(super) protection: Protection,
     /// The deployment that sleeps or wakes up when there are no servers, and since which event.
     pub(super) asleep: Option<(DeploymentId, i64)>,
-    /// Where requests go: the newest running server first, the one before in reserve.
-    pub(super) servers: Vec<(DeploymentId, SocketAddr)>,
+    /// Where requests go: the servers of the newest running deployment first, those of the one before in reserve.
+    pub(super) servers: Vec<(DeploymentId, Vec<SocketAddr>)>,
 }
 
 /// An environment, and the part of the path that is the platform's.
@@ -51,8 +51,10 @@ impl Table {
         let mut table = Self::default();
         for row in rows {
             let label = hosts::label(&row.team, &row.project, &row.environment);
-            let parsed =
-                row.servers.into_iter().filter_map(|(id, address)| Some((id, address.parse().ok()?)));
+            let parsed = row.servers.into_iter().map(|(id, addresses)| {
+                let addresses = addresses.iter().filter_map(|address| address.parse().ok());
+                (id, addresses.collect::<Vec<_>>())
+            });
             let route = Arc::new(Route {
                 environment: row.environment_id,
                 project: row.project_id,
@@ -61,7 +63,7 @@ impl Table {
                 name: (format!("{}/{}", row.team, row.project), row.environment.clone()),
                 protection: row.protection,
                 asleep: row.asleep,
-                servers: parsed.collect(),
+                servers: parsed.filter(|(_, addresses)| !addresses.is_empty()).collect(),
             });
             table.labels.insert(label, route.clone());
             table.environments.insert(route.environment, route.clone());
@@ -88,6 +90,15 @@ impl Table {
     pub(super) fn of_label(&self, label: &str) -> Option<Target> {
         let route = self.labels.get(&label.to_ascii_lowercase())?;
         Some(Target { route: route.clone(), prefix: String::new() })
+    }
+
+    /// Where every server of every deployment is.
+    pub(super) fn servers(&self) -> impl Iterator<Item = (DeploymentId, SocketAddr)> {
+        let each = |(id, addresses): &(DeploymentId, Vec<SocketAddr>)| {
+            let id = *id;
+            addresses.clone().into_iter().map(move |address| (id, address))
+        };
+        self.environments.values().flat_map(move |route| route.servers.iter().flat_map(each))
     }
 
     /// The environment with this id.

@@ -29,8 +29,14 @@ fn row(environment: &str, servers: Vec<(DeploymentId, SocketAddr)>) -> RouteRow 
         team_id: TeamId(Uuid::from_u128(3)),
         protection: Protection::Public,
         asleep: None,
-        servers: servers.into_iter().map(|(id, address)| (id, address.to_string())).collect(),
+        servers: servers.into_iter().map(|(id, address)| (id, vec![address.to_string()])).collect(),
     }
+}
+
+/// An environment whose one deployment has several servers.
+fn several(servers: &[SocketAddr]) -> RouteRow {
+    let servers = servers.iter().map(ToString::to_string).collect();
+    RouteRow { servers: vec![(deployment(1), servers)], ..row("production", vec![]) }
 }
 
 fn router(rows: Vec<RouteRow>) -> Arc<Router> {
@@ -99,8 +105,8 @@ async fn an_environments_slug_wins_and_production_is_the_rest() {
     let (production, staging) = (echo().await, echo().await);
     let servers = |n, address| vec![(deployment(n), address)];
     let router = router(vec![row("production", servers(1, production)), row("staging", servers(2, staging))]);
-    assert_eq!(router.of_path("/p/acme/agent/staging/x").unwrap().route.servers[0].1, staging);
-    assert_eq!(router.of_path("/p/acme/agent/stagings/x").unwrap().route.servers[0].1, production);
+    assert_eq!(router.of_path("/p/acme/agent/staging/x").unwrap().route.servers[0].1, [staging]);
+    assert_eq!(router.of_path("/p/acme/agent/stagings/x").unwrap().route.servers[0].1, [production]);
     assert_eq!(ask(&router, "/p/acme/agent/staging/x").await.1, "/x");
 }
 
@@ -116,6 +122,84 @@ async fn the_server_before_takes_what_the_newest_does_not_accept() {
     let (newest, before) = (gone().await, echo().await);
     let router = router(vec![row("production", vec![(deployment(2), newest), (deployment(1), before)])]);
     assert_eq!(ask(&router, "/p/acme/agent/x").await, (200, "/x".to_owned()));
+}
+
+/// A server that says its name.
+async fn named(name: &'static str) -> SocketAddr {
+    serve(Axum::new().fallback(any(move || async move { name }))).await
+}
+
+/// A server that takes connections and ends them without an answer.
+async fn breaks_off() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _some_of_it = socket.read(&mut [0; 4096]).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn several_servers_answer_in_turn_and_who_is_gone_is_left_out() {
+    let (one, two, three) = (named("one").await, gone().await, named("three").await);
+    let alive = router(vec![several(&[one, three])]);
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        said.push(ask(&alive, "/p/acme/agent/x").await.1);
+    }
+    assert_eq!(said, ["one", "three", "one", "three"]);
+
+    let router = router(vec![several(&[one, two, three])]);
+    for _ in 0..20 {
+        assert_eq!(ask(&router, "/p/acme/agent/x").await.0, 200);
+    }
+    // It is there again, at another address.
+    router.replace(8, vec![several(&[one, echo().await, three])]);
+    let (mut said, route) = (Vec::new(), "/p/acme/agent/x");
+    for _ in 0..3 {
+        said.push(ask(&router, route).await.1);
+    }
+    said.sort();
+    assert_eq!(said, ["/x", "one", "three"]);
+}
+
+#[tokio::test]
+async fn what_only_reads_is_asked_of_another_one_and_what_writes_never_twice() {
+    let broken = breaks_off().await;
+    let request =
+        |method: &str| Request::builder().method(method).uri("/p/acme/agent/x").body(Body::empty()).unwrap();
+    for (method, alone, beside_another) in [("GET", 502, 200), ("POST", 502, 502)] {
+        let lonely = router(vec![several(&[broken])]);
+        assert_eq!(handle(&lonely, request(method)).await.status(), alone, "{method}");
+        let router = router(vec![several(&[broken, echo().await])]);
+        assert_eq!(handle(&router, request(method)).await.status(), beside_another, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_counts_until_it_ends() {
+    let (send, receive) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(1);
+    let receive = Arc::new(std::sync::Mutex::new(Some(receive)));
+    let streams = serve(Axum::new().fallback(get(move || {
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receive.lock().unwrap().take().unwrap());
+        async move { Body::from_stream(stream) }
+    })))
+    .await;
+    let router = router(vec![several(&[streams, named("other").await])]);
+    let request = Request::builder().uri("/p/acme/agent/x").body(Body::empty()).unwrap();
+    let under_way = handle(&router, request).await;
+    for _ in 0..4 {
+        assert_eq!(ask(&router, "/p/acme/agent/x").await.1, "other", "the first has a stream to send");
+    }
+    drop(send);
+    under_way.into_body().collect().await.unwrap();
+    let target = router.of_path("/p/acme/agent/x").unwrap();
+    let servers = &target.route.servers[0].1;
+    let (next, _place) = router.balance.choose(deployment(1), servers, &[]).unwrap();
+    assert_eq!(next, streams, "it was asked longest ago");
 }
 
 #[tokio::test]

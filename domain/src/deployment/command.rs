@@ -41,8 +41,17 @@ pub enum DeploymentCommand {
     ActivateDeployment {
         /// Fencing token.
         fence: i64,
-        /// Where it listens.
-        address: SocketAddr,
+        /// Where its servers listen: one at least.
+        addresses: Vec<SocketAddr>,
+    },
+    /// A worker saw one of its servers lost, or there again.
+    ChangeReplicas {
+        /// Fencing token.
+        fence: i64,
+        /// Where its servers listen: one at least.
+        addresses: Vec<SocketAddr>,
+        /// How the one ended that was lost.
+        message: Option<String>,
     },
     /// Nobody has asked for anything for a while.
     SleepDeployment,
@@ -93,6 +102,7 @@ impl DeploymentCommand {
             Self::RequestDeployment { .. } => "RequestDeployment",
             Self::StartDeployment { .. } => "StartDeployment",
             Self::ActivateDeployment { .. } => "ActivateDeployment",
+            Self::ChangeReplicas { .. } => "ChangeReplicas",
             Self::SleepDeployment => "SleepDeployment",
             Self::ReportCrash { .. } => "ReportCrash",
             Self::FailDeployment { .. } => "FailDeployment",
@@ -112,6 +122,7 @@ impl DeploymentCommand {
             | Self::StopDeployment => None,
             Self::StartDeployment { fence, .. }
             | Self::ActivateDeployment { fence, .. }
+            | Self::ChangeReplicas { fence, .. }
             | Self::ReportCrash { fence, .. }
             | Self::FailDeployment { fence, .. } => Some(*fence),
         }

@@ -20,6 +20,9 @@ pub enum DeploymentError {
     /// Nothing is gone back from: it never served, or did not fail.
     #[error("only a deployment that served and failed can be rolled back")]
     NothingToGoBackFrom,
+    /// A deployment that serves has one server at least.
+    #[error("a deployment that serves has an address")]
+    NoAddress,
     /// No worker has taken it yet.
     #[error("this deployment has not been started")]
     NotStarted,

@@ -46,8 +46,20 @@ pub enum DeploymentEvent {
     /// It is healthy, and requests go to it.
     #[serde(rename = "deployment.activated")]
     DeploymentActivated {
-        /// Where it listens.
+        /// Where it listens; the first of its servers when there are several.
         address: SocketAddr,
+        /// Where all of its servers listen, when there are several.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        addresses: Vec<SocketAddr>,
+    },
+    /// One of its servers was lost or is back; requests go to these.
+    #[serde(rename = "deployment.replicas_changed")]
+    DeploymentReplicasChanged {
+        /// Where its servers listen: never none.
+        addresses: Vec<SocketAddr>,
+        /// How the one ended that was lost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
     },
     /// Nobody had asked for anything for a while: its server ends, and the next request starts it again.
     #[serde(rename = "deployment.slept")]
@@ -95,12 +107,25 @@ pub enum DeploymentEvent {
     DeploymentStopped {},
 }
 
+impl DeploymentEvent {
+    /// Where its servers listen from now on, when this says so.
+    pub fn addresses(&self) -> Option<Vec<SocketAddr>> {
+        match self {
+            Self::DeploymentActivated { address, addresses } if addresses.is_empty() => Some(vec![*address]),
+            Self::DeploymentActivated { addresses, .. }
+            | Self::DeploymentReplicasChanged { addresses, .. } => Some(addresses.clone()),
+            _ => None,
+        }
+    }
+}
+
 impl DomainEvent for DeploymentEvent {
     fn event_type(&self) -> String {
         match self {
             Self::DeploymentRequested { .. } => "deployment.requested",
             Self::DeploymentStarting { .. } => "deployment.starting",
             Self::DeploymentActivated { .. } => "deployment.activated",
+            Self::DeploymentReplicasChanged { .. } => "deployment.replicas_changed",
             Self::DeploymentSlept {} => "deployment.slept",
             Self::DeploymentCrashed { .. } => "deployment.crashed",
             Self::DeploymentFailed { .. } => "deployment.failed",

@@ -8,6 +8,7 @@ mod command;
 mod error;
 mod event;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cqrs_es::Aggregate;
@@ -58,6 +59,8 @@ pub struct Deployment {
     failed: bool,
     /// Whether it was gone back from.
     rolled_back: bool,
+    /// Where its servers were last said to listen.
+    addresses: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +98,11 @@ impl Deployment {
     /// Fencing token of the last worker that took it.
     pub fn fence(&self) -> i64 {
         self.fence
+    }
+
+    /// Where its servers listen, while it serves requests.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        if self.is_running() { &self.addresses } else { &[] }
     }
 
     /// Crashes in a row.
@@ -152,14 +160,12 @@ impl Deployment {
             (Starting, StartDeployment { fence, .. }) if fence == self.fence => Ok(vec![]),
             (_, StartDeployment { fence, runner }) => Ok(vec![DeploymentStarting { fence, runner }]),
             (Pending, _) => Err(DeploymentError::NotStarted),
-            (Starting, ActivateDeployment { address, .. }) => Ok(vec![DeploymentActivated { address }]),
-            (Running, ActivateDeployment { .. }) => Ok(vec![]),
+            (_, ActivateDeployment { addresses, .. }) => self.activate(addresses),
+            (_, ChangeReplicas { addresses, message, .. }) => self.change_replicas(addresses, message),
             (Running, SleepDeployment) => Ok(vec![DeploymentSlept {}]),
             // Whoever sleeps has ended in whatever way.
             (Asleep, SleepDeployment | ReportCrash { .. }) => Ok(vec![]),
-            (Asleep, ActivateDeployment { .. }) | (Starting, SleepDeployment | ReportCrash { .. }) => {
-                Err(DeploymentError::NotStarted)
-            }
+            (Starting, SleepDeployment | ReportCrash { .. }) => Err(DeploymentError::NotStarted),
             (Running, ReportCrash { exit_code, message, up_seconds, .. }) => {
                 let crashes = if up_seconds >= STEADY_SECONDS { 1 } else { self.crashes + 1 };
                 if crashes >= CRASH_LIMIT {
@@ -171,6 +177,32 @@ impl Deployment {
             (_, FailDeployment { code, message, exit_code, .. }) => {
                 Ok(vec![DeploymentFailed { code, message, exit_code }])
             }
+        }
+    }
+
+    /// One that is alone is said as it always was.
+    fn activate(&self, addresses: Vec<SocketAddr>) -> Result<Vec<DeploymentEvent>, DeploymentError> {
+        let activated =
+            |address, addresses| Ok(vec![DeploymentEvent::DeploymentActivated { address, addresses }]);
+        match (self.state, &addresses[..]) {
+            (_, []) => Err(DeploymentError::NoAddress),
+            (State::Starting, [alone]) => activated(*alone, vec![]),
+            (State::Starting, [first, ..]) => activated(*first, addresses),
+            (State::Running, _) => Ok(vec![]),
+            _ => Err(DeploymentError::NotStarted),
+        }
+    }
+
+    fn change_replicas(
+        &self,
+        addresses: Vec<SocketAddr>,
+        message: Option<String>,
+    ) -> Result<Vec<DeploymentEvent>, DeploymentError> {
+        match self.state {
+            _ if addresses.is_empty() => Err(DeploymentError::NoAddress),
+            State::Running if addresses == self.addresses => Ok(vec![]),
+            State::Running => Ok(vec![DeploymentEvent::DeploymentReplicasChanged { addresses, message }]),
+            _ => Err(DeploymentError::NotStarted),
         }
     }
 }
@@ -196,7 +228,9 @@ impl Aggregate for Deployment {
 
     fn apply(&mut self, event: DeploymentEvent) {
         use DeploymentEvent::*;
+        self.addresses = event.addresses().unwrap_or_default();
         match event {
+            DeploymentReplicasChanged { .. } => {}
             DeploymentRequested { environment_id, build_id, .. } => {
                 self.state = State::Pending;
                 self.what = Some((environment_id, build_id));
@@ -223,8 +257,8 @@ impl Aggregate for Deployment {
 
 impl Stored for Deployment {
     type Id = DeploymentId;
-    /// 3: it knows whether it failed, and was gone back from.
-    const STATE_VERSION: i32 = 3;
+    /// 4: it knows where its servers listen.
+    const STATE_VERSION: i32 = 4;
 
     fn fact(id: DeploymentId, event: DeploymentEvent) -> Fact {
         Fact::Deployment(id, event)

@@ -46,11 +46,23 @@ fn starting(fence: i64) -> DeploymentEvent {
 }
 
 fn activate(fence: i64) -> DeploymentCommand {
-    ActivateDeployment { fence, address: "127.0.0.1:4111".parse().unwrap() }
+    ActivateDeployment { fence, addresses: at(&[4111]) }
 }
 
 fn activated() -> DeploymentEvent {
-    DeploymentActivated { address: "127.0.0.1:4111".parse().unwrap() }
+    DeploymentActivated { address: at(&[4111])[0], addresses: vec![] }
+}
+
+fn at(ports: &[u16]) -> Vec<SocketAddr> {
+    ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect()
+}
+
+fn change(fence: i64, ports: &[u16]) -> DeploymentCommand {
+    ChangeReplicas { fence, addresses: at(ports), message: None }
+}
+
+fn changed(ports: &[u16]) -> DeploymentEvent {
+    DeploymentReplicasChanged { addresses: at(ports), message: None }
 }
 
 fn running() -> Vec<DeploymentEvent> {
@@ -94,6 +106,28 @@ fn it_starts_becomes_active_and_says_each_once() {
     given(vec![requested(), starting(1)]).when(activate(1)).then_expect_events(vec![activated()]);
     given(running()).when(activate(1)).then_expect_events(vec![]);
     given(vec![requested()]).when(activate(1)).then_expect_error(DeploymentError::NotStarted);
+}
+
+#[test]
+fn its_servers_come_and_go_while_it_serves() {
+    let several = || DeploymentActivated { address: at(&[1])[0], addresses: at(&[1, 2, 3]) };
+    let activate = ActivateDeployment { fence: 1, addresses: at(&[1, 2, 3]) };
+    given(vec![requested(), starting(1)]).when(activate).then_expect_events(vec![several()]);
+    let serving = |more: Vec<DeploymentEvent>| {
+        let history = vec![requested(), starting(1), several()];
+        history.into_iter().chain(more).collect::<Vec<_>>()
+    };
+    given(serving(vec![])).when(change(1, &[1, 3])).then_expect_events(vec![changed(&[1, 3])]);
+    given(serving(vec![])).when(change(1, &[1, 2, 3])).then_expect_events(vec![]);
+    given(serving(vec![changed(&[1, 3])])).when(change(1, &[1, 3])).then_expect_events(vec![]);
+    given(running()).when(change(1, &[4111])).then_expect_events(vec![]);
+    given(running()).when(change(1, &[])).then_expect_error(DeploymentError::NoAddress);
+    for history in [vec![requested(), starting(1)], serving(vec![DeploymentSlept {}])] {
+        given(history).when(change(1, &[1])).then_expect_error(DeploymentError::NotStarted);
+    }
+    given(serving(vec![failed()])).when(change(1, &[1])).then_expect_error(DeploymentError::AlreadyOver);
+    let again = serving(vec![starting(2)]);
+    given(again).when(change(1, &[1])).then_expect_error(DeploymentError::StaleFence);
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(super) const ALL: &[&str] = &[
     "deployment.activated",
     "deployment.crashed",
     "deployment.failed",
+    "deployment.replicas_changed",
     "deployment.requested",
     "deployment.rolled_back",
     "deployment.slept",

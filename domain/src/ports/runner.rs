@@ -29,13 +29,14 @@ pub trait Runner: Send + Sync {
     /// build is gone when this returns, whatever it returns.
     async fn build(&self, plan: BuildPlan, watch: BuildWatch) -> Result<Built, BuildFailure>;
 
-    /// Unpacks and starts a server and waits until it is ready. On an error nothing of it is left running.
+    /// Unpacks and starts a deployment's servers and waits until all are ready. On an error nothing of them is left
+    /// running.
     async fn start(&self, plan: StartPlan, output: Arc<dyn Output>) -> Result<Started, StartFailure>;
 
-    /// One SIGTERM, `grace`, then SIGKILL of everything; unknown or stopped ids are fine. Removes its files.
+    /// One SIGTERM each, `grace`, then SIGKILL of everything; unknown or stopped ids are fine. Removes its files.
     async fn stop(&self, deployment: DeploymentId, grace: std::time::Duration) -> Result<(), RunnerError>;
 
-    /// Whether the server answers its health check now.
+    /// Whether its servers answer their health check now.
     async fn health(&self, deployment: DeploymentId) -> Health;
 
     /// Whether servers go on while the platform is away: then it stops none when it ends, and takes them up
@@ -49,10 +50,10 @@ pub trait Runner: Send + Sync {
         false
     }
 
-    /// Takes up a server that went on while the platform was away, with its output from where it was left;
-    /// `None` where nothing healthy of it runs.
-    async fn resume(&self, deployment: DeploymentId, output: Arc<dyn Output>) -> Option<Started> {
-        let _none_goes_on = (deployment, output);
+    /// Takes up the servers that went on while the platform was away, with their output from where it was left, as many
+    /// as were wanted then; those that are missing are started again as the plan says. `None` where nothing healthy runs.
+    async fn resume(&self, plan: StartPlan, output: Arc<dyn Output>) -> Option<Started> {
+        let _none_goes_on = (plan, output);
         None
     }
 
@@ -172,8 +173,10 @@ pub struct StartPlan {
     pub env: Vec<(EnvKey, Secret)>,
     /// Where it may send its telemetry.
     pub telemetry: Option<TelemetryAccess>,
-    /// Limits of the server.
+    /// Limits of each server.
     pub limits: Resources,
+    /// How many servers run side by side, at least one. A runner that runs one alone says so in the output.
+    pub replicas: u8,
     /// The port that its code sets by itself, whatever it is told; matters where it has an address of its own.
     pub port: Option<u16>,
     /// When it is ready.
@@ -191,13 +194,38 @@ pub struct TelemetryAccess {
     pub token: Secret,
 }
 
-/// A server that is ready.
+/// A deployment whose servers are ready.
 #[derive(Debug)]
 pub struct Started {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Tells once how it ended, if it ends by itself. Dropped without a word when it was stopped by `stop`.
+    /// Where they are. One of several that is lost is taken out, started again, and taken in, without the others
+    /// noticing.
+    pub serving: watch::Receiver<Serving>,
+    /// Tells once how the last of them ended, if it ends by itself. Dropped without a word when they were stopped by
+    /// `stop`.
     pub exited: oneshot::Receiver<ExitReport>,
+}
+
+impl Started {
+    /// Where the first of its servers listens now.
+    pub fn address(&self) -> SocketAddr {
+        self.serving.borrow().addresses[0]
+    }
+}
+
+/// The servers of a deployment that are ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// Where they listen: never none.
+    pub addresses: Vec<SocketAddr>,
+    /// How the one ended that was lost last.
+    pub lost: Option<ExitReport>,
+}
+
+impl Serving {
+    /// One that never changes.
+    pub fn alone(address: SocketAddr) -> watch::Receiver<Self> {
+        watch::channel(Self { addresses: vec![address], lost: None }).1
+    }
 }
 
 /// How a server ended that nobody had asked to end.

@@ -28,7 +28,8 @@ pub use event::ProjectEvent;
 pub use preview::{Forks, Previews, PullRequest};
 pub use repository::{DeployKey, RepositoryToken};
 pub use settings::{
-    Availability, EnvVar, Environment, EnvironmentType, NewEnvVar, ProjectSettings, Protection, TokenScope,
+    Availability, EnvVar, Environment, EnvironmentType, MAX_REPLICAS, NewEnvVar, ProjectSettings, Protection,
+    TokenScope,
 };
 
 /// Only what is needed to decide, and to freeze the variables of a deployment.

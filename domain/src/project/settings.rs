@@ -10,6 +10,9 @@ use crate::values::{
     RepoUrl, ResourcePlan, Slug, Standing,
 };
 
+/// How many servers of a deployment run side by side at most.
+pub const MAX_REPLICAS: u8 = 10;
+
 /// The settings of a project.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProjectSettings {
@@ -35,7 +38,7 @@ pub struct ProjectSettings {
     /// The port that the code sets by itself, when it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// How many servers at least; 0 allows sleep.
+    /// How many servers of a deployment run side by side; 0 is one that may sleep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_scale: Option<u8>,
     /// When its servers count as healthy.
@@ -63,6 +66,11 @@ impl ProjectSettings {
     /// an installation is known so.
     pub fn hosted(&self) -> Option<(i64, &RepoUrl)> {
         self.repository_id.zip(self.repo_url.as_ref())
+    }
+
+    /// How many servers of a deployment run side by side while it serves.
+    pub fn replicas(&self) -> u8 {
+        self.min_scale.unwrap_or(1).clamp(1, MAX_REPLICAS)
     }
 }
 

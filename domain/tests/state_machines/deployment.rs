@@ -1,5 +1,7 @@
 //! The rules of a deployment.
 
+use std::net::SocketAddr;
+
 use domain::build::FailureCode;
 use domain::deployment::DeploymentCommand::*;
 use domain::deployment::DeploymentEvent::*;
@@ -22,6 +24,8 @@ pub(crate) struct Rules {
     served: bool,
     failed: bool,
     rolled_back: bool,
+    /// Where it serves.
+    addresses: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,7 +44,16 @@ fn start(fence: i64) -> DeploymentCommand {
 }
 
 fn activate(fence: i64) -> DeploymentCommand {
-    ActivateDeployment { fence, address: ([127, 0, 0, 1], 4111).into() }
+    ActivateDeployment { fence, addresses: at(&[4111]) }
+}
+
+fn at(ports: &[u16]) -> Vec<SocketAddr> {
+    ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect()
+}
+
+fn changes(fence: i64) -> impl Strategy<Value = DeploymentCommand> {
+    let ports = prop::sample::select(vec![&[4111][..], &[4112], &[4111, 4112], &[4112, 4113], &[]]);
+    ports.prop_map(move |ports| ChangeReplicas { fence, addresses: at(ports), message: None })
 }
 
 fn crashes(fence: i64) -> impl Strategy<Value = DeploymentCommand> {
@@ -59,6 +72,7 @@ fn reports(fence: i64) -> BoxedStrategy<DeploymentCommand> {
         12 => Just(start(fence)),
         12 => Just(activate(fence)),
         12 => crashes(fence),
+        12 => changes(fence),
         1 => Just(FailDeployment {
             fence,
             code: FailureCode::NeverReady,
@@ -126,6 +140,7 @@ impl Model for Rules {
             SleepDeployment => return self.obey_sleep(),
             StartDeployment { fence, .. }
             | ActivateDeployment { fence, .. }
+            | ChangeReplicas { fence, .. }
             | ReportCrash { fence, .. }
             | FailDeployment { fence, .. } => fence,
             RequestDeployment { .. } => unreachable!("answered above"),
@@ -143,14 +158,15 @@ impl Model for Rules {
         assert_eq!(state.is_running(), self.stage == Stage::Serving);
         assert_eq!(state.is_over(), self.stage == Stage::Over);
         assert_eq!(state.crashes(), self.crashes);
+        assert_eq!(state.addresses(), if state.is_running() { &self.addresses[..] } else { &[] });
         assert!(state.crashes() < 5, "so many crashes end it");
         for (at, event) in history.iter().enumerate() {
             let before = at.checked_sub(1).map(|before| &history[before]);
             let follows = match event {
                 DeploymentRequested { .. } => before.is_none(),
                 DeploymentActivated { .. } => matches!(before, Some(DeploymentStarting { .. })),
-                DeploymentCrashed { .. } | DeploymentSlept {} => {
-                    matches!(before, Some(DeploymentActivated { .. }))
+                DeploymentCrashed { .. } | DeploymentSlept {} | DeploymentReplicasChanged { .. } => {
+                    matches!(before, Some(DeploymentActivated { .. } | DeploymentReplicasChanged { .. }))
                 }
                 DeploymentRolledBack { .. } => matches!(before, Some(DeploymentFailed { .. })),
                 DeploymentStarting { .. }
@@ -179,7 +195,8 @@ impl Rules {
         match self.stage {
             Stage::Waiting | Stage::Asleep => Just(start(fence)).boxed(),
             Stage::Starting => Just(activate(fence)).boxed(),
-            Stage::Serving | Stage::Over => crashes(fence).boxed(),
+            Stage::Serving => prop_oneof![crashes(fence), changes(fence)].boxed(),
+            Stage::Over => crashes(fence).boxed(),
         }
     }
 
@@ -254,12 +271,27 @@ impl Rules {
                 Ok(vec![DeploymentStarting { fence, runner }])
             }
             _ if self.stage == Stage::Waiting => Err(DeploymentError::NotStarted),
+            ActivateDeployment { addresses, .. } | ChangeReplicas { addresses, .. }
+                if addresses.is_empty() =>
+            {
+                Err(DeploymentError::NoAddress)
+            }
             ActivateDeployment { .. } if self.stage == Stage::Asleep => Err(DeploymentError::NotStarted),
             ReportCrash { .. } if self.stage == Stage::Asleep => Ok(vec![]),
-            ActivateDeployment { address, .. } => {
+            ActivateDeployment { addresses, .. } => {
                 self.served = true;
-                let serves = std::mem::replace(&mut self.stage, Stage::Serving) == Stage::Serving;
-                Ok(if serves { vec![] } else { vec![DeploymentActivated { address }] })
+                if std::mem::replace(&mut self.stage, Stage::Serving) == Stage::Serving {
+                    return Ok(vec![]);
+                }
+                self.addresses = addresses;
+                Ok(vec![DeploymentActivated { address: self.addresses[0], addresses: vec![] }])
+            }
+            ChangeReplicas { .. } if self.stage != Stage::Serving => Err(DeploymentError::NotStarted),
+            ChangeReplicas { addresses, message, .. } => {
+                if std::mem::replace(&mut self.addresses, addresses.clone()) == addresses {
+                    return Ok(vec![]);
+                }
+                Ok(vec![DeploymentReplicasChanged { addresses, message }])
             }
             ReportCrash { .. } if self.stage == Stage::Starting => Err(DeploymentError::NotStarted),
             ReportCrash { exit_code, message, up_seconds, .. } => {

@@ -284,6 +284,7 @@ fn status(fact: &Fact) -> Option<&'static str> {
             DeploymentEvent::DeploymentRolledBack { .. } => "rolled_back",
             DeploymentEvent::DeploymentSuperseded { .. } => "superseded",
             DeploymentEvent::DeploymentStopped {} => "stopped",
+            DeploymentEvent::DeploymentReplicasChanged { .. } => return None,
         },
         Fact::Team(_, TeamEvent::TeamInstallationConnected { .. }) => "active",
         Fact::Endpoint(_, EndpointEvent::EndpointCreated { .. } | EndpointEvent::EndpointEnabled {}) => {

@@ -116,7 +116,7 @@ fn whatever_changes_or_ends_something_tells_what_it_was() {
     let known = json!({
         "first_name": { "fingerprint": "a" }, "team_id": "t", "project_id": "p", "name": "old", "status": "old",
         "role": "viewer", "phase": "cloning", "commit": "c", "prefix": "ma_Ab12", "expires_at": "2029-01-01T00:00:00Z",
-        "secret": { "fingerprint": "a" },
+        "secret": { "fingerprint": "a" }, "addresses": ["172.18.0.2:4111"],
     });
     for event in goldens() {
         let (before, after) = told(&event, known.clone());

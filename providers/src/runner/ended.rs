@@ -59,6 +59,12 @@ impl Ended {
         self.excess == Some(Excess::Memory) || tail.contains("JavaScript heap out of memory")
     }
 
+    /// What is told of a server that ended by itself, whose last output was `tail`.
+    pub(in crate::runner) fn report(self, tail: &str) -> ExitReport {
+        let Self { exit_code, signal, .. } = self;
+        ExitReport { exit_code, signal, out_of_memory: self.out_of_memory(tail) }
+    }
+
     /// The failure and what to do about it, if it hit a limit; `who` (`build` or `server`) is whose they are.
     pub(in crate::runner) fn explain(
         self,
@@ -92,7 +98,8 @@ impl Ended {
         StartFailure { code, message, exit_code: self.exit_code, retry: false }
     }
 
-    fn how(self) -> String {
+    /// In words.
+    pub(in crate::runner) fn how(self) -> String {
         match (self.exit_code, self.signal) {
             (Some(code), _) => format!("it exited with code {code}"),
             (None, Some(signal)) => format!("signal {signal} killed it"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::build::FailureCode;
-use domain::ports::runner::Health;
+use domain::ports::runner::{Health, StartPlan};
 use domain::values::HealthGate;
 use serde_json::Value;
 use tests::docker::{self, Engine};
@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Mutex, Notify};
 
-use super::engine_api;
+use crate::engine_api;
+
 use super::kit::{Bench, Kind, Recorder, SERVER, Watched, app, eventually, get};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ http.createServer((request, response) => {
 /// do outside of tests: what relies on them waits.
 static FIREWALL: Mutex<()> = Mutex::const_new(());
 
-async fn container_of(bench: &Bench, owner: &str) -> Value {
+pub(super) async fn container_of(bench: &Bench, owner: &str) -> Value {
     let instance = std::fs::read_to_string(bench.dir.path().join("docker/instance")).unwrap();
     engine_api::get(&bench.host, &format!("/containers/mastra-admin-{instance}-{owner}/json")).await
 }
@@ -79,9 +80,9 @@ async fn teams_do_not_reach_each_other() {
     let target = bench.runner.start(one, bench.output.clone()).await.unwrap();
     let same = bench.runner.start(two, bench.output.clone()).await.unwrap();
     let foreign = bench.runner.start(other, bench.output.clone()).await.unwrap();
-    let path = format!("/{}", target.address);
-    assert_eq!(get(same.address, &path).await.unwrap(), "reached", "else the next line proves nothing");
-    let answer = get(foreign.address, &path).await.unwrap();
+    let path = format!("/{}", target.address());
+    assert_eq!(get(same.address(), &path).await.unwrap(), "reached", "else the next line proves nothing");
+    let answer = get(foreign.address(), &path).await.unwrap();
     assert!(answer.starts_with("not reached"), "{answer}");
 }
 
@@ -94,6 +95,9 @@ async fn a_server_goes_on_without_the_platform_and_is_taken_up_again() {
     plan.port = Some(3000);
     plan.health = HealthGate { path: Some("/ready".to_owned()), ..HealthGate::default() };
     let (id, stray_id) = (plan.deployment_id, stray.deployment_id);
+    // What the project says by then does not matter.
+    let again = StartPlan { port: None, health: HealthGate::default(), ..plan.clone() };
+    let stray_again = stray.clone();
     let first = bench.runner.start(plan, bench.output.clone()).await.unwrap();
     bench.runner.start(stray, bench.output.clone()).await.unwrap();
     let noted = bench.dir.path().join("docker/cursors").join(id.to_string());
@@ -102,10 +106,10 @@ async fn a_server_goes_on_without_the_platform_and_is_taken_up_again() {
     let (next, output) = (bench.next_life().await, Arc::new(Recorder::default()));
     next.sweep(&[id]).await.unwrap();
     assert!(!bench.left().await.join(" ").contains(&stray_id.to_string()), "a stray is ended");
-    assert!(next.resume(stray_id, output.clone()).await.is_none());
+    assert!(next.resume(stray_again, output.clone()).await.is_none());
     assert_eq!(next.health(id).await, Health::Absent, "nobody has taken it up yet");
-    let resumed = next.resume(id, output.clone()).await.unwrap();
-    assert_eq!(resumed.address, first.address);
+    let resumed = next.resume(again, output.clone()).await.unwrap();
+    assert_eq!(resumed.address(), first.address());
     assert_eq!(next.health(id).await, Health::Healthy);
     next.stop(id, LONG).await.unwrap();
     assert_eq!(output.text(), "goodbye\n", "what was read before is not read again");
@@ -162,7 +166,7 @@ async fn an_engine_that_goes_away_fails_one_step_and_comes_back() {
     assert!(before.elapsed() < Duration::from_secs(60), "{:?}", before.elapsed());
     tokio::task::block_in_place(|| engine.tell("thaw"));
     let started = bench.runner.start(bench.plan(SERVER), bench.output.clone()).await.unwrap();
-    assert!(get(started.address, "/health").await.is_ok());
+    assert!(get(started.address(), "/health").await.is_ok());
 }
 
 #[tokio::test]

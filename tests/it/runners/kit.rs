@@ -168,7 +168,7 @@ impl Bench {
         let instance = fs::read_to_string(self.dir.path().join("docker/instance")).unwrap();
         let ours = |path: &str| {
             let path = path.to_owned();
-            async move { super::engine_api::get(&self.host, &path).await }
+            async move { crate::engine_api::get(&self.host, &path).await }
         };
         let filter = format!("%7B%22label%22%3A%5B%22mastra-admin.instance%3D{instance}%22%5D%7D");
         let containers = ours(&format!("/containers/json?all=1&filters={filter}")).await;
@@ -295,6 +295,7 @@ pub(super) fn plan(artifact: Artifact) -> StartPlan {
             token: Secret::new("the token of a deployment"),
         }),
         limits: Resources { memory_mib: Some(256), ..Resources::default() },
+        replicas: 1,
         port: None,
         health: HealthGate::default(),
         start_deadline: DEADLINE,

@@ -29,8 +29,8 @@ async fn a_port_set_in_code_is_told_by_message() {
         SERVER.replace("Number(process.env.PORT)", "0").replace("() => console.log('listening')", told);
     let plan = bench.plan(&index);
     let started = bench.runner.start(plan, bench.output.clone()).await.unwrap();
-    let env: Value = serde_json::from_str(&get(started.address, "/env").await.unwrap()).unwrap();
-    assert_ne!(env["PORT"], started.address.port().to_string());
+    let env: Value = serde_json::from_str(&get(started.address(), "/env").await.unwrap()).unwrap();
+    assert_ne!(env["PORT"], started.address().port().to_string());
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn what_was_built_starts_without_the_store_and_without_tokens() {
     let mut start = plan(built.artifact);
     start.team_id = team;
     let started = bench.runner.start(start, bench.output.clone()).await.unwrap();
-    let files = get(started.address, "/files").await.unwrap();
+    let files = get(started.address(), "/files").await.unwrap();
     assert_eq!(files, r#"["index.mjs","node_modules","node_modules/m","node_modules/m/index.js"]"#);
 }
 
@@ -119,7 +119,7 @@ async fn be_killed(data_dir: &Path) {
     let artifact = store.pack(&[("index.mjs", SERVER)]);
     let runner = open(data_dir, store).await;
     let started = runner.start(plan(artifact), Arc::new(Recorder::default())).await.unwrap();
-    println!("\nat {}", started.address);
+    println!("\nat {}", started.address());
     std::future::pending().await
 }
 

@@ -2,10 +2,10 @@
 
 mod builds;
 mod docker;
-mod engine_api;
 mod kit;
 mod local_alone;
 mod reach;
+mod replicas;
 mod servers;
 
 use self::kit::Kind;
@@ -71,5 +71,7 @@ contract! {
         output_comes_whole_and_in_order
         a_server_may_write_beside_itself
         a_server_that_fills_the_disk_is_ended
+        several_are_ready_together_and_stop_together
+        of_several_that_are_not_all_ready_none_is_left
         nobody_is_absent;
 }

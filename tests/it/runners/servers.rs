@@ -21,16 +21,17 @@ pub(super) async fn a_server_becomes_ready_and_stops_when_asked(kind: Kind) {
     let started = bench.runner.start(plan, bench.output.clone()).await.unwrap();
     assert_eq!(bench.runner.health(id).await, Health::Healthy);
 
-    let env: serde_json::Value = serde_json::from_str(&get(started.address, "/env").await.unwrap()).unwrap();
+    let env: serde_json::Value =
+        serde_json::from_str(&get(started.address(), "/env").await.unwrap()).unwrap();
     assert_eq!(env["GREETING"], "hello");
-    assert_eq!(env["PORT"], started.address.port().to_string());
+    assert_eq!(env["PORT"], started.address().port().to_string());
     assert!(["127.0.0.1", "0.0.0.0"].contains(&env["MASTRA_HOST"].as_str().unwrap()));
     assert_eq!(env["NODE_ENV"], "test");
     assert_eq!(env["MASTRA_TELEMETRY_DISABLED"], "1");
 
     bench.runner.stop(id, LONG).await.unwrap();
     assert_eq!(bench.runner.health(id).await, Health::Absent);
-    assert!(get(started.address, "/health").await.is_err());
+    assert!(get(started.address(), "/health").await.is_err());
     assert!(started.exited.await.is_err(), "a stop is no news");
     assert_eq!(bench.output.text(), "listening\ngoodbye\n");
     assert!(bench.is_clean().await);
@@ -42,9 +43,9 @@ pub(super) async fn started_twice_it_runs_once(kind: Kind) {
     let plan = bench.plan(SERVER);
     let first = bench.runner.start(plan.clone(), bench.output.clone()).await.unwrap();
     let second = bench.runner.start(plan, bench.output.clone()).await.unwrap();
-    assert_eq!(first.address, second.address);
+    assert_eq!(first.address(), second.address());
     assert_eq!(bench.output.text(), "listening\n");
-    let _cut_off = get(first.address, "/crash").await;
+    let _cut_off = get(first.address(), "/crash").await;
     let report = ExitReport { exit_code: Some(3), signal: None, out_of_memory: false };
     assert_eq!((first.exited.await.unwrap(), second.exited.await.unwrap()), (report.clone(), report));
 }
@@ -106,7 +107,7 @@ pub(super) async fn a_crash_is_told_with_its_cause(kind: Kind) {
     let plan = bench.plan(SERVER);
     let id = plan.deployment_id;
     let started = bench.runner.start(plan, bench.output.clone()).await.unwrap();
-    let _cut_off = get(started.address, "/grow").await;
+    let _cut_off = get(started.address(), "/grow").await;
     assert!(tokio::time::timeout(DEADLINE, started.exited).await.unwrap().unwrap().out_of_memory);
     assert_eq!(bench.runner.health(id).await, Health::Absent);
 }
@@ -119,7 +120,7 @@ pub(super) async fn one_that_ignores_the_signal_is_killed(kind: Kind) {
     let before = Instant::now();
     bench.runner.stop(id, Duration::from_millis(500)).await.unwrap();
     assert!((Duration::from_millis(500)..Duration::from_millis(2500)).contains(&before.elapsed()));
-    assert!(get(started.address, "/health").await.is_err());
+    assert!(get(started.address(), "/health").await.is_err());
     assert_eq!(bench.output.text(), "listening\ngoodbye\n", "the signal came once");
     assert!(bench.is_clean().await);
 }
@@ -161,7 +162,8 @@ pub(super) async fn values_of_a_server_arrive_byte_for_byte(kind: Kind) {
     plan.env.push(("ODD".parse().unwrap(), Secret::new(ODD)));
     let id = plan.deployment_id;
     let started = bench.runner.start(plan, bench.output.clone()).await.unwrap();
-    let env: serde_json::Value = serde_json::from_str(&get(started.address, "/env").await.unwrap()).unwrap();
+    let env: serde_json::Value =
+        serde_json::from_str(&get(started.address(), "/env").await.unwrap()).unwrap();
     assert_eq!(env["ODD"], ODD);
     assert!(env["BUILD_FLAG"].is_null() && env["DATABASE_URL"].is_null() && env["NODE_ENV"] == "production");
     bench.runner.stop(id, LONG).await.unwrap();
@@ -187,7 +189,7 @@ pub(super) async fn a_server_may_write_beside_itself(kind: Kind) {
     let plan = bench.plan(&format!("{SERVER}{writes}"));
     let id = plan.deployment_id;
     let started = bench.runner.start(plan, bench.output.clone()).await.unwrap();
-    assert_eq!(get(started.address, "/files").await.unwrap(), r#"["index.mjs","state.db"]"#);
+    assert_eq!(get(started.address(), "/files").await.unwrap(), r#"["index.mjs","state.db"]"#);
     bench.runner.stop(id, LONG).await.unwrap();
 }
 
@@ -203,5 +205,47 @@ pub(super) async fn a_server_that_fills_the_disk_is_ended(kind: Kind) {
     assert_eq!((report.exit_code, report.signal), (None, Some(9)), "{report:?}");
     assert!(!report.out_of_memory);
     bench.runner.stop(id, LONG).await.unwrap();
+    assert!(bench.is_clean().await);
+}
+
+/// A runner that runs one alone says so.
+pub(super) async fn several_are_ready_together_and_stop_together(kind: Kind) {
+    let bench = Bench::start(kind).await;
+    let mut plan = bench.plan(SERVER);
+    plan.replicas = 3;
+    let id = plan.deployment_id;
+    let started = bench.runner.start(plan, bench.output.clone()).await.unwrap();
+    let addresses = started.serving.borrow().addresses.clone();
+    assert_eq!(bench.runner.health(id).await, Health::Healthy);
+    for address in &addresses {
+        assert!(get(*address, "/health").await.is_ok());
+    }
+    let said = "The local runner runs one server of a deployment, not 3\n";
+    let (count, said) = if kind == Kind::Local { (1, said) } else { (3, "") };
+    assert_eq!(addresses.iter().collect::<std::collections::BTreeSet<_>>().len(), count);
+    bench.runner.stop(id, LONG).await.unwrap();
+    assert!(started.exited.await.is_err(), "a stop is no news");
+    let text = bench.output.text();
+    assert!(text.starts_with(said), "{text}");
+    assert_eq!(
+        (text.matches("listening").count(), text.matches("goodbye").count()),
+        (count, count),
+        "{text}"
+    );
+    for address in addresses {
+        assert!(get(address, "/health").await.is_err());
+    }
+    assert!(bench.is_clean().await);
+}
+
+/// Each of several that could start alone waits for the others in vain.
+pub(super) async fn of_several_that_are_not_all_ready_none_is_left(kind: Kind) {
+    let bench = Bench::start(kind).await;
+    let mut plan = bench.plan("throw new Error('not today')");
+    plan.replicas = 3;
+    let id = plan.deployment_id;
+    let failure = bench.runner.start(plan, bench.output.clone()).await.unwrap_err();
+    assert_eq!(failure.code, FailureCode::ExitedBeforeReady, "{failure}");
+    assert_eq!(bench.runner.health(id).await, Health::Absent);
     assert!(bench.is_clean().await);
 }

@@ -15,6 +15,8 @@ mod image;
 mod logs;
 mod names;
 mod networks;
+mod replica;
+mod seats;
 mod server;
 mod sweep;
 mod tools;
@@ -190,9 +192,10 @@ impl Inner {
         })
     }
 
-    /// Where it is noted how far a server's log was read.
-    fn cursor(&self, deployment: DeploymentId) -> PathBuf {
-        self.cursors.join(deployment.to_string())
+    /// Where it is noted how far the log of one of a deployment's servers was read.
+    fn cursor(&self, deployment: DeploymentId, number: u8) -> PathBuf {
+        let whole = names::replica(deployment, number);
+        self.cursors.join(whole.strip_prefix("server-").unwrap_or(&whole))
     }
 }
 
@@ -237,8 +240,8 @@ impl Runner for DockerRunner {
         started.unwrap_or_else(|panic| Err(failures::cannot_start(&panic)))
     }
 
-    async fn resume(&self, deployment: DeploymentId, output: Arc<dyn Output>) -> Option<Started> {
-        server::resume(self.0.clone(), deployment, output).await
+    async fn resume(&self, plan: StartPlan, output: Arc<dyn Output>) -> Option<Started> {
+        server::resume(self.0.clone(), plan, output).await
     }
 
     async fn stop(&self, deployment: DeploymentId, grace: Duration) -> Result<(), RunnerError> {

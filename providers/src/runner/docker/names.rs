@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use domain::ids::{BuildId, DeploymentId, TeamId};
 use domain::ports::runner::{BuildPlan, Cause, StartPlan};
-use domain::values::{HealthGate, Resources};
+use domain::values::Resources;
 
 /// Label: the platform that made it. Others of the same engine are left alone.
 pub(super) const INSTANCE: &str = "mastra-admin.instance";
@@ -21,6 +21,8 @@ const DEPLOYMENT: &str = "mastra-admin.deployment";
 const HEALTH: &str = "mastra-admin.health";
 const PORT: &str = "mastra-admin.port";
 const DISK: &str = "mastra-admin.disk-mib";
+const REPLICA: &str = "mastra-admin.replica";
+const REPLICAS: &str = "mastra-admin.replicas";
 /// Label: `build`, `server`, `cache`, `tool`, `network`.
 pub(super) const KIND: &str = "mastra-admin.kind";
 
@@ -39,16 +41,33 @@ pub(super) fn build(build: BuildId) -> String {
     format!("build-{build}")
 }
 
-/// Name of a deployment's server.
+/// Name of a deployment's servers, for their claim and their label.
 pub(super) fn server(deployment: DeploymentId) -> String {
     format!("server-{deployment}")
 }
 
-/// When a server is healthy, the port that it sets by itself, and how many MiB it may write, as its labels say.
-pub(super) fn of_server(labels: &Labels) -> (HealthGate, Option<u16>, Option<u32>) {
+/// Name of one of them: they are counted from 1, and the first has the name of all.
+pub(super) fn replica(deployment: DeploymentId, number: u8) -> String {
+    if number == 1 { server(deployment) } else { format!("{}-{number}", server(deployment)) }
+}
+
+/// Which of a deployment's servers one is, as its labels say.
+pub(super) fn number(labels: &Labels) -> u8 {
+    labels.get(REPLICA).and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// What a server was told when it was started, as its labels say: how many there are, when each is healthy, the port that
+/// it sets by itself, how much it may write. A later change of the project waits until all of them are started again.
+pub(super) fn as_started(plan: StartPlan, labels: &Labels) -> StartPlan {
     let gate = labels.get(HEALTH).and_then(|text| serde_json::from_str(text).ok());
-    let port = labels.get(PORT).and_then(|text| text.parse().ok());
-    (gate.unwrap_or_default(), port, labels.get(DISK).and_then(|text| text.parse().ok()))
+    let said = |label: &str| labels.get(label).and_then(|text| text.parse::<u32>().ok());
+    StartPlan {
+        health: gate.unwrap_or_default(),
+        port: said(PORT).and_then(|port| u16::try_from(port).ok()),
+        limits: Resources { disk_mib: said(DISK), ..plan.limits },
+        replicas: said(REPLICAS).and_then(|count| u8::try_from(count).ok()).unwrap_or(1),
+        ..plan
+    }
 }
 
 impl Names {
@@ -82,8 +101,9 @@ impl Names {
         labels
     }
 
-    /// Labels of what goes away with a server, and how it is known to be healthy when it is taken up again.
-    pub(super) fn server_labels(&self, plan: &StartPlan) -> Labels {
+    /// Labels of what goes away with a deployment's servers, and how one of them is known to be healthy when it is taken
+    /// up again.
+    pub(super) fn server_labels(&self, plan: &StartPlan, number: u8) -> Labels {
         let id = plan.deployment_id;
         let mut labels = self.team_labels("server", plan.team_id);
         labels.extend(labelled([
@@ -91,6 +111,8 @@ impl Names {
             (DEPLOYMENT, id.to_string()),
             (PROJECT, plan.project_id.to_string()),
             (ENVIRONMENT, plan.environment_id.to_string()),
+            (REPLICA, number.to_string()),
+            (REPLICAS, plan.replicas.to_string()),
             (HEALTH, serde_json::to_string(&plan.health).unwrap_or_default()),
         ]));
         labels.extend(of_cause(plan.cause));

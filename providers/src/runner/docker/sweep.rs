@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bollard::query_parameters as query;
 use domain::ids::DeploymentId;
+use domain::project::MAX_REPLICAS;
 use tokio::time::sleep;
 
 use super::Inner;
@@ -30,8 +31,10 @@ impl Inner {
         for (volume, _) in volumes(&self.engine, filter).await? {
             self.engine.remove_volume(&volume).await?;
         }
-        if let Some(deployment) = owner.strip_prefix("server-") {
-            let _none_there = tokio::fs::remove_file(self.cursors.join(deployment)).await;
+        if let Some(deployment) = owner.strip_prefix("server-").and_then(|id| id.parse().ok()) {
+            for number in 1..=MAX_REPLICAS {
+                let _none_there = tokio::fs::remove_file(self.cursor(deployment, number)).await;
+            }
         }
         self.debts.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
         Ok(())
@@ -100,7 +103,10 @@ pub(super) async fn sweep(inner: &Inner, keep: &[DeploymentId]) -> Result<(), En
 
 type Filter = std::collections::HashMap<String, Vec<String>>;
 
-async fn containers(engine: &Engine, filter: Filter) -> Result<Vec<(String, Labels)>, EngineError> {
+pub(super) async fn containers(
+    engine: &Engine,
+    filter: Filter,
+) -> Result<Vec<(String, Labels)>, EngineError> {
     let docker = engine.docker().await?;
     let options = query::ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
     let found = ask("list containers", docker.list_containers(Some(options))).await?;

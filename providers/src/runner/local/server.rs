@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::ids::DeploymentId;
 use domain::ports::logs::Output;
-use domain::ports::runner::{ExitReport, Health, Started};
+use domain::ports::runner::{ExitReport, Health, Serving, Started};
 use domain::values::HealthGate;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use super::pump::Pump;
 use super::sandbox::{Claim, Running};
 use super::unpacked::Tree;
 use crate::runner::directories::clear;
-use crate::runner::ended::{self, Ended};
+use crate::runner::ended;
 use crate::runner::health;
 
 /// A server that has just become ready.
@@ -47,7 +47,7 @@ pub(super) struct Server {
 impl Server {
     /// Where it is, and the promise to tell how it ends.
     pub(super) fn started(&self) -> Started {
-        Started { address: self.address, exited: ended::told(&self.exit) }
+        Started { serving: Serving::alone(self.address), exited: ended::told(&self.exit) }
     }
 }
 
@@ -80,9 +80,7 @@ pub(super) fn attend(
         let tail = pump.finish().await;
         output.flush().await;
         if !server.stopping.load(Ordering::Acquire) && !server.claim.is_wanted() {
-            let Ended { exit_code, signal, .. } = ended;
-            let out_of_memory = ended.out_of_memory(&tail);
-            tell.send_replace(Some(ExitReport { exit_code, signal, out_of_memory }));
+            tell.send_replace(Some(ended.report(&tail)));
         }
         drop(tree);
         drop(server); // gives the name back before anybody hears of it

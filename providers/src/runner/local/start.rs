@@ -45,6 +45,9 @@ pub(super) async fn start(
     if let Some(server) = server::find(&inner, plan.deployment_id) {
         return Ok(server.started());
     }
+    if plan.replicas > 1 {
+        say(&*output, &format!("The local runner runs one server of a deployment, not {}", plan.replicas));
+    }
     let claim = inner.sandbox.claim(&server::name(plan.deployment_id)).await;
     let claim = claim.map_err(|error| cannot_start(&error))?;
     let dir = inner.servers_dir.join(plan.deployment_id.to_string());
