@@ -34,6 +34,7 @@ pub mod router;
 mod routes;
 mod scores;
 mod shape;
+mod sse;
 mod system;
 mod teams;
 pub mod telemetry;

@@ -1,15 +1,14 @@
 //! Output of builds and servers: whole, or live as server-sent events.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use domain::ids::EventId;
 use domain::ports::logs::{LogError, LogLine, LogSource};
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream;
 use http::{HeaderMap, header};
 use serde::Serialize;
 use serde_json::json;
@@ -17,13 +16,12 @@ use serde_json::json;
 use crate::error::ApiError;
 use crate::gate::{Standing, while_standing};
 use crate::platform::Platform;
+use crate::sse::{self, Tail as _};
 
 /// Lines read at a time.
 const BATCH: i64 = 500;
 /// How often a live stream looks whether the build or deployment is over.
 const STATUS: Duration = Duration::from_millis(500);
-/// How long a browser waits before it comes back.
-const RETRY: Duration = Duration::from_secs(2);
 
 /// All lines: text, or JSON lines for who accepts `application/x-ndjson`. Read and sent in batches.
 pub(crate) async fn whole(
@@ -116,11 +114,7 @@ pub(crate) async fn live(
     let watched = platform.clone();
     let moved = platform.logs.follow(source);
     let tail = Tail { moved, platform, source, cause, after, status: None, ended: false };
-    let hello = stream::once(async { Ok(Event::default().retry(RETRY).comment("lines follow")) });
-    let events = while_standing(standing.lost(watched), hello.chain(tail.events()), || None);
-    Ok(Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping"))
-        .into_response())
+    Ok(sse::answer(while_standing(standing.lost(watched), tail.events("lines follow"), || None)))
 }
 
 /// Somebody who follows a source.
@@ -134,20 +128,15 @@ struct Tail {
     ended: bool,
 }
 
-impl Tail {
-    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
-        stream::unfold(self, |mut tail| async move {
-            if tail.ended {
-                return None;
-            }
-            let events = tail.next().await;
-            Some((stream::iter(events.into_iter().map(Ok)), tail))
-        })
-        .flatten()
+impl sse::Tail for Tail {
+    async fn next(&mut self) -> Option<Vec<Event>> {
+        if self.ended { None } else { Some(self.more().await) }
     }
+}
 
+impl Tail {
     /// Waits until there is something to say.
-    async fn next(&mut self) -> Vec<Event> {
+    async fn more(&mut self) -> Vec<Event> {
         loop {
             // The status first: what is over now has written all its lines before.
             let (status, over) = self.now().await;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use domain::ports::logs::LogSource;
 use futures_util::stream::{self, Stream};
 use projections::builds::BuildRow;
@@ -16,6 +16,7 @@ use super::status;
 use crate::error::ApiError;
 use crate::gate::{Scoped, while_standing};
 use crate::platform::Platform;
+use crate::sse;
 
 /// Lines read at a time.
 const BATCH: i64 = 500;
@@ -36,9 +37,7 @@ pub(crate) async fn stream(
         waiting: VecDeque::new(),
     };
     let events = while_standing(standing.lost(watched), tail.events(), || None);
-    Ok(Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping"))
-        .into_response())
+    Ok(sse::answer(events))
 }
 
 /// Somebody who follows a deploy.

@@ -3,15 +3,13 @@
 
 mod reach;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, Stream, StreamExt};
+use axum::response::Response;
+use axum::response::sse::Event;
 use http::HeaderMap;
 use projections::audit_trail::{AuditRow, Reach};
 use serde::Deserialize;
@@ -25,13 +23,12 @@ use crate::error::ApiError;
 use crate::gate::{Caller, EVERY, Standing, while_standing};
 use crate::platform::{PATIENCE, Platform};
 use crate::reply::items;
+use crate::sse::{self, Tail as _};
 
 /// Events read at a time by a stream.
 const BATCH: i64 = 200;
 /// How long a stream waits before it looks by itself, and after the database was away.
 const POLL: Duration = Duration::from_secs(1);
-/// How long a browser waits before it comes back.
-const RETRY: Duration = Duration::from_secs(2);
 /// After so long a stream ends, so that who comes back is asked again who he is.
 const LIFE: Duration = Duration::from_secs(15 * 60);
 
@@ -137,11 +134,7 @@ pub(crate) async fn stream(
         caller,
         after,
     };
-    let hello = stream::once(async { Ok(Event::default().retry(RETRY).comment("events follow")) });
-    let events = while_standing(lost, hello.chain(tail.events()), || None);
-    Ok(Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping"))
-        .into_response())
+    Ok(sse::answer(while_standing(lost, tail.events("events follow"), || None)))
 }
 
 /// Ends when the caller is signed out, or may no longer see all that he saw when he began: he comes back and is told
@@ -169,17 +162,15 @@ struct Tail {
     until: Instant,
 }
 
-impl Tail {
-    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
-        stream::unfold(self, |mut tail| async move {
-            let events = tokio::time::timeout_at(tail.until, tail.next()).await.ok()?;
-            Some((stream::iter(events.into_iter().map(Ok)), tail))
-        })
-        .flatten()
+impl sse::Tail for Tail {
+    async fn next(&mut self) -> Option<Vec<Event>> {
+        tokio::time::timeout_at(self.until, self.more()).await.ok()
     }
+}
 
+impl Tail {
     /// Waits until there is something to say.
-    async fn next(&mut self) -> Vec<Event> {
+    async fn more(&mut self) -> Vec<Event> {
         loop {
             self.moved.mark_unchanged();
             match self.read().await {

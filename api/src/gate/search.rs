@@ -122,10 +122,7 @@ impl Search<'_> {
                 };
                 self.ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
             }
-            Needs::NamedTeam(..) => {
-                let team = named_team(self.platform, &parts.headers).await?;
-                self.ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
-            }
+            Needs::NamedTeam(..) => self.in_a_named_team(view, parts).await,
             Needs::TeamOrSelf(..) => {
                 let team = find_team(self.platform, self.params.text("team")).await?;
                 let named = self.params.text("user").parse::<UserId>();
@@ -175,6 +172,12 @@ impl Search<'_> {
             }
             _ => Err(ApiError::not_found()),
         }
+    }
+
+    /// The team that a header names.
+    async fn in_a_named_team(self, view: View, parts: &mut Parts) -> Result<bool, ApiError> {
+        let team = named_team(self.platform, &parts.headers).await?;
+        self.ask.scoped(parts, ("team", team.id.0), team.id, None, team, view)
     }
 
     /// An installation that a team has connected.

@@ -4,17 +4,15 @@
 //! and what was not there before is shown: whichever server took it in, and whatever store it is in.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{LogFilter, LogPlace, LogRecord, TelemetryError, Tenant};
-use futures_util::stream::{self, Stream, StreamExt};
 use http::HeaderMap;
 use projections::projects::ProjectRow;
 use serde::Deserialize;
@@ -26,6 +24,7 @@ use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::{Scoped, while_standing};
 use crate::platform::Platform;
+use crate::sse::{self, Tail as _};
 use crate::traces::tenant;
 
 /// How often it looks for lines.
@@ -42,8 +41,6 @@ const SHOWN: usize = 1_000;
 const READ: usize = 5_000;
 /// Lines that are remembered.
 const REMEMBERED: usize = 20_000;
-/// How long a browser waits before it comes back.
-const RETRY: Duration = Duration::from_secs(2);
 /// How long a stream lasts; a browser comes back.
 const LIFE: Duration = Duration::from_secs(3600);
 
@@ -89,11 +86,8 @@ pub(crate) async fn handler(
         // What is there now is not new.
         tail.look().await.map_err(ApiError::from)?;
     }
-    let hello = stream::once(async { Ok(Event::default().retry(RETRY).comment("lines follow")) });
-    let events = while_standing(project.standing().lost(watched), hello.chain(tail.events()), || None);
-    Ok(Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)).text("ping"))
-        .into_response())
+    let lost = project.standing().lost(watched);
+    Ok(sse::answer(while_standing(lost, tail.events("lines follow"), || None)))
 }
 
 /// Somebody who follows.
@@ -118,17 +112,15 @@ struct Found {
     or_more: bool,
 }
 
-impl Tail {
-    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
-        stream::unfold(self, |mut tail| async move {
-            let events = tokio::time::timeout_at(tail.until, tail.next()).await.ok()?;
-            Some((stream::iter(events.into_iter().map(Ok)), tail))
-        })
-        .flatten()
+impl sse::Tail for Tail {
+    async fn next(&mut self) -> Option<Vec<Event>> {
+        tokio::time::timeout_at(self.until, self.more()).await.ok()
     }
+}
 
+impl Tail {
     /// Waits until there is something to say.
-    async fn next(&mut self) -> Vec<Event> {
+    async fn more(&mut self) -> Vec<Event> {
         loop {
             match self.look().await {
                 Ok(found) if !found.lines.is_empty() => return self.events_of(&found),

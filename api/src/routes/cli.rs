@@ -9,6 +9,10 @@ use crate::environments;
 use crate::gate::Needs::{Build, Credential, Environment, NamedTeam, Project};
 
 pub(super) fn cli_routes() -> Vec<Route> {
+    [project_routes(), environment_routes(), deploy_routes()].into_iter().flatten().collect()
+}
+
+fn project_routes() -> Vec<Route> {
     let projects_of = "Projects of the team that `x-organization-id` names";
     let make_project = "Makes a project whose code is uploaded, in the team that `x-organization-id` names";
     vec![
@@ -49,6 +53,11 @@ pub(super) fn cli_routes() -> Vec<Route> {
             "Sets the variables of a project that are not sensitive",
             env_vars::replace,
         ),
+    ]
+}
+
+fn environment_routes() -> Vec<Route> {
+    vec![
         get(
             "/v1/projects/{project}/environments",
             Project(On::Project, Read),
@@ -78,13 +87,10 @@ pub(super) fn cli_routes() -> Vec<Route> {
         )
         .status(202),
     ]
-    .into_iter()
-    .chain(deploy_routes())
-    .collect()
 }
 
-fn deploy_routes() -> [Route; 6] {
-    [
+fn deploy_routes() -> Vec<Route> {
+    vec![
         get(
             "/v1/projects/{project}/environment-deploys",
             Project(On::Build, Read),

@@ -8,7 +8,7 @@ use crate::gate::Needs::{Credential, Project, Sender};
 use crate::{log_records, measurements, scores, telemetry, traces};
 
 pub(super) fn telemetry_routes() -> Vec<Route> {
-    [in_routes(), out_routes()].into_iter().flatten().collect()
+    [in_routes(), log_and_metric_routes(), trace_routes()].into_iter().flatten().collect()
 }
 
 fn in_routes() -> Vec<Route> {
@@ -73,7 +73,7 @@ fn in_routes() -> Vec<Route> {
     ]
 }
 
-fn out_routes() -> Vec<Route> {
+fn log_and_metric_routes() -> Vec<Route> {
     vec![
         get(
             "/api/v1/projects/{project}/logs",
@@ -103,6 +103,11 @@ fn out_routes() -> Vec<Route> {
             measurements::names,
         )
         .lists::<measurements::MetricNameView>(),
+    ]
+}
+
+fn trace_routes() -> Vec<Route> {
+    vec![
         get(
             "/api/v1/projects/{project}/scores",
             Project(Traces, Read),

@@ -5,6 +5,9 @@ use tests::world::{project, team};
 
 use super::{NAME, world};
 
+/// No installation opens it.
+const ELSEWHERE: &str = "https://example.org/acme/agent.git";
+
 #[tokio::test]
 async fn an_installation_is_connected_by_who_began_it_once_and_opens_its_repositories_to_its_team_alone() {
     let github = GitHub::start().await;
@@ -76,8 +79,7 @@ async fn an_installation_is_connected_by_who_began_it_once_and_opens_its_reposit
     assert_eq!((taken.status, taken.str("code").as_str()), (409, "installation_taken"));
 
     // A project is of a repository that the installation opens.
-    let elsewhere = json!("https://example.org/acme/agent.git");
-    for url in [json!(github.repo_url("acme/nothing")), elsewhere, json!(null)] {
+    for url in [json!(github.repo_url("acme/nothing")), json!(ELSEWHERE), json!(null)] {
         let body = json!({ "name": "x", "slug": "x", "repoUrl": url, "installationId": id });
         let refused = owner.post("/teams/acme/projects", body).await;
         assert_eq!((refused.status, &refused.body["errors"][0]["field"]), (422, &json!("repoUrl")), "{url}");
