@@ -182,6 +182,13 @@ async fn what_real_senders_send_besides_spans_is_what_is_read_back() {
 }
 
 #[tokio::test]
+async fn bad_rows_are_refused_and_odd_questions_answered() {
+    let engine = ClickHouse::start().await;
+    logs::bad(&engine.settings()).await;
+    measurements::bad(&engine.settings()).await;
+}
+
+#[tokio::test]
 async fn signals_that_were_answered_survive_a_kill_of_the_engine_and_none_is_there_twice() {
     let mut engine = ClickHouse::start().await;
     let app = TestApp::start_with(&engine.settings()).await;
