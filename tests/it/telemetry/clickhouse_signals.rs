@@ -34,10 +34,16 @@ async fn what_two_servers_wrote_at_the_same_moment_is_there_once_and_as_it_came_
     let (store, mine, now) = (engine.store(30), tenant(), Utc::now());
     let lines: Vec<LogRecord> = (1..=9).map(|n| line(n, now)).collect();
     store.write_logs(mine, lines.clone()).await.unwrap();
-    let told = |n: u64, value| {
-        point(n, "told", MetricKind::Cumulative, now + TimeDelta::seconds(n.cast_signed()), value)
+    let told = |n: u64, name: &str, kind, value| {
+        point(n, name, kind, now + TimeDelta::seconds(n.cast_signed()), value)
     };
-    store.write_points(mine, vec![told(1, 5.0), told(2, 12.0), told(3, 21.0)]).await.unwrap();
+    let all = [5.0, 12.0, 21.0]
+        .into_iter()
+        .zip(1..)
+        .map(|(value, n)| told(n, "all", MetricKind::Cumulative, value));
+    let each =
+        [5.0, 7.0, 9.0].into_iter().zip(4..).map(|(value, n)| told(n, "each", MetricKind::Delta, value));
+    store.write_points(mine, all.chain(each).collect()).await.unwrap();
     let given = vec![score(1, now), score(2, now)];
     store.write_scores(mine, given.clone()).await.unwrap();
     // Neither knew of the other; nothing has merged them yet.
@@ -65,7 +71,9 @@ async fn what_two_servers_wrote_at_the_same_moment_is_there_once_and_as_it_came_
     let later = LogFilter { text: Some("later".into()), ..logs::any(100) };
     assert_eq!(store.logs(mine, &later).await.unwrap(), []);
     for (aggregate, wanted) in [(Aggregate::Sum, 21.0), (Aggregate::Count, 3.0), (Aggregate::Average, 7.0)] {
-        assert_eq!(one(&store, mine, question("told", aggregate)).await, wanted);
+        for name in ["all", "each"] {
+            assert_eq!(one(&store, mine, question(name, aggregate)).await, wanted, "{name} {aggregate:?}");
+        }
     }
     let names = store.metric_names(mine, Period::default(), 10).await.unwrap();
     assert_eq!(names[0].unit.as_deref(), Some("ms"));
@@ -79,7 +87,7 @@ async fn what_two_servers_wrote_at_the_same_moment_is_there_once_and_as_it_came_
     let counts = engine.ask(
         "SELECT (SELECT count() FROM log_records), (SELECT count() FROM metric_points), count() FROM scores",
     );
-    assert_eq!(counts.await, "9\t3\t2");
+    assert_eq!(counts.await, "9\t6\t2");
 }
 
 #[tokio::test]
@@ -174,6 +182,13 @@ async fn what_real_senders_send_besides_spans_is_what_is_read_back() {
 }
 
 #[tokio::test]
+async fn bad_rows_are_refused_and_odd_questions_answered() {
+    let engine = ClickHouse::start().await;
+    logs::bad(&engine.settings()).await;
+    measurements::bad(&engine.settings()).await;
+}
+
+#[tokio::test]
 async fn signals_that_were_answered_survive_a_kill_of_the_engine_and_none_is_there_twice() {
     let mut engine = ClickHouse::start().await;
     let app = TestApp::start_with(&engine.settings()).await;
@@ -250,7 +265,6 @@ async fn signals_that_were_answered_survive_a_kill_of_the_engine_and_none_is_the
     assert!(!app.log().contains(PASSWORD));
 }
 
-/// A histogram that another store has told nothing about is asked for as any other.
 #[tokio::test]
 async fn a_histogram_of_a_sender_that_began_anew_is_not_compared_with_the_one_before() {
     let engine = ClickHouse::some().await;

@@ -236,9 +236,14 @@ pub(super) async fn of_python_sdk(store: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a list of what senders get wrong")]
 async fn bad_lines_are_refused_and_their_neighbours_stored() {
-    let app = TestApp::start().await;
+    bad(&[]).await;
+}
+
+/// Whatever the telemetry goes to.
+#[expect(clippy::too_many_lines, reason = "a list of what senders get wrong")]
+pub(super) async fn bad(store: &[(&str, &str)]) {
+    let app = TestApp::start_with(store).await;
     let (owner, project, sender) = open(&app).await;
     let path = format!("//projects/{}/ai/logs/publish", project.id);
     let now = Utc::now();
