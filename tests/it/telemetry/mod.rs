@@ -8,6 +8,7 @@ mod cost;
 mod deployed;
 mod logs;
 mod measurements;
+mod parts;
 mod same;
 mod scores;
 mod senders;
