@@ -17,6 +17,7 @@ use tests::python;
 
 use super::contract::tenant;
 use super::open;
+use super::parts;
 use super::senders::long_memory;
 use super::store::signals;
 
@@ -181,61 +182,8 @@ pub(super) async fn contract(store: &dyn Measurements) {
         );
     }
     assert_eq!(store.write_points(mine, vec![]).await.unwrap(), Written::default());
-    partial_steps(store).await;
-    what_is_left_out_is_told(store).await;
-}
-
-/// A rate is about as much of a step as was asked about.
-async fn partial_steps(store: &dyn Measurements) {
-    let (mine, minute) =
-        (tenant(), Utc::now().duration_trunc(TimeDelta::minutes(1)).unwrap() - TimeDelta::minutes(9));
-    let at = |seconds: i64| minute + TimeDelta::seconds(seconds);
-    let told = |n, seconds| point(n, "rate", MetricKind::Delta, at(seconds), 60.0);
-    store.write_points(mine, vec![told(1, 50), told(2, 70), told(3, 110), told(4, 130)]).await.unwrap();
-    let period = Period { from: Some(at(30)), to: Some(at(140)) };
-    let steps = MetricQuestion { step: Some(60), period, ..question("rate", Aggregate::Rate) };
-    let rates = async |question: MetricQuestion| {
-        let samples = store.metrics(mine, &question).await.unwrap().samples;
-        samples.into_iter().map(|sample| (sample.at.unwrap(), sample.value)).collect::<Vec<_>>()
-    };
-    assert_eq!(rates(steps.clone()).await, [(at(0), 2.0), (at(60), 2.0), (at(120), 3.0)]);
-    let open = MetricQuestion { period: Period::default(), ..steps };
-    assert_eq!(rates(open).await, [(at(0), 1.0), (at(60), 2.0), (at(120), 1.0)]);
-}
-
-/// What is beyond the limit, and what would be reckoned from a part of its ranges.
-async fn what_is_left_out_is_told(store: &dyn Measurements) {
-    let (mine, now) = (tenant(), Utc::now());
-    let of = |n: u64, route: &str, ranges: u32| {
-        let bounds = (1..ranges).map(|it| f64::from(it) + 2000.0 * f64::from(u32::try_from(n).unwrap()));
-        Point {
-            labels: [("route".to_owned(), json!(route))].into_iter().collect(),
-            count: ranges.into(),
-            bounds: bounds.collect(),
-            buckets: (0..ranges).map(|_| 1).collect(),
-            ..point(n, "wide", MetricKind::Histogram, now, 7.0)
-        }
-    };
-    store.write_points(mine, vec![of(1, "/a", 2), of(2, "/b", 2)]).await.unwrap();
-    let by_route =
-        MetricQuestion { group_by: vec!["route".into()], ..question("wide", Aggregate::Quantile(0.5)) };
-    for (aggregate, limit, wanted) in [
-        (Aggregate::Quantile(0.5), 1, (1, true)),
-        (Aggregate::Quantile(0.5), 2, (2, false)),
-        (Aggregate::Sum, 1, (1, true)),
-        (Aggregate::Sum, 2, (2, false)),
-    ] {
-        let question = MetricQuestion { aggregate, limit, ..by_route.clone() };
-        let answer = store.metrics(mine, &question).await.unwrap();
-        assert_eq!((answer.samples.len(), answer.truncated), wanted, "{aggregate:?} {limit}");
-    }
-    // More ranges than are read for one answer: what is not whole is left out.
-    for some in (3..203).map(|n| of(n, "/b", 1024)).collect::<Vec<_>>().chunks(50) {
-        store.write_points(mine, some.to_vec()).await.unwrap();
-    }
-    let answer = store.metrics(mine, &by_route).await.unwrap();
-    let groups: Vec<_> = answer.samples.iter().map(|sample| sample.group[0].as_deref()).collect();
-    assert_eq!((groups, answer.truncated), (vec![Some("/a")], true));
+    parts::partial_steps(store).await;
+    parts::what_is_left_out_is_told(store).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod deployed;
 mod documented;
 mod logs;
 mod measurements;
+mod parts;
 mod same;
 mod scores;
 mod senders;
