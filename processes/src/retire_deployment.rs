@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::build::FailureCode;
 use domain::deployment::{Deployment, DeploymentEvent};
 use domain::fact::{Fact, Recorded};
 use domain::ids::DeploymentId;
@@ -53,7 +54,8 @@ impl Process for RetireDeployment {
         }
         let drain = match event {
             DeploymentEvent::DeploymentSuperseded { .. } | DeploymentEvent::DeploymentStopped {} => true,
-            DeploymentEvent::DeploymentFailed { .. } => false,
+            // Of several servers one has ended; the others have requests under way.
+            DeploymentEvent::DeploymentFailed { code, .. } => *code == FailureCode::CrashedAfterStart,
             _ => return None,
         };
         Some(Job {

@@ -50,7 +50,12 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
     };
     match started {
         Ok(started) => {
-            let addresses = started.serving.borrow().addresses.clone();
+            let Serving { addresses, lost } = started.serving.borrow().clone();
+            // All of its servers have to work before it takes over.
+            if let Some(report) = lost.filter(|_| first_time) {
+                let failed = ended_before(fence, &report);
+                return Ok(world.commands.deployment(id, failed, &context()).await.map(drop)?);
+            }
             let active = DeploymentCommand::ActivateDeployment { fence, addresses: addresses.clone() };
             if let Err(error) = world.commands.deployment(id, active, &context()).await {
                 world.runner.stop(id, Duration::ZERO).await?;
@@ -74,6 +79,12 @@ pub(crate) async fn serve(work: &Work, world: &World, row: &DeploymentRow) -> Re
             Ok(())
         }
     }
+}
+
+fn ended_before(fence: i64, report: &ExitReport) -> DeploymentCommand {
+    let message = format!("one of its servers ended before they took over: {}", describe(report));
+    let (code, exit_code) = (FailureCode::CrashedAfterStart, report.exit_code);
+    DeploymentCommand::FailDeployment { fence, code, message, exit_code }
 }
 
 /// Takes up servers that went on while the platform was away, if requests are still sent to them.

@@ -146,6 +146,7 @@ async fn three_servers_answer_while_one_is_killed_and_while_others_take_over() {
     assert_eq!(changes[1]["addresses"].as_array().unwrap().len(), 3, "{changes:?}");
     assert_eq!(changes[1]["message"], Value::Null);
     load.hears(&app, 4).await;
+    app.settle().await;
     assert_eq!(starts(&app, &first).await, 1, "the others went on");
     let shown = owner.get(&format!("/deployments/{first}")).await.expect(200);
     assert_eq!(

@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 
+use super::search::ORGANIZATION;
 use super::{Principal, is_unsafe};
 use crate::error::ApiError;
 use crate::platform::Platform;
@@ -50,6 +51,11 @@ pub(super) async fn hash_body(
     let mut hash = Sha256::new();
     for part in [parts.method.as_str(), &parts.uri.to_string()] {
         hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    // Where the path names no team, this does.
+    if let Some(team) = parts.headers.get(ORGANIZATION) {
+        hash.update(team.as_bytes());
         hash.update([0]);
     }
     hash.update(&bytes);

@@ -73,7 +73,7 @@ pub(super) async fn admit(
 }
 
 /// The team that the caller means, by id or slug. Whoever says so is held to it, whatever else he may see.
-const ORGANIZATION: &str = "x-organization-id";
+pub(super) const ORGANIZATION: &str = "x-organization-id";
 
 /// The team that a request must name so.
 pub(crate) async fn named_team(platform: &Platform, headers: &HeaderMap) -> Result<TeamRow, ApiError> {

@@ -13,10 +13,11 @@ use axum::response::sse::Event;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{LogFilter, LogPlace, LogRecord, TelemetryError, Tenant};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use projections::projects::ProjectRow;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::list::{self, Wanted};
@@ -29,6 +30,10 @@ use crate::traces::tenant;
 
 /// How often it looks for lines.
 const EVERY: Duration = Duration::from_millis(400);
+/// Every so many looks are through all of the last minute.
+const WHOLE: u32 = 8;
+/// So many may follow one server process: each look takes a reader of the store.
+static SEATS: Semaphore = Semaphore::const_new(64);
 /// How long after it was logged a line may come and still be shown.
 const LATE: TimeDelta = TimeDelta::seconds(60);
 /// How far back who was cut off is shown what he missed.
@@ -74,11 +79,17 @@ pub(crate) async fn handler(
     });
     let (watched, now) = (platform.clone(), (platform.now)());
     let last = last.transpose()?;
+    let seat = SEATS.try_acquire().map_err(|_| {
+        let detail = "Too many follow lines at the moment.";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail).with_retry_after(10)
+    })?;
     let mut tail = Tail {
         tenant: tenant(&project),
         platform,
         filter,
         seen: Seen::new(last, now),
+        looks: 0,
+        _seat: seat,
         latest: last,
         until: Instant::now() + LIFE,
     };
@@ -96,6 +107,8 @@ struct Tail {
     tenant: Tenant,
     filter: LogFilter,
     seen: Seen,
+    looks: u32,
+    _seat: SemaphorePermit<'static>,
     /// The latest line that was shown.
     latest: Option<LogPlace>,
     until: Instant,
@@ -122,21 +135,24 @@ impl Tail {
     /// Waits until there is something to say.
     async fn more(&mut self) -> Vec<Event> {
         loop {
+            let began = Instant::now();
             match self.look().await {
                 Ok(found) if !found.lines.is_empty() => return self.events_of(&found),
                 Ok(_) => {}
                 // It goes on where it was as soon as it can.
                 Err(error) => tracing::debug!(%error, "a stream of lines waits"),
             }
-            tokio::time::sleep(EVERY).await;
+            // A store that is slow has others to answer, too.
+            tokio::time::sleep(EVERY.max(began.elapsed() * 2)).await;
         }
     }
 
-    /// Looks until nothing new is found, the newest first.
+    /// Looks until nothing new is found, the newest first; now and then through all of the last minute, for what came
+    /// late behind others.
     async fn look(&mut self) -> Result<Found, TelemetryError> {
-        let from = self.seen.forget((self.platform.now)());
+        let (now, is_whole) = ((self.platform.now)(), self.looks.is_multiple_of(WHOLE));
         let mut filter = LogFilter { limit: i64::try_from(PAGE).expect("it fits"), ..self.filter.clone() };
-        filter.period.from = Some(from);
+        filter.period.from = Some(self.seen.floor);
         let (mut found, mut old, mut read) = (Found::default(), Vec::new(), 0);
         loop {
             let page = self.platform.signals.logs(self.tenant, &filter).await?;
@@ -145,7 +161,7 @@ impl Tail {
             let (new, known): (Vec<_>, Vec<_>) =
                 page.into_iter().partition(|line| self.seen.is_new(line.place()));
             old.extend(known.iter().map(LogRecord::place));
-            let is_all = is_last || new.is_empty();
+            let is_all = is_last || new.is_empty() && !is_whole;
             found.take(new);
             if is_all || read >= READ {
                 found.or_more = !is_all;
@@ -154,10 +170,13 @@ impl Tail {
         }
         if found.missed > 0 {
             // What was passed over is over.
-            self.seen.floor = found.lines.last().map_or(self.seen.floor, |oldest| oldest.at);
+            let oldest = found.lines.last().map(|line| line.at + TimeDelta::microseconds(1));
+            self.seen.floor = oldest.unwrap_or(self.seen.floor);
         }
         found.lines.reverse();
         self.seen.add(found.lines.iter().map(LogRecord::place).chain(old));
+        self.seen.forget(now);
+        self.looks += 1;
         Ok(found)
     }
 }
@@ -217,15 +236,11 @@ impl Seen {
         }
     }
 
-    /// Forgets what is not looked at any more. Answers from when on lines are looked at.
-    fn forget(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
-        // Who was cut off is shown all that he missed first.
-        if self.after.is_none() {
-            self.floor = self.floor.max(now - LATE);
-            while self.places.first().is_some_and(|oldest| oldest.at < self.floor) {
-                self.places.pop_first();
-            }
+    /// Forgets what is not looked at any more, after a look that saw all until this moment.
+    fn forget(&mut self, now: DateTime<Utc>) {
+        self.floor = self.floor.max(now - LATE);
+        while self.places.first().is_some_and(|oldest| oldest.at < self.floor) {
+            self.places.pop_first();
         }
-        self.floor
     }
 }

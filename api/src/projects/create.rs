@@ -83,6 +83,7 @@ pub(crate) async fn make(
     body: CreateProject,
 ) -> Result<(Receipt, ProjectId), ApiError> {
     let mut settings = body.settings();
+    check_scale(&settings)?;
     check(platform, &settings, team).await?;
     find_repository(platform, &mut settings).await?;
     let id: ProjectId = platform.new_id();
@@ -178,6 +179,15 @@ pub(crate) async fn find_repository(
     }
 }
 
+/// How many servers it may have. Those that had more before there was a limit keep their other settings.
+pub(crate) fn check_scale(settings: &ProjectSettings) -> Result<(), ApiError> {
+    if settings.min_scale.is_some_and(|servers| servers > MAX_REPLICAS) {
+        let text = format!("must be 0 to {MAX_REPLICAS}");
+        return Err(ApiError::field("minScale", "out_of_range", text));
+    }
+    Ok(())
+}
+
 /// What a type alone cannot know.
 pub(crate) async fn check<T>(
     platform: &Platform,
@@ -191,10 +201,6 @@ pub(crate) async fn check<T>(
     }
     if settings.port == Some(0) {
         return Err(ApiError::field("port", "out_of_range", "must be 1 to 65535"));
-    }
-    if settings.min_scale.is_some_and(|servers| servers > MAX_REPLICAS) {
-        let text = format!("must be 0 to {MAX_REPLICAS}");
-        return Err(ApiError::field("minScale", "out_of_range", text));
     }
     for (name, limits) in [("builder", settings.resources.builder), ("runner", settings.resources.runner)] {
         if let Some(Err((field, error))) = limits.map(|limits| limits.check()) {

@@ -17,7 +17,7 @@ use crate::body::{Body, nullable};
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::projects::create::{check, find, find_repository};
+use crate::projects::create::{check, check_scale, find, find_repository};
 use crate::projects::show::view;
 use crate::reply::Done;
 use crate::shape;
@@ -74,6 +74,9 @@ pub(crate) async fn handler(
     let id = project.it.id;
     let old = &project.it.settings;
     let mut settings = change.onto(old.clone());
+    if settings.min_scale != old.min_scale {
+        check_scale(&settings)?;
+    }
     check(&platform, &settings, &project).await?;
     if (settings.installation_id, &settings.repo_url) != (old.installation_id, &old.repo_url) {
         find_repository(&platform, &mut settings).await?;

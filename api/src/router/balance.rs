@@ -36,7 +36,7 @@ struct Load {
 impl Load {
     /// Whether it is asked only when nobody else is left.
     fn is_last(&self, now: Instant) -> bool {
-        self.away.is_some_and(|since| now - since < AWAY || self.under_way > 0)
+        self.away.is_some_and(|since| now - since < AWAY)
     }
 }
 
@@ -72,6 +72,8 @@ impl Balance {
         let turn = loads.turn;
         let load = loads.of.entry(key).or_default();
         (load.under_way, load.turn) = (load.under_way + 1, turn);
+        // This one request finds out; the others wait for what it finds.
+        load.away = load.away.map(|_| now);
         Some((key.1, Some(Place { balance: self.clone(), key })))
     }
 
@@ -153,12 +155,17 @@ mod tests {
 
     #[test]
     fn after_a_while_one_request_finds_out_whether_it_is_back() {
-        let now = Instant::now();
-        let mut load = Load { away: Some(now), ..Load::default() };
-        assert!(load.is_last(now + AWAY / 2));
-        assert!(!load.is_last(now + AWAY));
-        load.under_way = 1;
-        assert!(load.is_last(now + AWAY), "somebody is finding out");
+        let (now, balance) = (Instant::now(), Balance::default());
+        let ill = Load { away: Some(now), ..Load::default() };
+        assert!(ill.is_last(now + AWAY / 2) && !ill.is_last(now + AWAY));
+        // One that has streams open is asked again all the same.
+        let [one, ..] = servers();
+        let stream = choose(&balance, &[]);
+        assert_eq!(stream.0, 1);
+        let since = now.checked_sub(AWAY).unwrap();
+        balance.0.lock().unwrap().of.get_mut(&(IT, one)).unwrap().away = Some(since);
+        let busy: Vec<_> = (0..4).map(|_| choose(&balance, &[])).collect();
+        assert_eq!(busy.iter().filter(|(port, _)| *port == 1).count(), 1, "by one request");
     }
 
     #[test]

@@ -133,8 +133,8 @@ impl Router {
                 asked.push(server);
                 let connection = Connection::new(self.in_flight.enter(*deployment), place, lost());
                 let answer = self.forwarder.send(*request, server, prefix, connection).await;
-                if servers.len() > 1 {
-                    self.balance.note(*deployment, server, is_there(&answer));
+                if let Some(answered) = is_there(&answer).filter(|_| servers.len() > 1) {
+                    self.balance.note(*deployment, server, answered);
                 }
                 request = match answer {
                     Ok(response) => return Ok(response),
@@ -143,7 +143,10 @@ impl Router {
                         tracing::debug!(deployment.id = %deployment, %server, "server of {deployment} is not there");
                         back
                     }
-                    Err(forward::Failure::Broken(_, Some(back))) if asked.len() < servers.len() => back,
+                    // Once: a request that ends servers must not end all of them.
+                    Err(forward::Failure::Broken(_, Some(back))) if asked.len() == 1 && servers.len() > 1 => {
+                        back
+                    }
                     Err(forward::Failure::Broken(problem, _) | forward::Failure::Lost(problem)) => {
                         return Ok(problem.into_response());
                     }
@@ -195,9 +198,13 @@ async fn follow(router: std::sync::Weak<Router>, pool: PgPool, mut moved: watch:
     }
 }
 
-/// Whether a server showed that it is there.
-fn is_there(answer: &Result<Response, forward::Failure>) -> bool {
-    matches!(answer, Ok(_) | Err(forward::Failure::Lost(_)))
+/// Whether a server showed that it is there, or that it is not. What broke off may have been broken off by who asked.
+fn is_there(answer: &Result<Response, forward::Failure>) -> Option<bool> {
+    match answer {
+        Ok(_) | Err(forward::Failure::Lost(_)) => Some(true),
+        Err(forward::Failure::NotSent(_) | forward::Failure::Broken(_, Some(_))) => Some(false),
+        Err(forward::Failure::Broken(_, None)) => None,
+    }
 }
 
 fn unavailable() -> ApiError {

@@ -19,8 +19,8 @@ use crate::error::ApiError;
 use crate::gate::Caller;
 use crate::platform::Platform;
 
-/// Projects of one team that are asked at most.
-const MANY: i64 = 500;
+/// Projects that are asked at most.
+const MANY: usize = 200;
 
 /// Where the trace is.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -62,7 +62,8 @@ async fn readable(
             for grant in &grants {
                 match grant.scope {
                     Scope::Team { team_id } => {
-                        projects.extend(projections::projects::of_team(pool, team_id, None, MANY).await?);
+                        projects
+                            .extend(projections::projects::of_team(pool, team_id, None, MANY as i64).await?);
                     }
                     Scope::Project { project_id } => {
                         projects.extend(projections::projects::find(pool, project_id).await?);
@@ -79,5 +80,6 @@ async fn readable(
     });
     projects.sort_by_key(|project| project.id);
     projects.dedup_by_key(|project| project.id);
+    projects.truncate(MANY);
     Ok(projects)
 }

@@ -77,6 +77,9 @@ async fn teller(world: &World, project: &ProjectRow) -> Result<Option<Received>,
 
 async fn look(world: &World, project: &ProjectRow) -> Result<(), JobError> {
     let settings = &project.settings;
+    if settings.repo_url.is_none() {
+        return Ok(());
+    }
     let Some(teller) = teller(world, project).await? else { return Ok(()) };
     let environments = projections::projects::environments(&world.pool, project.id).await?;
     let plain = environments.iter().map(|row| &row.environment).filter(|it| it.branch_pattern.is_none());

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tests::app::TestApp;
 use tests::client::Client;
 use tests::mastra_cli::{MastraCli, built_tiny, real_project};
-use tests::world::Project;
+use tests::world::{Project, team};
 
 use super::project;
 
@@ -164,4 +165,33 @@ async fn who_may_not_is_told_so_by_the_command_line() {
     let said = reader.run(dir.path(), &["deploy", "--yes", "--skip-build", "--skip-preflight"]).await;
     assert_eq!(said.code, Some(1), "{}", said.text);
     assert!(said.text.contains("This needs the right to create build"), "{}", said.text);
+}
+
+#[tokio::test]
+async fn what_was_made_in_one_team_is_no_answer_in_another() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    team(&owner, "acme").await;
+    team(&owner, "other").await;
+    let make = async |team: &str| {
+        let request = owner.request(Method::POST, "//v1/studio/projects").header("idempotency-key", "once");
+        Client::send(request.header("x-organization-id", team).json(&json!({ "name": "Same" }))).await
+    };
+    let made = make("acme").await.expect(201);
+    assert_eq!(make("acme").await.expect(201), made, "asked twice, it is one project");
+    let refused = make("other").await;
+    assert_eq!(
+        (refused.status, refused.str("code").as_str()),
+        (422, "idempotency_key_reused"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(owner.get("/teams/other/projects").await.expect(200)["items"], json!([]));
+    let nameless = owner.post("//v1/studio/projects", json!({ "name": "x" })).await;
+    assert_eq!((nameless.status, &nameless.body["errors"][0]["field"]), (422, &json!("x-organization-id")));
+    for name in ["日本", "", "x\0y"] {
+        let request = owner.request(Method::POST, "//v1/studio/projects").header("x-organization-id", "acme");
+        let refused = Client::send(request.json(&json!({ "name": name }))).await;
+        assert_eq!((refused.status, &refused.body["errors"][0]["field"]), (422, &json!("name")), "{name}");
+    }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tests::app::TestApp;
 use tests::client::Client;
 use tests::people::join;
+use tests::repository;
 use tests::world;
 
 use super::{Deploy, project, team, tiny, version, zipped};
@@ -194,6 +195,42 @@ async fn what_is_no_output_of_mastra_fails_and_says_why() {
         assert_eq!(diagnosis["diagnosis"]["summary"], failed["error"]);
         assert_eq!(version(&project, &owner).await, "1", "what served goes on");
     }
+}
+
+#[tokio::test]
+async fn an_upload_that_waits_is_cancelled_and_never_built() {
+    let app = TestApp::start_with(&[("MASTRA_ADMIN_BUILDS", "1")]).await;
+    let owner = app.owner().await;
+    let project = project(&app, &owner).await;
+    // One that does not end by itself holds the only place.
+    let sleep = r#"{ "version": "1", "sleep": 600000 }"#;
+    repository::change(&app.repositories().join("tiny"), &[("behaviour.json", sleep)]);
+    let endless = format!("/builds/{}", project.build(&owner).await);
+    app.until_status(&owner, &endless, &["building"]).await;
+
+    let deploy = Deploy::begin(&owner, &project, json!({})).await;
+    assert_eq!(deploy.put(tiny(2)).await.status, 200);
+    assert_eq!(deploy.complete(&owner).await.status, 202);
+    assert_eq!(deploy.build(&owner).await["status"], "queued");
+    let cancel = owner.post(&format!("/builds/{}/cancel", deploy.id), json!({})).await;
+    assert_eq!(cancel.status, 200, "{}", cancel.text);
+    let settled = deploy.settled(&app, &owner).await;
+    assert_eq!((&settled["status"], &settled["error"]), (&json!("stopped"), &json!("It was cancelled.")));
+    assert_eq!(deploy.build(&owner).await["status"], "cancelled");
+
+    // The place is free for the next, and nothing comes of what was cancelled.
+    owner.post(&format!("{endless}/cancel"), json!({})).await.expect(200);
+    let next = Deploy::begin(&owner, &project, json!({})).await;
+    assert_eq!(next.put(tiny(3)).await.status, 200);
+    next.complete(&owner).await.expect(202);
+    assert_eq!(next.settled(&app, &owner).await["status"], "running");
+    assert_eq!(version(&project, &owner).await, "3");
+    app.settle().await;
+    let started = "SELECT count(*) FROM events WHERE aggregate_id = $1 AND event_type = 'build.started'";
+    let started: i64 = sqlx::query_scalar(started).bind(&deploy.id).fetch_one(app.db.pool()).await.unwrap();
+    assert_eq!(started, 0);
+    assert_eq!(deploy.complete(&owner).await.status, 202, "asked again, it is the same build");
+    assert_eq!(deploy.build(&owner).await["status"], "cancelled");
 }
 
 #[tokio::test]

@@ -97,6 +97,13 @@ async fn lines_are_followed_and_resumed_with_nothing_lost_or_repeated() {
     // A line that was under way for long, and lines that are sent again.
     send(&sender, &project, &[("b", 1), ("late", 40)]).await;
     assert_eq!(follower.lines(1).await, ["late"]);
+    // It stands behind more lines than one look reads when nothing is new.
+    let names: Vec<String> = (0..500).map(|n| format!("line {n}")).collect();
+    let lines: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 10)).collect();
+    send(&sender, &project, &lines).await;
+    assert_eq!(follower.lines(500).await, names);
+    send(&sender, &project, &[("very late", 45)]).await;
+    assert_eq!(follower.lines(1).await, ["very late"]);
     let last = follower.last.clone().unwrap();
     drop(follower);
 

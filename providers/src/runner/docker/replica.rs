@@ -36,6 +36,9 @@ const PORT: u16 = 4111;
 /// Between two notes of how far the output was read.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
+/// How often one that runs is asked whether it is healthy, before it is taken for ill.
+const LOOKS: u32 = 3;
+
 /// How long a killed server may take to be gone.
 pub(super) const KILLED: Duration = Duration::from_secs(10);
 
@@ -154,11 +157,19 @@ impl Crew {
         found
     }
 
-    /// Where a container listens, if it is healthy.
+    /// Where a container listens, if it is healthy. Right after a start of the platform the machine may be busy: one
+    /// look too many costs less than a server that works.
     async fn look(&self, plan: &StartPlan, container: &str) -> Option<SocketAddr> {
         let address = SocketAddr::new(self.ip(container).await.ok()?, plan.port.unwrap_or(PORT));
-        health::check(address, &plan.health).await.ok()?;
-        Some(address)
+        for look in 1..=LOOKS {
+            if health::check(address, &plan.health).await.is_ok() {
+                return Some(address);
+            }
+            if look < LOOKS {
+                sleep(NOTE_EVERY).await;
+            }
+        }
+        None
     }
 
     fn replica(&self, number: u8, address: SocketAddr, container: String, from: Cursor) -> Replica {

@@ -172,14 +172,11 @@ async fn watch_over(
             sleep(pause).await;
             News::Again(number, crew.bring_up(number).await)
         };
-        let never = async move {
-            stopping.cancelled().await;
-            std::future::pending().await
-        };
         async move {
             tokio::select! {
                 news = start => news,
-                news = never => news,
+                // Nothing is started any more, also not what was half started.
+                () = stopping.cancelled() => std::future::pending().await,
             }
         }
         .boxed()
