@@ -186,6 +186,19 @@ impl TestApp {
         .await;
     }
 
+    /// Waits until the query tables and processes know all that is in the log now.
+    pub async fn caught_up(&self) {
+        let head = "SELECT position FROM log_head";
+        let head: i64 =
+            sqlx::query_scalar(head).fetch_one(self.db.pool()).await.expect("the database answers");
+        let known = "SELECT NOT EXISTS (SELECT FROM consumers WHERE position < $1)";
+        self.wait_until("all that is in the log is known", Duration::from_secs(60), async || {
+            let known = sqlx::query_scalar(known).bind(head).fetch_one(self.db.pool());
+            known.await.expect("the database answers")
+        })
+        .await;
+    }
+
     /// Waits until the query tables, processes and due work have nothing more to do.
     pub async fn settle(&self) {
         self.settle_in(self.db.pool()).await;

@@ -1,5 +1,7 @@
 //! A team with a project, made over HTTP.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
@@ -136,4 +138,20 @@ impl Project {
     pub fn url(&self, path: &str) -> String {
         format!("//p/{}/{}{path}", self.team, self.slug)
     }
+}
+
+/// The newest delivery of the team `acme` with such an id, once it is known what came of it and what was done about it can
+/// be read.
+pub async fn delivery(app: &TestApp, owner: &Client, is_it: impl Fn(&str) -> bool) -> Value {
+    let mut found = Value::Null;
+    app.wait_until("the delivery is worked on", Duration::from_secs(60), async || {
+        let list = owner.get("/teams/acme/deliveries").await.expect(200);
+        let is_over =
+            |it: &&Value| it["status"] != "pending" && is_it(it["deliveryId"].as_str().expect("an id"));
+        found = list["items"].as_array().expect("a list").iter().find(is_over).cloned().unwrap_or_default();
+        !found.is_null()
+    })
+    .await;
+    app.caught_up().await;
+    found
 }

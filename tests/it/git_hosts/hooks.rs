@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::app::TestApp;
 use tests::client::{Answer, Client};
 use tests::git_host::{Signer, example, gitlab};
-use tests::world::{Project, project, team};
+use tests::world::{Project, delivery, project, team};
 
 use super::{is_nowhere, text};
 
@@ -71,19 +71,8 @@ impl World {
 
     /// The delivery of this id, once it is known what came of it.
     async fn settled(&self, id: &str) -> Value {
-        let mut found = Value::Null;
-        let ends = |it: &&Value| {
-            let known = it["deliveryId"].as_str().unwrap();
-            (known.ends_with(&format!("/{id}")) || known.starts_with(id)) && it["status"] != "pending"
-        };
-        self.app
-            .wait_until("the delivery is worked on", Duration::from_secs(60), async || {
-                let list = self.owner.get("/teams/acme/deliveries").await.expect(200);
-                found = list["items"].as_array().unwrap().iter().find(ends).cloned().unwrap_or_default();
-                !found.is_null()
-            })
-            .await;
-        found
+        let end = format!("/{id}");
+        delivery(&self.app, &self.owner, |known| known.ends_with(&end) || known.starts_with(id)).await
     }
 
     async fn reason(&self, id: &str, reason: &str) -> Value {

@@ -8,13 +8,11 @@ mod pushes;
 mod shown;
 mod statuses;
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tests::app::TestApp;
 use tests::client::Client;
 use tests::github::GitHub;
-use tests::world::{Project, project, team};
+use tests::world::{Project, delivery, project, team};
 
 /// A team with a project of a private repository.
 struct World {
@@ -48,18 +46,7 @@ async fn world() -> World {
 impl World {
     /// The delivery whose id begins so, once it is known what came of it.
     async fn settled(&self, id: &str) -> Value {
-        let mut found = Value::Null;
-        self.app
-            .wait_until("the delivery is worked on", Duration::from_secs(60), async || {
-                let list = self.owner.get("/teams/acme/deliveries").await.expect(200);
-                let begins = |it: &&Value| {
-                    it["deliveryId"].as_str().unwrap().starts_with(id) && it["status"] != "pending"
-                };
-                found = list["items"].as_array().unwrap().iter().find(begins).cloned().unwrap_or_default();
-                !found.is_null()
-            })
-            .await;
-        found
+        delivery(&self.app, &self.owner, |known| known.starts_with(id)).await
     }
 
     /// Waits until a delivery came to this; the outcome.
