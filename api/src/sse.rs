@@ -17,6 +17,16 @@ pub(crate) trait Tail: Send + Sized + 'static {
     /// Waits until there is something to say; none when nothing follows.
     fn next(&mut self) -> impl Future<Output = Option<Vec<Event>>> + Send;
 
+    /// All that there is to say in so much time, after a greeting. Who comes back is asked again who he is.
+    fn events_for(
+        self,
+        life: Duration,
+        greeting: &'static str,
+    ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
+        let end = tokio::time::sleep(life);
+        self.events(greeting).take_until(end)
+    }
+
     /// All that there is to say, after a greeting.
     fn events(self, greeting: &'static str) -> impl Stream<Item = Result<Event, Infallible>> + Send {
         let hello = stream::once(async move { Ok(Event::default().retry(RETRY).comment(greeting)) });

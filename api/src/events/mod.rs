@@ -15,7 +15,6 @@ use projections::audit_trail::{AuditRow, Reach};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::audit::show;
 use crate::body::Query;
@@ -126,15 +125,9 @@ pub(crate) async fn stream(
     // Refused now rather than in the middle of an answer.
     let reach = reach::of(&platform, &caller).await?;
     let lost = lost(platform.clone(), caller.clone(), reach);
-    let tail = Tail {
-        moved: platform.feed.moved("audit_trail"),
-        types: which.types()?,
-        until: Instant::now() + LIFE,
-        platform,
-        caller,
-        after,
-    };
-    Ok(sse::answer(while_standing(lost, tail.events("events follow"), || None)))
+    let tail =
+        Tail { moved: platform.feed.moved("audit_trail"), types: which.types()?, platform, caller, after };
+    Ok(sse::answer(while_standing(lost, tail.events_for(LIFE, "events follow"), || None)))
 }
 
 /// Ends when the caller is signed out, or may no longer see all that he saw when he began: he comes back and is told
@@ -159,22 +152,14 @@ struct Tail {
     types: Vec<String>,
     after: i64,
     moved: watch::Receiver<i64>,
-    until: Instant,
 }
 
 impl sse::Tail for Tail {
     async fn next(&mut self) -> Option<Vec<Event>> {
-        tokio::time::timeout_at(self.until, self.more()).await.ok()
-    }
-}
-
-impl Tail {
-    /// Waits until there is something to say.
-    async fn more(&mut self) -> Vec<Event> {
         loop {
             self.moved.mark_unchanged();
             match self.read().await {
-                Ok(events) if !events.is_empty() => return events,
+                Ok(events) if !events.is_empty() => return Some(events),
                 Ok(_) => {}
                 // It goes on where it was as soon as it can.
                 Err(error) => tracing::debug!(?error, "a stream of events waits"),
@@ -182,7 +167,9 @@ impl Tail {
             let _ = tokio::time::timeout(POLL, self.moved.changed()).await;
         }
     }
+}
 
+impl Tail {
     /// What the caller may see now, which may be less than when the stream began.
     async fn read(&mut self) -> Result<Vec<Event>, ApiError> {
         let Part { rows, seen } = part(&self.platform, &self.caller, &self.types, self.after, BATCH).await?;

@@ -91,14 +91,13 @@ pub(crate) async fn handler(
         looks: 0,
         _seat: seat,
         latest: last,
-        until: Instant::now() + LIFE,
     };
     if tail.seen.after.is_none() {
         // What is there now is not new.
         tail.look().await.map_err(ApiError::from)?;
     }
     let lost = project.standing().lost(watched);
-    Ok(sse::answer(while_standing(lost, tail.events("lines follow"), || None)))
+    Ok(sse::answer(while_standing(lost, tail.events_for(LIFE, "lines follow"), || None)))
 }
 
 /// Somebody who follows.
@@ -111,7 +110,6 @@ struct Tail {
     _seat: SemaphorePermit<'static>,
     /// The latest line that was shown.
     latest: Option<LogPlace>,
-    until: Instant,
 }
 
 /// What one look found.
@@ -127,17 +125,10 @@ struct Found {
 
 impl sse::Tail for Tail {
     async fn next(&mut self) -> Option<Vec<Event>> {
-        tokio::time::timeout_at(self.until, self.more()).await.ok()
-    }
-}
-
-impl Tail {
-    /// Waits until there is something to say.
-    async fn more(&mut self) -> Vec<Event> {
         loop {
             let began = Instant::now();
             match self.look().await {
-                Ok(found) if !found.lines.is_empty() => return self.events_of(&found),
+                Ok(found) if !found.lines.is_empty() => return Some(self.events_of(&found)),
                 Ok(_) => {}
                 // It goes on where it was as soon as it can.
                 Err(error) => tracing::debug!(%error, "a stream of lines waits"),
@@ -146,7 +137,9 @@ impl Tail {
             tokio::time::sleep(EVERY.max(began.elapsed() * 2)).await;
         }
     }
+}
 
+impl Tail {
     /// Looks until nothing new is found, the newest first; now and then through all of the last minute, for what came
     /// late behind others.
     async fn look(&mut self) -> Result<Found, TelemetryError> {
@@ -179,9 +172,7 @@ impl Tail {
         self.looks += 1;
         Ok(found)
     }
-}
 
-impl Tail {
     /// Their ids are of the latest line until then: who comes back is shown what is after it.
     fn events_of(&mut self, found: &Found) -> Vec<Event> {
         let gap = json!({ "missed": found.missed, "orMore": found.or_more });
