@@ -23,8 +23,9 @@ pub(crate) struct Secrets {
     pub(crate) next_master_key: Option<Secret>,
     /// `MASTRA_ADMIN_OWNER_EMAIL` and `MASTRA_ADMIN_OWNER_PASSWORD`: the first user of an empty system.
     pub(crate) owner: Option<(String, Secret)>,
-    /// `MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN`: sent as bearer to anchors that are reached by HTTP.
-    pub(crate) anchor_token: Option<Secret>,
+    /// `MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN`: sent as bearer to anchors that are reached by HTTP; and
+    /// `MASTRA_ADMIN_LEDGER_S3_ACCESS_KEY_ID` with `MASTRA_ADMIN_LEDGER_S3_SECRET_ACCESS_KEY`, for those in buckets.
+    pub(crate) anchors: providers::anchor::Keys,
     /// `MASTRA_ADMIN_SMTP_PASSWORD`: the password at the SMTP server.
     pub(crate) smtp_password: Option<Secret>,
     /// `MASTRA_ADMIN_S3_ACCESS_KEY_ID` and `MASTRA_ADMIN_S3_SECRET_ACCESS_KEY`: what opens the bucket.
@@ -67,7 +68,11 @@ impl Secrets {
             master_key: secret("MASTRA_ADMIN_MASTER_KEY"),
             next_master_key: secret("MASTRA_ADMIN_MASTER_KEY_NEXT"),
             owner,
-            anchor_token: secret("MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN"),
+            anchors: providers::anchor::Keys {
+                token: secret("MASTRA_ADMIN_LEDGER_ANCHOR_TOKEN"),
+                s3: secret("MASTRA_ADMIN_LEDGER_S3_ACCESS_KEY_ID")
+                    .zip(secret("MASTRA_ADMIN_LEDGER_S3_SECRET_ACCESS_KEY")),
+            },
             smtp_password: secret("MASTRA_ADMIN_SMTP_PASSWORD"),
             s3: secret("MASTRA_ADMIN_S3_ACCESS_KEY_ID").zip(secret("MASTRA_ADMIN_S3_SECRET_ACCESS_KEY")),
             github_private_key: secret("MASTRA_ADMIN_GITHUB_PRIVATE_KEY"),

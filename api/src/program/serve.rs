@@ -279,9 +279,9 @@ async fn signal() {
 
 /// Starts the ledger with its anchors.
 fn ledger(config: &Config, pool: &PgPool) -> anyhow::Result<Ledger> {
-    let token = config.secrets.anchor_token.as_ref();
     let anchors = config.ledger_anchors.iter().filter(|word| !word.is_empty());
-    let anchors = anchors.map(|word| providers::anchor::open(word, &config.data_dir, token));
+    let anchors =
+        anchors.map(|word| providers::anchor::open(word, &config.data_dir, &config.secrets.anchors));
     let anchors = anchors.collect::<Result<_, _>>().context("MASTRA_ADMIN_LEDGER_ANCHORS")?;
     let options = LedgerOptions {
         batch: config.ledger_batch,

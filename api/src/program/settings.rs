@@ -216,7 +216,7 @@ pub(crate) struct Settings {
     pub(super) telemetry_days: Option<u16>,
 
     /// Witnesses of the ledger, separated by commas: `file:PATH` (relative to the data directory),
-    /// `webhook:URL`, `put:URL` [default: file:ledger.anchor.ndjson]
+    /// `s3:BUCKET/PREFIX`, `webhook:URL`, `put:URL` [default: file:ledger.anchor.ndjson]
     #[arg(long, env = "MASTRA_ADMIN_LEDGER_ANCHORS", value_delimiter = ',')]
     pub(super) ledger_anchors: Option<Vec<String>>,
 

@@ -7,7 +7,7 @@
 use sqlx::Connection;
 
 use super::indexes::Indexes;
-use super::{Shadow, make, note};
+use super::{Reach, Shadow, make, note};
 use crate::feed::{Consumer, Fold};
 use crate::log::LogStream;
 use crate::parked::is_of_the_event;
@@ -62,6 +62,7 @@ impl Shadow {
         // A proof is shown every event, so that it finds that the kinds are not all.
         let kinds = if self.lot.parks() { consumer.kinds() } else { &[] };
         let mut events = LogStream::open(&self.pool, self.position, to, kinds, self.steps).await?;
+        let begins = self.position == 0;
         let (mut piece, mut more) = (FIRST_PIECE, true);
         while more {
             let (from, mut position) = (self.position, self.position);
@@ -89,6 +90,9 @@ impl Shadow {
             tx.commit().await?;
             (self.position, self.events) = (position, events);
             piece = (piece * GROWTH).min(LONGEST_PIECE);
+        }
+        if begins {
+            self.compared = Reach { position: self.position, events: self.events };
         }
         Ok(indexes.put_back(&self.pool, &mut self.db).await?)
     }

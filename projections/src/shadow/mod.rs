@@ -28,6 +28,8 @@ pub(crate) struct Shadow {
     pub(crate) position: i64,
     /// How many events were taken in, or passed by as of no interest.
     pub(crate) events: i64,
+    /// Up to where it was compared with the log already.
+    compared: Reach,
     /// What waits or is left out.
     pub(crate) lot: Lot,
     /// Where the log is read.
@@ -72,7 +74,19 @@ impl Shadow {
         let number = make(&mut db, consumer, &schema, "proving").await?;
         let lot = Lot::proving(&mut db, consumer).await?;
         let (pool, steps, memory) = (pool.clone(), UPCASTS, MEMORY);
-        Ok(Self { db, schema, number, position: 0, events: 0, lot, pool, steps, memory, is_filled: false })
+        Ok(Self {
+            db,
+            schema,
+            number,
+            position: 0,
+            events: 0,
+            compared: Reach::default(),
+            lot,
+            pool,
+            steps,
+            memory,
+            is_filled: false,
+        })
     }
 
     /// Tables that were kept.
@@ -105,7 +119,20 @@ impl Shadow {
         sqlx::raw_sql(&format!("SET search_path = {schema}, public")).execute(&mut db).await?;
         let lot = Lot::load(&mut db, consumer, &schema).await?;
         let (pool, steps, memory) = (pool.clone(), UPCASTS, MEMORY);
-        Ok(Self { db, schema, number, position, events, lot, pool, steps, memory, is_filled: false })
+        let compared = Reach::default();
+        Ok(Self {
+            db,
+            schema,
+            number,
+            position,
+            events,
+            compared,
+            lot,
+            pool,
+            steps,
+            memory,
+            is_filled: false,
+        })
     }
 
     /// Its rows may take only so many bytes in memory while the tables are filled.
@@ -140,12 +167,16 @@ impl Shadow {
     pub(crate) async fn check(&mut self) -> Result<(), RebuildError> {
         let (position, events) = (self.position, self.events);
         let (count, last): (i64, i64) = sqlx::query_as(
-            "SELECT count(*), coalesce(max(position), 0) FROM public.events WHERE position <= $1",
+            "SELECT $2 + count(*), coalesce(max(position), $1) FROM public.events
+              WHERE position > $1 AND position <= $3",
         )
+        .bind(self.compared.position)
+        .bind(self.compared.events)
         .bind(position)
         .fetch_one(&mut self.db)
         .await?;
         if (count, last) == (events, position) {
+            self.compared = Reach { position, events };
             return Ok(());
         }
         Err(RebuildError::Incomplete { events, position, count, last })

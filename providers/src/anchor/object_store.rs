@@ -2,7 +2,7 @@
 //! content. Best with a retention lock.
 //!
 //! Plain HTTP `PUT` with a bearer token or a signed query (SAS), which Azure Blob Storage, Google Cloud Storage,
-//! WebDAV and gateways take; request signatures of S3 are not made.
+//! WebDAV and gateways take; for S3 there is [`super::s3`].
 
 use async_trait::async_trait;
 use domain::ports::anchor::{Anchor, AnchorError, AnchoredCheckpoint};
@@ -34,7 +34,7 @@ impl Anchor for ObjectStoreAnchor {
     }
 
     async fn keep(&self, checkpoint: &AnchoredCheckpoint) -> Result<(), AnchorError> {
-        let url = self.place.below(&format!("{:020}.txt", checkpoint.number));
+        let url = self.place.below(&super::object(checkpoint.number));
         self.place.send(Method::PUT, url, "text/plain; charset=utf-8", checkpoint.note.clone()).await
     }
 }

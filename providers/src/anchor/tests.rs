@@ -34,7 +34,7 @@ async fn answer(listener: &TcpListener, status: &str) -> String {
 #[tokio::test]
 async fn a_file_grows_by_whole_lines_also_after_a_torn_one() {
     let dir = tempfile::tempdir().unwrap();
-    let anchor = open("file:anchor.ndjson", dir.path(), None).unwrap();
+    let anchor = open("file:anchor.ndjson", dir.path(), &Keys::default()).unwrap();
     anchor.keep(&checkpoint(1)).await.unwrap();
     let path = dir.path().join("anchor.ndjson");
     let torn = std::fs::read_to_string(&path).unwrap() + "{\"number\":2,\"che";
@@ -52,10 +52,10 @@ async fn a_file_grows_by_whole_lines_also_after_a_torn_one() {
 async fn a_webhook_and_an_object_store_get_the_checkpoint_and_a_refusal_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = format!("http://{}/in", listener.local_addr().unwrap());
-    let token = Secret::new("t0ken");
+    let keys = Keys { token: Some(Secret::new("t0ken")), s3: None };
     let (seventh, eighth) = (checkpoint(7), checkpoint(8));
-    let webhook = open(&format!("webhook:{place}"), Path::new("/"), Some(&token)).unwrap();
-    let put = open(&format!("put:{place}?sig=s3cret"), Path::new("/"), Some(&token)).unwrap();
+    let webhook = open(&format!("webhook:{place}"), Path::new("/"), &keys).unwrap();
+    let put = open(&format!("put:{place}?sig=s3cret"), Path::new("/"), &keys).unwrap();
     assert!(!put.name().contains("s3cret"), "{}", put.name());
 
     let (kept, asked) = tokio::join!(webhook.keep(&seventh), answer(&listener, "204 No Content"));
@@ -75,7 +75,20 @@ async fn a_webhook_and_an_object_store_get_the_checkpoint_and_a_refusal_is_an_er
 
 #[test]
 fn what_is_no_anchor_is_refused() {
-    for word in ["", "file:", "ftp:x", "webhook:ftp://x", "webhook:https://u:p@x/", "put:not a url"] {
-        assert!(open(word, Path::new("/"), None).is_err(), "{word}");
+    let keys = Keys { token: None, s3: Some((Secret::new("id"), Secret::new("key"))) };
+    assert!(open("s3:bucket/logs?region=eu-central-1", Path::new("/"), &keys).is_ok());
+    assert!(open("s3:bucket/logs", Path::new("/"), &Keys::default()).is_err(), "without a key");
+    for word in [
+        "",
+        "file:",
+        "ftp:x",
+        "webhook:ftp://x",
+        "webhook:https://u:p@x/",
+        "put:not a url",
+        "s3:",
+        "s3:/x",
+        "s3:bucket?acl=public-read",
+    ] {
+        assert!(open(word, Path::new("/"), &keys).is_err(), "{word}");
     }
 }

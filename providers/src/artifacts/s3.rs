@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use domain::ports::artifacts::{Artifact, ArtifactError, Artifacts, Removal};
 use domain::secret::Secret;
 use futures_util::StreamExt;
-use object_store::aws::{AmazonS3Builder, Checksum};
+use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
 use object_store::buffered::BufWriter;
 use object_store::path::Path as Key;
 use object_store::{Error, ObjectStore, ObjectStoreExt, RetryConfig};
@@ -48,6 +48,22 @@ pub struct S3Config {
     pub secret_access_key: Secret,
 }
 
+/// The bucket, signed for and patient. Asks nobody yet.
+pub(crate) fn bucket(config: &S3Config) -> object_store::Result<AmazonS3> {
+    let text = |secret: &Secret| secret.expose_str().unwrap_or_default().to_owned();
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(&config.bucket)
+        .with_region(&config.region)
+        .with_access_key_id(text(&config.access_key_id))
+        .with_secret_access_key(text(&config.secret_access_key))
+        .with_checksum_algorithm(Checksum::SHA256)
+        .with_retry(RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() });
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+    }
+    builder.build()
+}
+
 /// A bucket: `PREFIX/ab/cd/abcd….tar.zst`.
 #[derive(Clone, Debug)]
 pub struct S3Artifacts {
@@ -58,22 +74,7 @@ pub struct S3Artifacts {
 impl S3Artifacts {
     /// Asks nobody yet: `check` does.
     pub fn new(config: &S3Config) -> Result<Self, ArtifactError> {
-        let text = |secret: &Secret| secret.expose_str().unwrap_or_default().to_owned();
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(&config.bucket)
-            .with_region(&config.region)
-            .with_access_key_id(text(&config.access_key_id))
-            .with_secret_access_key(text(&config.secret_access_key))
-            .with_checksum_algorithm(Checksum::SHA256)
-            .with_retry(RetryConfig {
-                max_retries: RETRIES,
-                retry_timeout: PATIENCE,
-                ..RetryConfig::default()
-            });
-        if let Some(endpoint) = &config.endpoint {
-            builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
-        }
-        let store = builder.build().map_err(|error| failed(&error))?;
+        let store = bucket(config).map_err(|error| failed(&error))?;
         let prefix = Key::parse(&config.prefix).map_err(|error| failed(&error.into()))?;
         Ok(Self { store: Arc::new(store), prefix })
     }

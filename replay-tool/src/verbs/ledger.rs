@@ -21,7 +21,8 @@ use crate::tool::Tool;
 pub(crate) enum Ledger {
     /// Reads the whole log and compares it with what was signed; names every position that differs.
     Verify {
-        /// What a witness outside the database has seen: the file of an anchor, or a checkpoint.
+        /// What a witness outside the database has seen: the file of an anchor, a checkpoint, or a directory of
+        /// checkpoints as a bucket has them.
         #[arg(long, value_name = "FILE")]
         anchor: Option<PathBuf>,
         #[command(flatten)]
@@ -108,9 +109,23 @@ fn show(tool: &Tool, note: &str) -> Outcome {
     tool.say(note.trim_end(), &json!({ "checkpoint": note }))
 }
 
-/// The lines of an anchor's file. A single checkpoint as it was published is one too.
+/// The lines of an anchor's file. A single checkpoint as it was published is one too, and so is a directory of them,
+/// whose names are in their order.
 fn open_anchor(path: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
     let failed = |error| Failure::Error(format!("{} cannot be read: {error}", path.display()));
+    if path.is_dir() {
+        let files =
+            std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
+        let mut files: Vec<PathBuf> = files.into_iter().map(|file| file.path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
+        files.sort();
+        let mut lines = String::new();
+        for file in files {
+            let note = std::fs::read_to_string(file).map_err(failed)?;
+            lines.push_str(&format!("{}\n", json!({ "checkpoint": note })));
+        }
+        return Ok(Box::new(Cursor::new(lines)));
+    }
     let mut reader = BufReader::new(File::open(path).map_err(failed)?);
     if reader.fill_buf().map_err(failed)?.first().is_some_and(|first| *first != b'{') {
         let note = std::io::read_to_string(reader).map_err(failed)?;

@@ -1,5 +1,6 @@
 //! The proof of the log: whatever is done to it behind our back is found, and what is proven is proven elsewhere.
 
+mod buckets;
 mod proofs;
 mod tampering;
 

@@ -99,7 +99,12 @@ async fn two_processes_and_busy_writers_make_one_chain_and_empty_hours_are_in_it
         anchor: Duration::from_millis(50),
         poll: Duration::from_millis(5),
     };
-    let anchors = || vec![providers::anchor::open("file:anchor", it.dir.path(), None).unwrap()];
+    let anchors = || {
+        vec![
+            providers::anchor::open("file:anchor", it.dir.path(), &providers::anchor::Keys::default())
+                .unwrap(),
+        ]
+    };
     it.close().await;
     let start = || Ledger::start(it.pool().clone(), it.keys.clone(), anchors(), options, Utc::now);
     let (one, other) = (start(), start());
