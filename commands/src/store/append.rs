@@ -8,7 +8,7 @@ use domain::claim::{Claim, ClaimAct, ClaimScope};
 use domain::ids::EventId;
 use serde::Deserialize;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
+use sqlx::query::{Query, QueryScalar};
 use sqlx::types::Json;
 use sqlx::{Postgres, Row};
 use uuid::Uuid;
@@ -152,6 +152,33 @@ impl Append {
 /// The statement that appends a batch.
 const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
     $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) AS verdicts";
+
+/// The statement that appends one event.
+const APPEND_ONE: &str = "SELECT append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+/// The one event of a batch that goes on with one stream and has neither a name nor a key.
+pub(super) fn lone<'a>(batch: &[&'a Append]) -> Option<&'a NewEvent> {
+    let [append] = batch else { return None };
+    match (&append.key, &append.streams[..], &append.claims[..], &append.events[..]) {
+        (None, [stream], [], [event]) if stream.version == event.sequence - 1 => Some(event),
+        _ => None,
+    }
+}
+
+/// Binds it. The answer is its position, or null: then [`bind`] has the whole answer.
+pub(super) fn bind_one(event: &NewEvent) -> QueryScalar<'_, Postgres, Option<i64>, PgArguments> {
+    sqlx::query_scalar(APPEND_ONE)
+        .bind(event.aggregate_type)
+        .bind(event.aggregate_id.as_str())
+        .bind(event.sequence)
+        .bind(event.event_type.as_str())
+        .bind(event.event_version.as_str())
+        .bind(event.payload.as_str())
+        .bind(event.metadata.as_str())
+        .bind(event.event_id.0)
+        .bind(event.recorded_at)
+        .bind(event.team_id)
+}
 
 /// An element of the answer of `append`; the first has the position before the batch.
 #[derive(Debug, Deserialize)]

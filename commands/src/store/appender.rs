@@ -214,6 +214,11 @@ async fn send_once(
     is_repeat: bool,
 ) -> Result<Vec<Verdict>, StoreError> {
     let db = connection(pool, lane).await?;
+    if let Some(event) = append::lone(appends)
+        && let Some(position) = append::bind_one(event).fetch_one(&mut *db).await?
+    {
+        return Ok(vec![Verdict::Appended { position }]);
+    }
     let row = append::bind(appends).fetch_one(&mut *db).await?;
     let mut verdicts = append::read(appends, &row)?;
     if is_repeat {
