@@ -108,9 +108,11 @@ impl Refusal for DeploymentError {
             Self::Unknown => (NOT_FOUND, "not_found", ""),
             Self::Exists => (CONFLICT, "exists", ""),
             Self::AlreadyOver => (CONFLICT, "already_over", ""),
-            Self::StaleFence | Self::NotStarted | Self::NoAddress | Self::NothingToGoBackFrom => {
-                (CONFLICT, "wrong_state", "")
-            }
+            Self::StaleFence
+            | Self::UnknownFence
+            | Self::NotStarted
+            | Self::NoAddress
+            | Self::NothingToGoBackFrom => (CONFLICT, "wrong_state", ""),
         }
     }
 }

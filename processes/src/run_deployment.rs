@@ -7,9 +7,12 @@ use domain::build::FailureCode;
 use domain::deployment::{DeploymentCommand, DeploymentEvent};
 use domain::fact::{Fact, Recorded};
 use domain::ids::DeploymentId;
+use projections::turns;
+use projections::work::Claimed;
 use serde::{Deserialize, Serialize};
 
 use crate::serving::serve;
+use crate::worker::LEASE;
 use crate::{Due, Job, JobError, Process, Work, World};
 
 /// Runs deployments.
@@ -28,6 +31,10 @@ impl Process for RunDeployment {
 
     fn concurrency(&self) -> usize {
         4
+    }
+
+    async fn claim(&self, world: &World, worker: &str) -> sqlx::Result<Option<Claimed>> {
+        turns::claim(&world.pool, self.name(), worker, LEASE).await
     }
 
     fn on(&self, recorded: &Recorded, fact: &Fact) -> Option<Job> {

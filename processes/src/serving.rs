@@ -253,7 +253,11 @@ impl Watch {
             let context = Context { at: (self.world.now)(), ..self.context.clone() };
             match self.world.commands.deployment(id, command.clone(), &context).await {
                 Ok(_) => return true,
-                Err(CommandError::Refused(DeploymentError::AlreadyOver | DeploymentError::StaleFence)) => {
+                Err(CommandError::Refused(
+                    DeploymentError::AlreadyOver
+                    | DeploymentError::StaleFence
+                    | DeploymentError::UnknownFence,
+                )) => {
                     return false;
                 }
                 // It fell asleep: what ends then is no news.

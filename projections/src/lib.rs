@@ -37,6 +37,7 @@ pub mod shown;
 pub mod shred;
 pub mod teams;
 pub mod tokens;
+pub mod turns;
 pub mod users;
 pub mod verify;
 pub mod work;

@@ -182,6 +182,20 @@ pub async fn claim(
     worker: &str,
     lease: Duration,
 ) -> sqlx::Result<Option<Claimed>> {
+    claim_first(pool, process, worker, lease, FIRST).await
+}
+
+/// Who is first without further thought: who waits longest.
+pub(crate) const FIRST: &str = "w.run_at, w.cause_position, w.id";
+
+/// The same; who is first of rows `w` is said.
+pub(crate) async fn claim_first(
+    pool: &PgPool,
+    process: &str,
+    worker: &str,
+    lease: Duration,
+    first: &str,
+) -> sqlx::Result<Option<Claimed>> {
     loop {
         let mut db = pool.begin().await?;
         let candidate = sqlx::query(&format!(
@@ -189,7 +203,7 @@ pub async fn claim(
               WHERE w.process = $1
                 AND (w.state = 'ready' AND w.run_at <= now() OR w.state = 'running' AND {IS_LOST})
                 AND NOT EXISTS (SELECT FROM work o WHERE o.lane = w.lane AND o.state = 'running' AND o.id <> w.id)
-              ORDER BY w.run_at, w.cause_position, w.id LIMIT 1 FOR UPDATE SKIP LOCKED"
+              ORDER BY {first} LIMIT 1 FOR UPDATE SKIP LOCKED"
         ))
         .bind(process)
         .bind(lease)

@@ -35,11 +35,15 @@ pub(crate) async fn figures() -> Vec<Figure> {
     let owner = app.owner().await;
     let it = team_and_project(&app, &owner, "tiny").await;
     it.deployed(&app, &owner).await;
-    let port = it.ask(&owner, "/api/env").await.body["PORT"].as_str().expect("it is told").to_owned();
     app.settle().await;
+    // Where the machine reaches it; in its own network it is at another port.
+    let address: String = sqlx::query_scalar("SELECT address FROM read.deployments WHERE status = 'running'")
+        .fetch_one(app.db.pool())
+        .await
+        .expect("it runs");
 
     let mut proxy = Command::new(std::env::current_exe().expect("a program is a file"))
-        .args([PROXY, &format!("127.0.0.1:{port}")])
+        .args([PROXY, &address])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -47,7 +51,7 @@ pub(crate) async fn figures() -> Vec<Figure> {
     let mut lines = BufReader::new(proxy.stdout.take().expect("it was asked for")).lines();
     let bare = lines.next_line().await.expect("it can be heard").expect("it says where it listens");
 
-    let direct = format!("http://127.0.0.1:{port}/api/version");
+    let direct = format!("http://{address}/api/version");
     let bare = format!("http://{bare}/api/version");
     let routed = format!("{}{}", app.url, it.url("/api/version").replacen("//", "/", 1));
     // By turns, so that what else the machine does meets all of them.

@@ -251,3 +251,27 @@ async fn what_served_long_ago_goes_and_what_runs_or_may_run_again_stays_through_
             .unwrap();
     assert_eq!(events, 1);
 }
+
+#[tokio::test]
+async fn an_upload_that_nobody_wants_any_more_leaves_no_parts() {
+    let bucket = Bucket::start().await;
+    let store = s3(&bucket.endpoint, "cut");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("large");
+    fs::File::create(&path).unwrap().set_len(400_000_000).unwrap();
+    let begun = async || {
+        let list = reqwest::get(bucket.url("?uploads")).await.unwrap();
+        assert!(list.status().is_success(), "{}", list.status());
+        list.text().await.unwrap().matches("<UploadId>").count()
+    };
+    let sending = tokio::spawn(async move { store.put(&path).await });
+    while begun().await == 0 {
+        assert!(!sending.is_finished(), "it takes its time");
+    }
+    sending.abort();
+    assert!(sending.await.unwrap_err().is_cancelled());
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while begun().await > 0 {
+        assert!(std::time::Instant::now() < deadline, "its parts are kept");
+    }
+}

@@ -215,6 +215,50 @@ async fn a_crashed_server_is_started_again() {
     .await;
 }
 
+/// Its pauses take half a minute.
+#[tokio::test]
+async fn a_server_that_ends_five_times_in_a_row_is_started_no_more() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let deployment = project.deployed(&app, &owner).await;
+    let active: chrono::DateTime<chrono::Utc> = deployment["activatedAt"].as_str().unwrap().parse().unwrap();
+    app.wait_until("its probation is over", Duration::from_secs(30), async || {
+        chrono::Utc::now() - active > chrono::TimeDelta::seconds(6)
+    })
+    .await;
+    let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
+    for crashes in 1..5 {
+        app.wait_until("it serves", Duration::from_secs(60), async || {
+            owner.get(&path).await.body["status"] == "running"
+                && project.ask(&owner, "/api/version").await.status == 200
+        })
+        .await;
+        let ended = std::time::Instant::now();
+        project.ask(&owner, "/api/exit?code=3").await;
+        app.wait_until("it is started again", Duration::from_secs(60), async || {
+            let now = owner.get(&path).await.body;
+            now["status"] == "running" && now["crashes"] == crashes
+        })
+        .await;
+        let pause = Duration::from_secs(1 << crashes);
+        assert!(
+            ended.elapsed() >= pause,
+            "after crash {crashes} it was started within {:?}",
+            ended.elapsed()
+        );
+    }
+    project.ask(&owner, "/api/exit?code=3").await;
+    app.wait_until("it is given up", Duration::from_secs(60), async || {
+        owner.get(&path).await.body["status"] == "failed"
+    })
+    .await;
+    let failure = owner.get(&path).await.body["failure"].clone();
+    assert_eq!((&failure["code"], &failure["exitCode"]), (&json!("crash_loop"), &json!(3)), "{failure}");
+    let message = failure["message"].as_str().unwrap();
+    assert!(message.contains("5 times in a row") && message.contains("exited with code 3"), "{failure}");
+}
+
 #[tokio::test]
 async fn a_running_build_is_cancelled_in_time_and_never_deployed() {
     let app = TestApp::start().await;

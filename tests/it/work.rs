@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use domain::ids::WorkId;
 use futures_util::future::join_all;
-use projections::pool;
 use projections::work::{self, Claimed, Due, NewWork};
+use projections::{pool, turns};
 use serde_json::json;
 use sqlx::PgPool;
 use tests::bus::Bus;
@@ -175,4 +175,50 @@ async fn failed_work_waits_for_its_time_and_knows_why() {
     assert!(claim(&pool).await.is_none());
     let counts = work::counts(&pool).await.unwrap();
     assert_eq!((counts[0].state.as_str(), counts[0].rows), ("dead", 1));
+}
+
+#[tokio::test]
+async fn teams_take_turns_when_many_of_one_wake_at_once() {
+    let (bus, pool) = database().await;
+    // As far as it is asked.
+    for setup in [
+        "CREATE TABLE deployments (id uuid PRIMARY KEY, team_id uuid NOT NULL)",
+        "GRANT SELECT, INSERT ON deployments TO PUBLIC",
+    ] {
+        sqlx::query(setup).execute(bus.db.pool()).await.unwrap();
+    }
+    let [crowd, one] = [Uuid::now_v7(), Uuid::now_v7()];
+    let wake = async |team: Uuid, key: &str| {
+        let id = Uuid::now_v7();
+        let known = sqlx::query("INSERT INTO deployments (id, team_id) VALUES ($1, $2)");
+        known.bind(id).bind(team).execute(&pool).await.unwrap();
+        let row = NewWork {
+            id: WorkId(Uuid::now_v7()),
+            process: "p".to_owned(),
+            key: key.to_owned(),
+            lane: id.to_string(),
+            payload: json!({ "deployment_id": id }),
+            due: Due::AtOnce,
+            cause_event: Uuid::now_v7().into(),
+            cause_position: 1,
+            correlation: "c".to_owned(),
+        };
+        work::enqueue(&mut pool.acquire().await.unwrap(), &row).await.unwrap();
+    };
+    let take = async || turns::claim(&pool, "p", "worker", LEASE).await.unwrap().unwrap();
+    for n in 0..100 {
+        wake(crowd, &format!("crowd {n}")).await;
+    }
+    let under_way = [take().await, take().await];
+    assert!(under_way.iter().all(|claimed| claimed.key.starts_with("crowd ")));
+    wake(one, "one").await;
+    assert_eq!(take().await.key, "one", "however many of another team wait");
+    wake(one, "another").await;
+    for claimed in under_way {
+        work::finish(&pool, claimed.id, claimed.fence).await.unwrap();
+    }
+    // Nothing of the crowd is under way any more, and one of the other team is.
+    assert!(take().await.key.starts_with("crowd "));
+    let keys = [take().await.key, take().await.key];
+    assert!(keys.contains(&"another".to_owned()), "{keys:?}");
 }

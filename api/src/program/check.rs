@@ -1,9 +1,8 @@
 //! `mastra-admin check`: whether everything that `serve` needs is there.
 
-use std::path::Path;
-
 use anyhow::bail;
 use providers::database::embedded::{Embedded, EmbeddedConfig};
+use providers::runner::local::ServerNetwork;
 
 use super::config::Config;
 use super::runner::{DockerEngine, PullKind};
@@ -15,6 +14,12 @@ pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
     let mut programs = vec![("git", "reads repositories"), ("npm", "installs")];
     if config.docker.is_none() {
         programs.push(("bwrap", "runs builds and servers apart"));
+        let networks = ["ip", "nft"].map(|program| (program, "gives servers networks of their own"));
+        match config.server_network {
+            ServerNetwork::Required(..) => programs.extend(networks),
+            ServerNetwork::Own(..) => weaker(&networks),
+            ServerNetwork::Machine => {}
+        }
     }
     for (program, what) in programs {
         let found = on_path(program);
@@ -72,6 +77,14 @@ pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says which programs are not there, where that is no reason not to start.
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
+fn weaker(programs: &[(&str, &str)]) {
+    for (program, what) in programs {
+        println!("{} {program}: {what}", if on_path(program) { "ok     " } else { "absent " });
+    }
+}
+
 /// Says whether the Docker engine can be reached, and whether it has or may pull the base image.
 #[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 async fn docker(engine: &DockerEngine) -> bool {
@@ -107,5 +120,7 @@ async fn embedded(config: &Config) -> anyhow::Result<()> {
 
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| Path::new(&folder).join(program).is_file())
+    // Programs of the system are found wherever the server looks for them.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.into_iter().any(|folder| folder.join(program).is_file())
 }

@@ -14,12 +14,13 @@ use projections::queue::Limits;
 use providers::artifacts::s3::S3Config;
 use providers::git::github::GitHubConfig;
 use providers::runner::egress::EgressRules;
+use providers::runner::local::ServerNetwork;
 use serde::Deserialize;
 
 use super::artifacts;
 use super::github;
 use super::keys::EncryptionKind;
-use super::runner::{DockerEngine, RunnerKind};
+use super::runner::{DockerEngine, RunnerKind, server_network};
 use super::secrets::Secrets;
 use super::settings::{LogFormat, Settings};
 
@@ -75,6 +76,7 @@ pub(crate) struct Config {
     pub(crate) toolchains_dir: PathBuf,
     pub(crate) npm_registry: Option<String>,
     pub(crate) build_egress: EgressRules,
+    pub(crate) server_network: ServerNetwork,
     pub(crate) cache_bytes: u64,
     /// Absent, builds and servers run on this machine.
     pub(crate) docker: Option<DockerEngine>,
@@ -122,6 +124,13 @@ impl Config {
         let build_egress = given.build_egress.or(file.build_egress);
         let build_egress = build_egress.map_or(Ok(EgressRules::default()), |rules| rules.parse());
         let build_egress = build_egress.context("MASTRA_ADMIN_BUILD_EGRESS")?;
+        let server_egress = given.server_egress.or(file.server_egress);
+        let server_nameservers = given.server_nameservers.or(file.server_nameservers);
+        let server_network = server_network(
+            given.server_network.or(file.server_network).unwrap_or_default(),
+            server_egress.as_deref(),
+            server_nameservers.as_deref(),
+        )?;
         let data_dir = given.data_dir.or(file.data_dir).unwrap_or_else(|| "data".into());
         let data_dir = std::path::absolute(data_dir).context("the data directory has no absolute path")?;
         let toolchains_dir = given.toolchains_dir.or(file.toolchains_dir);
@@ -144,6 +153,7 @@ impl Config {
             git_private_hosts: given.git_private_hosts.or(file.git_private_hosts).unwrap_or_default(),
             npm_registry: given.npm_registry.or(file.npm_registry),
             build_egress,
+            server_network,
             cache_bytes: u64::from(given.cache_mib.or(file.cache_mib).unwrap_or(4096)) << 20,
             mail_outbox: given.mail_outbox.or(file.mail_outbox),
             start_deadline: seconds(given.start_deadline, file.start_deadline, 60),

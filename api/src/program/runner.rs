@@ -11,8 +11,9 @@ use domain::ports::git::Git;
 use domain::ports::runner::Runner;
 use projections::feed::Feed;
 use providers::runner::app::toolchain::Toolchains;
+use providers::runner::bounded::{Bounded, Patience};
 use providers::runner::docker::{DockerRunner, DockerRunnerConfig, PullPolicy};
-use providers::runner::local::{LocalRunner, LocalRunnerConfig};
+use providers::runner::local::{LocalRunner, LocalRunnerConfig, NameServers, ServerNetwork, ServerRules};
 use serde::Deserialize;
 use sqlx::PgPool;
 
@@ -42,6 +43,36 @@ pub(crate) enum RunnerKind {
     Docker,
 }
 
+/// Which network servers on this machine get.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NetworkKind {
+    /// One of their own, where that can be made.
+    #[default]
+    Own,
+    /// One of their own, or the platform does not start.
+    Required,
+    /// That of the machine.
+    Host,
+}
+
+/// The network of servers, as the settings say.
+pub(super) fn server_network(
+    kind: NetworkKind,
+    egress: Option<&str>,
+    name_servers: Option<&str>,
+) -> anyhow::Result<ServerNetwork> {
+    let rules = egress.map_or(Ok(ServerRules::default()), str::parse);
+    let rules = rules.context("MASTRA_ADMIN_SERVER_EGRESS")?;
+    let name_servers = name_servers.map_or(Ok(NameServers::default()), str::parse);
+    let name_servers = name_servers.context("MASTRA_ADMIN_SERVER_NAMESERVERS")?;
+    Ok(match kind {
+        NetworkKind::Own => ServerNetwork::Own(rules, name_servers),
+        NetworkKind::Required => ServerNetwork::Required(rules, name_servers),
+        NetworkKind::Host => ServerNetwork::Machine,
+    })
+}
+
 /// When the base image is pulled.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -64,8 +95,17 @@ pub(crate) struct DockerEngine {
     pub(crate) platform_container: Option<String>,
 }
 
-/// The runner that the settings name.
+/// The runner that the settings name; it answers in time, one way or the other.
 pub(super) async fn runner(
+    config: &Config,
+    git: Arc<dyn Git>,
+    stores: (Arc<dyn Artifacts>, Arc<dyn Artifacts>),
+) -> anyhow::Result<Arc<dyn Runner>> {
+    let runner = open(config, git, stores).await?;
+    Ok(Arc::new(Bounded::new(runner, Patience::default())))
+}
+
+async fn open(
     config: &Config,
     git: Arc<dyn Git>,
     (uploads, artifacts): (Arc<dyn Artifacts>, Arc<dyn Artifacts>),
@@ -84,6 +124,7 @@ pub(super) async fn runner(
             artifacts,
             bwrap,
             egress,
+            servers: config.server_network.clone(),
             cache_bytes,
             uid_base,
         };

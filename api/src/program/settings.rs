@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::artifacts::ArtifactsKind;
 use super::config::{EmailKind, SmtpSecurity};
 use super::keys::EncryptionKind;
-use super::runner::{PullKind, RunnerKind};
+use super::runner::{NetworkKind, PullKind, RunnerKind};
 
 /// Names the sign-in providers; what else begins like this is a setting of one of them.
 pub(super) const PROVIDERS: &str = "MASTRA_ADMIN_AUTH_PROVIDERS";
@@ -86,6 +86,22 @@ pub(crate) struct Settings {
     /// network of this machine [default: default]
     #[arg(long, env = "MASTRA_ADMIN_BUILD_EGRESS")]
     pub(super) build_egress: Option<String>,
+
+    /// Which network servers on this machine get: `own`, each one of its own where that can be made; `required`, the same,
+    /// and no start without; `host`, that of this machine [default: own]
+    #[arg(long, env = "MASTRA_ADMIN_SERVER_NETWORK")]
+    pub(super) server_network: Option<NetworkKind>,
+
+    /// What servers in networks of their own may reach, separated by commas: `*` (the world, private networks included),
+    /// `public` (the internet alone), a range as 10.0.0.0/8, an address with its port (also of this machine)
+    /// [default: *]
+    #[arg(long, env = "MASTRA_ADMIN_SERVER_EGRESS")]
+    pub(super) server_egress: Option<String>,
+
+    /// Who tells them addresses of names, as 10.0.0.53 or 10.0.0.53:5353, separated by commas
+    /// [default: those in /etc/resolv.conf]
+    #[arg(long, env = "MASTRA_ADMIN_SERVER_NAMESERVERS")]
+    pub(super) server_nameservers: Option<String>,
 
     /// What the package downloads of one team may take, in MiB: a cache that has grown beyond that is begun anew
     /// [default: 4096]

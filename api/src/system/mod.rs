@@ -73,6 +73,10 @@ pub(crate) async fn ready(State(platform): State<Arc<Platform>>) -> Response {
         "database": { "connected": true },
         "telemetry": { "store": platform.telemetry.name(), "connected": has_telemetry },
         "encryption": platform.settings.encryption,
+        "runner": {
+            "name": platform.runner.name(),
+            "serversApart": platform.runner.keeps_servers_apart(),
+        },
         "consumers": view.collect::<Vec<_>>(),
         "work": work.collect::<Vec<_>>(),
     });

@@ -17,6 +17,9 @@ pub enum DeploymentError {
     /// The report comes from a worker that has lost its lease.
     #[error("another worker has taken this deployment over")]
     StaleFence,
+    /// The report carries a fence that no worker of this deployment was given.
+    #[error("no worker of this deployment has this token")]
+    UnknownFence,
     /// Nothing is gone back from: it never served, or did not fail.
     #[error("only a deployment that served and failed can be rolled back")]
     NothingToGoBackFrom,

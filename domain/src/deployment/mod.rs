@@ -114,9 +114,7 @@ impl Deployment {
         use DeploymentCommand::*;
         use DeploymentEvent::*;
         use State::*;
-        if command.fence().is_some_and(|fence| fence < self.fence) {
-            return Err(DeploymentError::StaleFence);
-        }
+        self.check_fence(&command)?;
         match (self.state, command) {
             (
                 Unborn,
@@ -177,6 +175,17 @@ impl Deployment {
             (_, FailDeployment { code, message, exit_code, .. }) => {
                 Ok(vec![DeploymentFailed { code, message, exit_code }])
             }
+        }
+    }
+
+    /// Whoever reports has the deployment; whoever begins takes it.
+    fn check_fence(&self, command: &DeploymentCommand) -> Result<(), DeploymentError> {
+        let begins = matches!(command, DeploymentCommand::StartDeployment { .. });
+        let is_held = matches!(self.state, State::Starting | State::Running | State::Asleep);
+        match command.fence() {
+            Some(fence) if fence < self.fence => Err(DeploymentError::StaleFence),
+            Some(fence) if fence > self.fence && is_held && !begins => Err(DeploymentError::UnknownFence),
+            _ => Ok(()),
         }
     }
 

@@ -203,3 +203,17 @@ fn it_sleeps_while_it_serves_and_a_worker_wakes_it() {
         .when(SleepDeployment)
         .then_expect_error(DeploymentError::NotStarted);
 }
+
+#[test]
+fn a_report_with_a_token_that_nobody_was_given_is_refused() {
+    let fail =
+        FailDeployment { fence: 2, code: FailureCode::NeverReady, message: "no".into(), exit_code: None };
+    let crash = ReportCrash { fence: 2, exit_code: None, message: "no".into(), up_seconds: 1 };
+    let asleep = || [running(), vec![DeploymentSlept {}]].concat();
+    for command in [activate(2), change(2, &[1]), fail, crash] {
+        for held in [vec![requested(), starting(1)], running(), asleep()] {
+            given(held).when(command.clone()).then_expect_error(DeploymentError::UnknownFence);
+        }
+    }
+    given(running()).when(start(2)).then_expect_events(vec![starting(2)]);
+}

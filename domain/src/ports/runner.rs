@@ -50,6 +50,11 @@ pub trait Runner: Send + Sync {
         false
     }
 
+    /// Whether its servers are in networks apart from the platform's machine.
+    fn keeps_servers_apart(&self) -> bool {
+        true
+    }
+
     /// Takes up the servers that went on while the platform was away, with their output from where it was left, as many
     /// as were wanted then; those that are missing are started again as the plan says. `None` where nothing healthy runs.
     async fn resume(&self, plan: StartPlan, output: Arc<dyn Output>) -> Option<Started> {

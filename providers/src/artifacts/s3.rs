@@ -1,7 +1,8 @@
 //! Artifacts in a bucket of S3, or of what speaks it: MinIO, Ceph, R2, Garage.
 //!
-//! Uploads are streamed in parts and tried again part by part. An upload that was cut off leaves parts that nobody
-//! sees: a lifecycle rule of the bucket removes them.
+//! Uploads are streamed in parts and tried again part by part. One that fails or is not wanted any more is
+//! ended with its parts; one that was cut off by the end of the platform leaves parts that nobody sees: a lifecycle rule
+//! of the bucket removes them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, RetryConfig};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Handle;
 
 use super::{blocking, digest, explain, missing};
 
@@ -92,7 +94,8 @@ impl S3Artifacts {
     async fn upload(&self, path: &Path, artifact: &Artifact) -> Result<(), ArtifactError> {
         let mut file = tokio::fs::File::open(path).await.map_err(|error| explain(&error))?;
         let writer = BufWriter::with_capacity(self.store.clone(), self.key(artifact)?, PART);
-        let mut writer = writer.with_max_concurrency(PARTS);
+        let mut upload = Upload(Some(writer.with_max_concurrency(PARTS)));
+        let writer = upload.writer();
         let (mut hash, mut chunk) = (Sha256::new(), vec![0; 256 << 10]);
         let sent = async {
             loop {
@@ -111,13 +114,15 @@ impl S3Artifacts {
             Err(ArtifactError::Unavailable("the file was changed while it was sent".to_owned()))
         };
         if let Err(error) = sent.await {
-            let _parts_stay = writer.abort().await;
+            upload.end().await;
             return Err(error);
         }
         writer.shutdown().await.map_err(|error| match error.downcast::<Error>() {
             Ok(error) => failed(&error),
             Err(error) => explain(&error),
-        })
+        })?;
+        upload.0 = None;
+        Ok(())
     }
 
     /// Receives into a file beside `to`, which gets its name when all is as it should be.
@@ -189,6 +194,30 @@ impl Artifacts for S3Artifacts {
             return Ok(());
         }
         Err(ArtifactError::Unavailable("it answers with other bytes than it was given".to_owned()))
+    }
+}
+
+/// What is being sent. Dropped before it is whole, it is ended: nobody pays for parts that nobody sees.
+struct Upload(Option<BufWriter>);
+
+impl Upload {
+    fn writer(&mut self) -> &mut BufWriter {
+        self.0.as_mut().expect("it is taken at its end alone")
+    }
+
+    async fn end(mut self) {
+        if let Some(mut writer) = self.0.take() {
+            let _parts_stay = writer.abort().await;
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Some(mut writer) = self.0.take() else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { writer.abort().await });
+        }
     }
 }
 

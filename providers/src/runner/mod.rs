@@ -1,6 +1,7 @@
 //! Where builds and servers run.
 
 pub mod app;
+pub mod bounded;
 mod code;
 mod directories;
 mod disk;

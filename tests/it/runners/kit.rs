@@ -21,7 +21,7 @@ use domain::secret::Secret;
 use domain::values::{BranchName, CommitSha, HealthGate, HostKey, RepoUrl, Resources};
 use providers::runner::app::toolchain::Toolchains;
 use providers::runner::docker::{DockerRunner, DockerRunnerConfig, PullPolicy};
-use providers::runner::local::{LocalRunner, LocalRunnerConfig};
+use providers::runner::local::{LocalRunner, LocalRunnerConfig, ServerNetwork};
 use tempfile::TempDir;
 use tests::docker::{self, IMAGE};
 use tokio::sync::watch;
@@ -98,18 +98,28 @@ impl Bench {
 
     /// The same with another engine.
     pub(super) async fn at(kind: Kind, host: String, files: &[(&str, &str)]) -> Self {
-        Self::with(kind, host, files, "default").await
+        Self::with(kind, host, files, ("default", &ServerNetwork::default())).await
     }
 
     /// Its builds may reach this.
     pub(super) async fn reaching(kind: Kind, files: &[(&str, &str)], egress: &str) -> Self {
-        Self::with(kind, host_of(kind).await, files, egress).await
+        Self::with(kind, host_of(kind).await, files, (egress, &ServerNetwork::default())).await
     }
 
-    async fn with(kind: Kind, host: String, files: &[(&str, &str)], egress: &str) -> Self {
+    /// Its servers get this network.
+    pub(super) async fn networked(kind: Kind, servers: &ServerNetwork) -> Self {
+        Self::with(kind, host_of(kind).await, &[], ("default", servers)).await
+    }
+
+    async fn with(
+        kind: Kind,
+        host: String,
+        files: &[(&str, &str)],
+        networks: (&str, &ServerNetwork),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Shelf::default());
-        let runner = open_with(kind, dir.path(), &host, files, store.clone(), egress).await;
+        let runner = open_with(kind, dir.path(), &host, files, store.clone(), networks).await;
         Self { runner, kind, output: Arc::default(), dir, store, host }
     }
 
@@ -205,17 +215,17 @@ pub(super) async fn open(
     files: &[(&str, &str)],
     artifacts: Arc<Shelf>,
 ) -> Arc<dyn Runner> {
-    open_with(kind, data_dir, host, files, artifacts, "default").await
+    open_with(kind, data_dir, host, files, artifacts, ("default", &ServerNetwork::default())).await
 }
 
-/// The same; its builds may reach this.
+/// The same; its builds may reach this, and its servers get this network.
 async fn open_with(
     kind: Kind,
     data_dir: &Path,
     host: &str,
     files: &[(&str, &str)],
     artifacts: Arc<Shelf>,
-    egress: &str,
+    (egress, servers): (&str, &ServerNetwork),
 ) -> Arc<dyn Runner> {
     let files = files.iter().map(|(path, text)| (PathBuf::from(path), (*text).to_owned())).collect();
     let git = Arc::new(Repositories(files));
@@ -234,6 +244,7 @@ async fn open_with(
                 artifacts,
                 bwrap,
                 egress,
+                servers: servers.clone(),
                 cache_bytes: CACHE_BYTES,
                 uid_base,
             };
@@ -402,6 +413,11 @@ impl Artifacts for Shelf {
     async fn check(&self) -> Result<(), ArtifactError> {
         Ok(())
     }
+}
+
+/// No file at any commit.
+pub(super) fn no_repositories() -> Arc<dyn Git> {
+    Arc::new(Repositories(vec![]))
 }
 
 /// The same files at every commit of every repository.

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ports::runner::{Health, Runner};
+use providers::runner::local::ServerNetwork;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::kit::{self, Bench, GOOD, Kind, Recorder, SERVER, Shelf, Watched, eventually, get, plan};
+use super::own_network::{held, networks};
 
 const OWNER: &str = "RUNNER_TEST_OWNER";
 
@@ -35,7 +37,7 @@ async fn a_port_set_in_code_is_told_by_message() {
 
 #[tokio::test]
 async fn the_port_of_somebody_else_is_not_believed() {
-    let bench = Bench::start(Kind::Local).await;
+    let bench = Bench::networked(Kind::Local, &ServerNetwork::Machine).await;
     let somebody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = somebody.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -55,7 +57,7 @@ async fn the_port_of_somebody_else_is_not_believed() {
 
 #[tokio::test]
 async fn a_port_taken_meanwhile_is_tried_again() {
-    let bench = Bench::start(Kind::Local).await;
+    let bench = Bench::networked(Kind::Local, &ServerNetwork::Machine).await;
     let unlucky = "
         if (!fs.existsSync(process.env.HOME + '/tried')) {
             fs.writeFileSync(process.env.HOME + '/tried', '');
@@ -101,13 +103,15 @@ async fn nothing_outlives_a_killed_platform() {
     assert!(get(address.parse().unwrap(), "/health").await.is_ok());
     let groups = groups(dir.path());
     assert!(groups.iter().all(|group| group.exists()));
+    let networks = networks(dir.path());
+    assert!(networks.len() == 1 && held(networks[0]));
 
     owner.kill().unwrap();
     owner.wait().unwrap();
     let next = open(dir.path(), Arc::default()).await;
     next.sweep(&[]).await.unwrap();
     assert!(get(address.parse().unwrap(), "/health").await.is_err());
-    assert!(!groups.iter().any(|group| group.exists()));
+    assert!(!groups.iter().any(|group| group.exists()) && !held(networks[0]));
     let is_empty = |name: &str| fs::read_dir(dir.path().join(name)).unwrap().next().is_none();
     assert!(is_empty("servers") && is_empty("run"));
 }

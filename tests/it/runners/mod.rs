@@ -4,6 +4,7 @@ mod builds;
 mod docker;
 mod kit;
 mod local_alone;
+mod own_network;
 mod reach;
 mod replicas;
 mod servers;

@@ -1,14 +1,17 @@
 //! The one way out of a build: a proxy of the platform's, at a port of the build's own network, which has no other.
 //!
 //! Invariant: where a build gets to was named by the operator, and unless he named it with its port, its address is
-//! looked at when it is connected to: a name that leads into his own network leads nowhere.
+//! looked at when it is connected to: a name that leads into his own network leads nowhere. What goes through a tunnel to
+//! a host is for that host: TLS that names another one does not pass.
 
 mod door;
+mod hello;
 mod rules;
+mod tunnel;
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,19 +25,24 @@ use hyper::header::{CONNECTION, HOST, HeaderName};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use self::door::listen_in;
 pub use self::rules::{EgressRule, EgressRules, NoRule};
 use self::rules::{Verdict, is_outside, judge};
+use self::tunnel::Tunnel;
 
 /// The port of the proxy, in a network where nothing else is.
 const PORT: u16 = 3128;
 /// Connections of one build at a time; more wait.
 const CONNECTIONS: usize = 64;
+/// Names of one build that are looked up at a time. The system may take its time for each, and nobody can hurry it: this
+/// many threads it may keep from the rest of the platform.
+const LOOKUPS: usize = 4;
 /// How long a connection to the outside may take to come about, and a client to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// After a connection that could not be taken: there were too many of the whole platform.
@@ -67,7 +75,7 @@ pub(super) fn serve_at(
     rules: Arc<Vec<EgressRule>>,
     output: Arc<dyn Output>,
 ) -> io::Result<AbortOnDropHandle<()>> {
-    let proxy = Arc::new(Proxy { rules, output, refused: Mutex::default() });
+    let proxy = Arc::new(Proxy::new(rules, output));
     Ok(AbortOnDropHandle::new(tokio::spawn(proxy.serve(TcpListener::from_std(door)?))))
 }
 
@@ -92,9 +100,17 @@ struct Proxy {
     /// Takes what was refused.
     output: Arc<dyn Output>,
     refused: Mutex<HashSet<String>>,
+    lookups: Arc<Semaphore>,
+    lookup: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+    patience: Duration,
 }
 
 impl Proxy {
+    fn new(rules: Arc<Vec<EgressRule>>, output: Arc<dyn Output>) -> Self {
+        let lookups = Arc::new(Semaphore::new(LOOKUPS));
+        Self { rules, output, refused: Mutex::default(), lookups, lookup, patience: PATIENCE }
+    }
+
     /// Serves until it is dropped, which cuts what is open.
     async fn serve(self: Arc<Self>, listener: TcpListener) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -120,7 +136,7 @@ impl Proxy {
 
     /// One connection of the build: requests, and at last perhaps a tunnel.
     async fn attend(self: Arc<Self>, stream: TcpStream) {
-        let (tunnel, mut tunnels) = tokio::sync::mpsc::channel(1);
+        let (tunnel, mut tunnels) = mpsc::channel(1);
         let service = service_fn(|request| {
             let (proxy, tunnel) = (self.clone(), tunnel.clone());
             async move { Ok::<_, std::convert::Infallible>(proxy.answer(request, tunnel).await) }
@@ -133,20 +149,16 @@ impl Proxy {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a build's connection ended: {error}");
         }
-        if let Ok((upgrade, mut outside)) = tunnels.try_recv() {
-            let upgrade: hyper::upgrade::OnUpgrade = upgrade;
-            if let Ok(inside) = upgrade.await {
-                let _either_hung_up =
-                    tokio::io::copy_bidirectional(&mut TokioIo::new(inside), &mut outside).await;
+        if let Ok(tunnel) = tunnels.try_recv() {
+            let Tunnel { host, port, .. } = &tunnel;
+            let (host, port) = (host.clone(), *port);
+            if let Err(why) = tunnel.pass(self.patience).await {
+                self.tell(&host, port, why);
             }
         }
     }
 
-    async fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        tunnel: tokio::sync::mpsc::Sender<(hyper::upgrade::OnUpgrade, TcpStream)>,
-    ) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>, tunnel: mpsc::Sender<Tunnel>) -> Response<Body> {
         let is_tunnel = request.method() == Method::CONNECT;
         let Some((host, port)) = target(request.uri(), is_tunnel) else {
             return refusal(
@@ -160,8 +172,8 @@ impl Proxy {
             self.tell(&host, port, why);
             return refusal(StatusCode::FORBIDDEN, why);
         }
-        let stream = match self.connect(&host, port).await {
-            Ok(stream) => stream,
+        let (stream, verdict) = match self.connect(&host, port).await {
+            Ok(connected) => connected,
             Err(Refused::NotAllowed(why)) => {
                 self.tell(&host, port, why);
                 return refusal(StatusCode::FORBIDDEN, why);
@@ -172,7 +184,9 @@ impl Proxy {
         };
         if is_tunnel {
             let upgrade = hyper::upgrade::on(&mut request);
-            let _the_only_one = tunnel.try_send((upgrade, stream));
+            // Where everything public may be reached, nothing is to be gained by a lie.
+            let is_judged = verdict == Verdict::Outside && !self.rules.contains(&EgressRule::Public);
+            let _the_only_one = tunnel.try_send(Tunnel { upgrade, outside: stream, host, port, is_judged });
             return Response::new(empty());
         }
         match forward(request, stream).await {
@@ -182,14 +196,14 @@ impl Proxy {
     }
 
     /// Connects to what is allowed: to the very address that was looked at.
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Refused> {
+    async fn connect(&self, host: &str, port: u16) -> Result<(TcpStream, Verdict), Refused> {
         let verdict = judge(&self.rules, host, port);
         if verdict == Verdict::No {
             return Err(Refused::NotAllowed("Builds may not reach this."));
         }
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let found = timeout(PATIENCE, lookup_host((bare, port))).await.map_err(|_| Refused::late())?;
-        let found: Vec<SocketAddr> = found.map_err(Refused::Away)?.collect();
+        let found = timeout(self.patience, self.find(bare, port)).await.map_err(|_| Refused::late())?;
+        let found = found.map_err(Refused::Away)?;
         let allowed: Vec<_> = found
             .iter()
             .filter(|address| verdict == Verdict::Anywhere || is_outside(address.ip()))
@@ -200,10 +214,22 @@ impl Proxy {
                 "Its address is of a private network, which builds may not reach.",
             ));
         }
-        let stream = timeout(PATIENCE, TcpStream::connect(&*allowed)).await.map_err(|_| Refused::late())?;
+        let stream =
+            timeout(self.patience, TcpStream::connect(&*allowed)).await.map_err(|_| Refused::late())?;
         let stream = stream.map_err(Refused::Away)?;
         let _only_slower = stream.set_nodelay(true);
-        Ok(stream)
+        Ok((stream, verdict))
+    }
+
+    /// Addresses of a name. Its place is taken for as long as the system looks, whoever still waits for it.
+    async fn find(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let place = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (lookup, host) = (self.lookup, host.to_owned());
+        let found = spawn_blocking(move || {
+            let _place = place;
+            lookup(&host, port)
+        });
+        found.await.map_err(io::Error::other)?
     }
 
     /// Says once to whom the build belongs what it did not reach.
@@ -214,6 +240,11 @@ impl Proxy {
             say(&*self.output, &format!("Not reached: {host}:{port}. {why}"));
         }
     }
+}
+
+/// As the system knows it. Blocks.
+fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.collect())
 }
 
 enum Refused {
@@ -271,3 +302,6 @@ fn refusal(status: StatusCode, why: &str) -> Response<Body> {
     *response.status_mut() = status;
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ mod build;
 mod caches;
 mod channel;
 mod commands;
+mod network;
 mod pump;
 mod sandbox;
 mod server;
@@ -33,12 +34,15 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use self::caches::Caches;
+use self::network::World;
 use self::sandbox::Sandbox;
 use self::server::Server;
 use self::unpacked::Unpacked;
 use super::app::toolchain::Toolchains;
 use super::egress::{EgressRule, EgressRules};
 use super::{directories, failures};
+
+pub use self::network::{NameServers, NoNameServer, NoServerRule, ServerNetwork, ServerRules};
 
 /// How long what an earlier life left may take to end.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
@@ -59,6 +63,8 @@ pub struct LocalRunnerConfig {
     pub bwrap: PathBuf,
     /// What builds may reach.
     pub egress: EgressRules,
+    /// Which network servers get, and what they may reach there.
+    pub servers: ServerNetwork,
     /// What a team's downloads may take, in bytes.
     pub cache_bytes: u64,
     /// First of the 65536 users that teams' sandboxes run as when the platform is root; 210000 by default.
@@ -76,6 +82,8 @@ struct Inner {
     sandbox: Sandbox,
     /// What builds may reach; everything that the machine does when there are none.
     egress: Option<Arc<Vec<EgressRule>>>,
+    /// What servers may reach from networks of their own; they are in the machine's when there is none.
+    world: Option<World>,
     toolchains: Toolchains,
     git: Arc<dyn Git>,
     uploads: Arc<dyn Artifacts>,
@@ -87,9 +95,34 @@ struct Inner {
 impl LocalRunner {
     /// Makes the directories and looks for what the machine offers. Ends nothing: that is what `sweep` is for.
     pub async fn open(config: LocalRunnerConfig) -> Result<Self, RunnerError> {
+        let servers = config.servers.clone();
         let opened = spawn_blocking(move || Inner::open(config)).await;
-        let inner = opened.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-        inner.map(|inner| Self(Arc::new(inner))).map_err(|error| RunnerError(error.to_string()))
+        let failed = |error: io::Error| RunnerError(error.to_string());
+        let mut inner = opened.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(failed)?;
+        inner.world = world(&inner.sandbox, servers).await.map_err(failed)?;
+        Ok(Self(Arc::new(inner)))
+    }
+}
+
+/// What servers may reach from networks of their own, if they get such.
+async fn world(sandbox: &Sandbox, wanted: ServerNetwork) -> io::Result<Option<World>> {
+    let (rules, name_servers, is_required) = match wanted {
+        ServerNetwork::Machine => return Ok(None),
+        ServerNetwork::Own(rules, name_servers) => (rules, name_servers, false),
+        ServerNetwork::Required(rules, name_servers) => (rules, name_servers, true),
+    };
+    match sandbox.makes_networks().await {
+        Ok(()) => Ok(Some(World { rules: Arc::new(rules), name_servers: Arc::new(name_servers) })),
+        Err(error) if is_required => {
+            Err(io::Error::other(format!("servers get no networks of their own: {error}")))
+        }
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "servers get no networks of their own and are in that of this machine, with its loopback: {error}"
+            );
+            Ok(None)
+        }
     }
 }
 
@@ -103,6 +136,7 @@ impl Inner {
             artifacts,
             bwrap,
             egress,
+            servers: _,
             cache_bytes,
             uid_base,
         } = config;
@@ -125,6 +159,7 @@ impl Inner {
             unpacked: Unpacked::open(&private("unpacked")?, &sandbox::boot_id())?,
             sandbox: Sandbox::open(bwrap, private("run")?, instance, uid_base)?,
             egress: egress.enforceable(),
+            world: None,
             toolchains,
             git,
             uploads,
@@ -142,6 +177,10 @@ impl Runner for LocalRunner {
 
     fn shares_loopback(&self) -> bool {
         true
+    }
+
+    fn keeps_servers_apart(&self) -> bool {
+        self.0.world.is_some()
     }
 
     async fn build(&self, plan: BuildPlan, watch: BuildWatch) -> Result<Built, BuildFailure> {

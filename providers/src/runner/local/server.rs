@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Inner;
+use super::network::Ways;
 use super::pump::Pump;
 use super::sandbox::{Claim, Running};
 use super::unpacked::Tree;
@@ -30,6 +31,8 @@ pub(super) struct Ready {
     pub(super) gate: HealthGate,
     /// Its modules stay as long as it runs.
     pub(super) tree: Tree,
+    /// Where its network is its own.
+    pub(super) ways: Option<Ways>,
 }
 
 /// A server that became ready.
@@ -65,7 +68,7 @@ pub(super) fn find(inner: &Inner, deployment: DeploymentId) -> Option<Arc<Server
 pub(super) fn attend(
     inner: Arc<Inner>,
     deployment: DeploymentId,
-    Ready { address, running, pump, gate, tree }: Ready,
+    Ready { address, running, pump, gate, tree, ways }: Ready,
     claim: Arc<Claim>,
     output: Arc<dyn Output>,
 ) -> Started {
@@ -76,6 +79,9 @@ pub(super) fn attend(
     servers.unwrap_or_else(PoisonError::into_inner).insert(deployment, server.clone());
     tokio::spawn(async move {
         let ended = server.running.ended().await;
+        if let Some(ways) = &ways {
+            ways.close();
+        }
         inner.servers.lock().unwrap_or_else(PoisonError::into_inner).remove(&deployment);
         let tail = pump.finish().await;
         output.flush().await;

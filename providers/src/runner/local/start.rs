@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
+use super::network::{self, Platform, Ways};
 use super::pump::Pump;
 use super::sandbox::{CHANNEL, Claim, Jail, Mount, Network, Running};
 use super::server::Ready;
@@ -31,6 +32,12 @@ use crate::runner::health;
 /// Where a server sees its own things.
 const APP: &str = "/app";
 const HOME: &str = "/home/app";
+
+/// Who is asked for names, in a server's directory.
+const NAMES: &str = "resolv.conf";
+
+/// The port of a server in a network of its own.
+const PORT: u16 = 4111;
 
 /// Somebody else may take the free port before the server does.
 const PORT_TRIES: usize = 4;
@@ -51,7 +58,8 @@ pub(super) async fn start(
     let claim = inner.sandbox.claim(&server::name(plan.deployment_id)).await;
     let claim = claim.map_err(|error| cannot_start(&error))?;
     let dir = inner.servers_dir.join(plan.deployment_id.to_string());
-    let attempt = Attempt { inner: &inner, plan: &plan, output: &output, claim: &claim, dir: &dir };
+    let platform = Platform::of(plan.telemetry.as_ref()).await;
+    let attempt = Attempt { inner: &inner, plan: &plan, output: &output, claim: &claim, dir: &dir, platform };
     let outcome = tokio::select! {
         outcome = attempt.bring_up() => outcome,
         () = claim.wanted() => Err(stopped_early()),
@@ -74,6 +82,7 @@ struct Attempt<'a> {
     output: &'a Arc<dyn Output>,
     claim: &'a Arc<Claim>,
     dir: &'a Path,
+    platform: Platform,
 }
 
 /// How one try on one port went.
@@ -91,7 +100,7 @@ impl Attempt<'_> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let port = free_port().map_err(|error| cannot_start(&error))?;
+            let port = self.port().map_err(|error| cannot_start(&error))?;
             let (channel, theirs) = Channel::open().map_err(|error| cannot_start(&error))?;
             let jail = self.jail(&tree, &node, port, theirs);
             let since = Instant::now();
@@ -100,10 +109,12 @@ impl Attempt<'_> {
             let pipes = running.pipes.take().expect("nobody has taken them before");
             let pump = Pump::start(pipes, self.output);
             let gate = &self.plan.health;
-            let ended = match until_ready(&running, &channel, port, gate, deadline).await {
+            let ways = self.ways(&mut running).await.map_err(|error| cannot_start(&error))?;
+            let server = Starting { running: &running, channel: &channel, ways: ways.as_ref() };
+            let ended = match server.until_ready(port, gate, deadline).await {
                 Outcome::Ready(address) => {
                     let gate = gate.clone();
-                    return Ok(Ready { address, running, pump, gate, tree });
+                    return Ok(Ready { address, running, pump, gate, tree, ways });
                 }
                 Outcome::Exited(ended) => ended,
                 Outcome::Late(why) => return Err(never_ready(port, gate, since.elapsed(), &why)),
@@ -126,7 +137,12 @@ impl Attempt<'_> {
             Some(tree) => tree,
             None => self.unpack(user).await?,
         };
+        let has_own_network = self.inner.world.is_some();
         let prepared = blocking(move || {
+            if has_own_network {
+                let machine = fs::read_to_string(network::NAMES).unwrap_or_default();
+                fs::write(dir.join(NAMES), network::names_inside(&machine))?;
+            }
             ["output", "home", "tmp"].iter().try_for_each(|name| fs::create_dir(dir.join(name)))?;
             tree.copy(&dir.join("output"))?;
             if tree.modules().is_some() {
@@ -159,6 +175,9 @@ impl Attempt<'_> {
             mount(self.dir.join("home"), HOME, true),
             mount(self.dir.join("tmp"), "/tmp", true),
         ];
+        if self.inner.world.is_some() {
+            mounts.push(mount(self.dir.join(NAMES), network::NAMES, false));
+        }
         // Shared with other servers of the artifact, and nothing to measure again and again.
         mounts.extend(tree.modules().map(|modules| mount(modules, "/app/node_modules", false)));
         Jail {
@@ -176,7 +195,10 @@ impl Attempt<'_> {
                 // What serves goes on.
                 gives_way: false,
             },
-            network: Network::Machine,
+            network: match self.inner.world {
+                Some(_) => Network::Ways(self.platform.loopback),
+                None => Network::Machine,
+            },
             channel: Some(channel),
         }
     }
@@ -194,42 +216,69 @@ impl Attempt<'_> {
     fn limits(&self) -> Resources {
         self.plan.limits.or(Resources::SERVER)
     }
+
+    /// A port for the server: where its network is its own, the usual one.
+    fn port(&self) -> io::Result<u16> {
+        match self.inner.world {
+            Some(_) if self.platform.loopback.is_some_and(|at| at.port() == PORT) => Ok(PORT + 1),
+            Some(_) => Ok(PORT),
+            None => free_port(),
+        }
+    }
+
+    /// The ways of its network, if that is one of its own.
+    async fn ways(&self, running: &mut Running) -> io::Result<Option<Ways>> {
+        let (Some(world), Some(space)) = (&self.inner.world, running.space.take()) else { return Ok(None) };
+        Ways::open(space, world, self.platform, self.output.clone()).await.map(Some)
+    }
 }
 
-/// Looks until the server answers its health check at the port we gave or at the one it told. The port must be
-/// its own: another team's server could sit on it.
-async fn until_ready(
-    running: &Running,
-    channel: &Channel,
-    port: u16,
-    gate: &HealthGate,
-    deadline: Instant,
-) -> Outcome {
-    let mut looks = health::Looks::new(gate);
-    let given = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let looking = async {
-        loop {
-            let address = channel.address().unwrap_or(given);
-            if looks.look(address).await {
-                if running.listens(address.port()).await {
-                    return Some(address);
+/// A server on its way.
+struct Starting<'a> {
+    running: &'a Running,
+    channel: &'a Channel,
+    ways: Option<&'a Ways>,
+}
+
+impl Starting<'_> {
+    /// Looks until the server answers its health check at the port we gave or at the one it told. The port must be
+    /// its own: another team's server could sit on it, or the platform.
+    async fn until_ready(&self, port: u16, gate: &HealthGate, deadline: Instant) -> Outcome {
+        let mut looks = health::Looks::new(gate);
+        let given = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let looking = async {
+            loop {
+                let told = self.channel.address().unwrap_or(given);
+                if let Some(address) = self.reached(told).await
+                    && looks.look(address).await
+                {
+                    if self.running.listens(told.port()).await {
+                        return Some(address);
+                    }
+                    looks.why = "another program answers there".to_owned();
                 }
-                looks.why = "another program answers there".to_owned();
+                if !looks.go_on().await {
+                    return None;
+                }
             }
-            if !looks.go_on().await {
-                return None;
-            }
+        };
+        tokio::select! {
+            biased;
+            ended = self.running.ended() => return Outcome::Exited(ended),
+            ready = looking => if let Some(address) = ready {
+                return Outcome::Ready(address);
+            },
+            () = sleep_until(deadline) => {}
         }
-    };
-    tokio::select! {
-        biased;
-        ended = running.ended() => return Outcome::Exited(ended),
-        ready = looking => if let Some(address) = ready {
-            return Outcome::Ready(address);
-        },
-        () = sleep_until(deadline) => {}
+        Outcome::Late(looks.why)
     }
-    Outcome::Late(looks.why)
+
+    /// Where the machine reaches what listens at an address of the server's.
+    async fn reached(&self, told: SocketAddr) -> Option<SocketAddr> {
+        let Some(ways) = self.ways else { return Some(told) };
+        ways.aim(told);
+        ways.leads_somewhere().await.then(|| ways.address())
+    }
 }
 
 fn free_port() -> io::Result<u16> {

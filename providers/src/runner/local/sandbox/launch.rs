@@ -22,6 +22,7 @@ use super::network::Network;
 use super::record::Record;
 use super::{Jail, arguments, procfs};
 use crate::runner::egress::listen_in;
+use crate::runner::local::network::{self, Space};
 
 /// Files, sockets and pipes that one process may have open.
 const OPEN_FILES: u64 = 65_536;
@@ -34,8 +35,17 @@ pub(super) struct Launched {
     pub(super) init: Init,
     /// Absent where the machine has no usable control groups.
     pub(super) cgroup: Option<Cgroup>,
-    /// Where its own network has one, the platform's listener in it.
+    /// What the platform has in its network.
+    pub(super) inside: Inside,
+}
+
+/// Sockets of the platform's in the network of a sandbox.
+#[derive(Default)]
+pub(super) struct Inside {
+    /// The one listener of a network that has no other way.
     pub(super) door: Option<TcpListener>,
+    /// Those of a network with ways in and out.
+    pub(super) space: Option<Space>,
 }
 
 impl Drop for Launched {
@@ -82,7 +92,7 @@ pub(super) fn launch(
     let cgroup = cgroup.0.create(cgroup.1, &jail.limits)?;
     let started = start(jail, user, bwrap, cgroup.as_ref(), record);
     match started {
-        Ok((monitor, init, door)) => Ok(Launched { monitor, init, cgroup, door }),
+        Ok((monitor, init, inside)) => Ok(Launched { monitor, init, cgroup, inside }),
         Err(error) => {
             if let Some(cgroup) = cgroup {
                 let _swept_later = cgroup.end();
@@ -98,7 +108,7 @@ fn start(
     bwrap: &Path,
     cgroup: Option<&Cgroup>,
     record: &Path,
-) -> io::Result<(Child, Init, Option<TcpListener>)> {
+) -> io::Result<(Child, Init, Inside)> {
     let (info, info_inside) = io::pipe()?;
     let (block_inside, mut block) = io::pipe()?;
     let (limits, file_bytes, network) = (jail.limits, jail.disk.bytes, jail.network);
@@ -113,18 +123,23 @@ fn start(
         }
         limit(init.pid, &limits, file_bytes, cgroup.is_some())?;
         Record::of_this_life().with(&[outside, init.pid], cgroup).write(record)?;
-        let door = match network {
-            Network::Machine => None,
-            Network::Own(address) => Some(listen_in(init.pid, address)?),
+        let inside = match network {
+            Network::Machine => Inside::default(),
+            Network::Own(address) => {
+                Inside { door: Some(listen_in(init.pid, address)?), ..Inside::default() }
+            }
+            Network::Ways(platform) => {
+                Inside { space: Some(network::enter(init.pid, platform)?), ..Inside::default() }
+            }
         };
-        block.write_all(b"1")?;
-        Ok((init, door))
+        block.write_all(b"1").map_err(|_| io::Error::other(complaint("a sandbox ended", &mut monitor)))?;
+        Ok((init, inside))
     })();
     if held.is_err() {
         // Before `block` closes, for that would let it go on.
         let _gone_already = monitor.start_kill();
     }
-    held.map(|(init, door)| (monitor, init, door))
+    held.map(|(init, inside)| (monitor, init, inside))
 }
 
 fn command(
@@ -178,13 +193,16 @@ fn child_pid(mut info: PipeReader, monitor: &mut Child) -> io::Result<i32> {
     }
     let told: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
     let pid = told.as_ref().and_then(|told| i32::try_from(told.get("child-pid")?.as_i64()?).ok());
-    pid.ok_or_else(|| {
-        let mut complaint = String::new();
-        if let Some(stderr) = monitor.stderr.take().and_then(|stderr| stderr.into_owned_fd().ok()) {
-            let _as_far_as_it_goes = File::from(stderr).take(2000).read_to_string(&mut complaint);
-        }
-        io::Error::other(format!("bubblewrap could not make a sandbox: {}", complaint.trim()))
-    })
+    pid.ok_or_else(|| io::Error::other(complaint("bubblewrap could not make a sandbox", monitor)))
+}
+
+/// What went wrong, in the words of a bubblewrap that has ended.
+fn complaint(what: &str, monitor: &mut Child) -> String {
+    let mut said = String::new();
+    if let Some(stderr) = monitor.stderr.take().and_then(|stderr| stderr.into_owned_fd().ok()) {
+        let _as_far_as_it_goes = File::from(stderr).take(2000).read_to_string(&mut said);
+    }
+    format!("{what}: {}", said.trim())
 }
 
 /// Limits of each process. They are inherited by all that follow.

@@ -39,6 +39,7 @@ use self::record::Record;
 use self::spawner::Spawner;
 pub(super) use self::supervise::Running;
 use crate::runner::disk::Disk;
+use crate::runner::local::network::knows_itself;
 
 /// The command's end of [`Jail::channel`].
 pub(super) const CHANNEL: i32 = 3;
@@ -142,6 +143,37 @@ impl Sandbox {
                 return Err(waiting_for);
             }
             sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether a command gets a network of its own with ways in and out here: tries it.
+    pub(super) async fn makes_networks(&self) -> io::Result<()> {
+        if !geteuid().is_root() {
+            return Err(io::Error::other("the platform is not root"));
+        }
+        if !knows_itself() {
+            return Err(io::Error::other(
+                "net.ipv4.ip_nonlocal_bind hides which addresses are the machine's",
+            ));
+        }
+        let claim = self.claim("network").await?;
+        let jail = Jail {
+            team: TeamId(uuid::Uuid::nil()),
+            argv: vec!["/usr/bin/true".to_owned()],
+            env: vec![],
+            mounts: vec![],
+            cwd: "/".into(),
+            home: "/".into(),
+            limits: Resources::SERVER,
+            disk: Disk { dirs: vec![], before: 0, bytes: 1 << 20, gives_way: false },
+            network: Network::Ways(None),
+            channel: None,
+        };
+        let running = claim.run(jail).await?;
+        let ended = running.ended().await;
+        match ended.exit_code {
+            Some(0) => Ok(()),
+            _ => Err(io::Error::other("a sandbox with a network of its own ended badly")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The network of a sandbox: the machine's, or one of its own in which nothing is but a listener of the platform's.
+//! The network of a sandbox: the machine's, or one of its own in which nothing is but what the platform puts there.
 
 use std::net::SocketAddr;
 
@@ -9,4 +9,7 @@ pub(in crate::runner::local) enum Network {
     Machine,
     /// One of its own. The platform listens in it at this address: see [`super::Running::door`].
     Own(SocketAddr),
+    /// One of its own with ways in and out, through the platform, which is at this address of its loopback: see
+    /// [`super::Running::space`].
+    Ways(Option<SocketAddr>),
 }

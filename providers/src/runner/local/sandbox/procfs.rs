@@ -53,12 +53,15 @@ pub(super) fn resident(pids: &[i32]) -> u64 {
     pids.iter().filter_map(kibibytes).sum::<u64>() * 1024
 }
 
-/// Whether one of the processes listens on the TCP port. Asked before a port that a sandbox tells is believed:
-/// every sandbox shares the machine's loopback, and another one may sit on that port.
+/// Whether one of the processes, which are in one network, listens on the TCP port. Asked before a port that a sandbox
+/// tells is believed: the platform or another sandbox may sit on that port.
 pub(super) fn listens(pids: &[i32], port: u16) -> bool {
     let mut sockets = HashSet::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        for line in fs::read_to_string(table).unwrap_or_default().lines().skip(1) {
+    let Some(first) = pids.first() else { return false };
+    for table in ["tcp", "tcp6"] {
+        for line in
+            fs::read_to_string(format!("/proc/{first}/net/{table}")).unwrap_or_default().lines().skip(1)
+        {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let [_, local, _, "0A", ..] = fields[..] else { continue };
             let here = local.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());

@@ -15,11 +15,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::cgroup::Cgroup;
-use super::launch::{Launched, launch};
+use super::launch::{Inside, Launched, launch};
 use super::{Claim, Jail, procfs};
 use crate::runner::disk::Disk;
 use crate::runner::ended::{Ended, Excess};
 use crate::runner::failures::mebibytes;
+use crate::runner::local::network::Space;
 
 /// Between two looks at the memory of a sandbox.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -33,6 +34,8 @@ pub(in crate::runner::local) struct Running {
     pub(in crate::runner::local) pipes: Option<(ChildStdout, ChildStderr)>,
     /// The platform's listener in its network, when that is one of its own.
     pub(in crate::runner::local) door: Option<TcpListener>,
+    /// The platform's sockets in its network, when that has ways in and out.
+    pub(in crate::runner::local) space: Option<Space>,
     init: i32,
     ended: watch::Receiver<Option<Ended>>,
     _kill: DropGuard,
@@ -82,9 +85,9 @@ async fn supervise(claim: Arc<Claim>, jail: Jail, answer: oneshot::Sender<io::Re
     let kill = claim.end.child_token();
     let (tell, ended) = watch::channel(None);
     let pipes = launched.monitor.stdout.take().zip(launched.monitor.stderr.take());
-    let door = launched.door.take();
-    let _kill = kill.clone().drop_guard();
-    let _dropped_kills = answer.send(Ok(Running { pipes, door, init: launched.init.pid, ended, _kill }));
+    let Inside { door, space } = std::mem::take(&mut launched.inside);
+    let (init, _kill) = (launched.init.pid, kill.clone().drop_guard());
+    let _dropped_kills = answer.send(Ok(Running { pipes, door, space, init, ended, _kill }));
     let (outcome, used) = until_gone(launched, &limits, disk, &kill).await;
     claim.note(used);
     drop(claim);
