@@ -8,6 +8,7 @@ use domain::ports::telemetry::{Keeping, Signals, Telemetry, TelemetryError};
 use providers::observability::clickhouse::{ClickHouseStore, Target};
 use providers::observability::postgres_signals::PostgresSignals;
 use providers::observability::postgres_spans::PostgresSpans;
+use providers::observability::spool::Spooled;
 use sqlx::PgPool;
 
 use super::config::Config;
@@ -39,7 +40,8 @@ pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Store
     let days = config.telemetry_days;
     let (spans, signals) = (PostgresSpans::new(pool.clone(), days), PostgresSignals::new(pool.clone(), days));
     let Some(target) = target(config)? else {
-        return Ok(Stores { spans: Arc::new(spans), signals: Arc::new(signals), former: None });
+        let (spans, signals) = spooled(config, Arc::new(spans), Arc::new(signals))?;
+        return Ok(Stores { spans, signals, former: None });
     };
     let store = Arc::new(ClickHouseStore::start(target.clone(), days));
     match store.migrate().await {
@@ -49,7 +51,25 @@ pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Store
             tracing::warn!(cause, "telemetry: ClickHouse at {target} cannot be used yet: {error}");
         }
     }
-    Ok(Stores { spans: store.clone(), signals: store, former: Some(Former { spans, signals }) })
+    let former = Some(Former { spans, signals });
+    let (spans, signals) = spooled(config, store.clone(), store)?;
+    Ok(Stores { spans, signals, former })
+}
+
+/// With room on disk before it, for when it is away.
+fn spooled(
+    config: &Config,
+    spans: Arc<dyn Telemetry>,
+    signals: Arc<dyn Signals>,
+) -> anyhow::Result<(Arc<dyn Telemetry>, Arc<dyn Signals>)> {
+    if config.telemetry_spool == 0 {
+        return Ok((spans, signals));
+    }
+    let dir = config.data_dir.join("telemetry");
+    let spooled = Spooled::start((spans, signals), &dir, config.telemetry_spool);
+    let spooled = spooled.with_context(|| format!("telemetry cannot wait in {}", dir.display()))?;
+    let spooled = Arc::new(spooled);
+    Ok((spooled.clone(), spooled))
 }
 
 /// Brings ClickHouse to the present schema, when telemetry goes there.

@@ -130,6 +130,9 @@ fn malformed(detail: impl Into<String>) -> ApiError {
 impl From<TelemetryError> for ApiError {
     fn from(error: TelemetryError) -> Self {
         tracing::warn!(%error, cause = ?std::error::Error::source(&error), "telemetry: {error}");
-        Self::unavailable()
+        match error {
+            TelemetryError::Busy | TelemetryError::Store(_) => Self::unavailable(),
+            TelemetryError::Refused(_) => malformed("There are rows that cannot be stored."),
+        }
     }
 }

@@ -156,5 +156,10 @@ async fn turn(those: &Semaphore) -> Result<SemaphorePermit<'_>, TelemetryError> 
 }
 
 fn failed(error: sqlx::Error) -> TelemetryError {
+    let code = error.as_database_error().and_then(|error| error.code());
+    // What was given is out of range, breaks a rule or is too large: the classes of PostgreSQL's codes.
+    if code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class))) {
+        return TelemetryError::Refused(Box::new(error));
+    }
     TelemetryError::Store(Box::new(error))
 }

@@ -13,6 +13,7 @@ mod parts;
 mod same;
 mod scores;
 mod senders;
+mod spool;
 mod store;
 mod tail;
 
