@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
-use domain::ports::telemetry::{Keeping, Signals, Telemetry, TelemetryError};
+use api::Platform;
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use domain::ports::telemetry::{Keeping, Signals, Telemetry, TelemetryError, Tenant};
 use providers::observability::clickhouse::{ClickHouseStore, Target};
 use providers::observability::postgres_signals::PostgresSignals;
 use providers::observability::postgres_spans::PostgresSpans;
@@ -32,6 +33,40 @@ impl Former {
     pub(super) async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
         self.spans.keep_house(now).await?;
         self.signals.keep_house(now).await
+    }
+
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        Ok(self.spans.forget(tenant, before).await? + self.signals.forget(tenant, before).await?)
+    }
+}
+
+/// Drops what projects keep for fewer days than the installation.
+pub(super) async fn forget(platform: &Platform, former: Option<&Former>) {
+    let projects = match projections::projects::forgetful(&platform.pool).await {
+        Ok(projects) => projects,
+        Err(error) => return tracing::warn!(%error, "what projects keep is not known: {error}"),
+    };
+    let today = (platform.now)().date_naive();
+    for (team, project, days) in projects {
+        let tenant = Tenant { team, project };
+        let before = today.checked_sub_days(Days::new(days.into())).unwrap_or_default();
+        let forget = async {
+            let mut gone = platform.telemetry.forget(tenant, before).await?;
+            gone += platform.signals.forget(tenant, before).await?;
+            if let Some(former) = former {
+                gone += former.forget(tenant, before).await?;
+            }
+            Ok::<_, TelemetryError>(gone)
+        };
+        match forget.await {
+            Ok(0) => {}
+            Ok(rows) => {
+                tracing::info!(project.id = %project, rows, "dropped {rows} rows of telemetry of {project}")
+            }
+            Err(error) => {
+                tracing::warn!(%error, project.id = %project, "telemetry of {project} stays: {error}")
+            }
+        }
     }
 }
 

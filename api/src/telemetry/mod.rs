@@ -4,6 +4,7 @@
 //! Whatever the sender speaks becomes the same row (`domain::ports::telemetry`). A row that cannot be one is refused by
 //! itself and never its neighbours; an answer of 200 means that the others are on disk.
 
+mod allowance;
 mod batch;
 mod caps;
 mod conventions;
@@ -33,6 +34,7 @@ use crate::error::ApiError;
 use crate::gate::Sender;
 use crate::platform::Platform;
 
+pub(crate) use allowance::{Allowance, day_after};
 use batch::Batch;
 pub(crate) use logs::{mastra_logs, otlp_logs};
 pub(crate) use measurements::{mastra_metrics, otlp_metrics};
@@ -102,10 +104,9 @@ async fn read<T: Send + 'static>(
 
 /// Stores what can be stored.
 async fn store(platform: &Platform, sender: &Sender, mut batch: Batch<Span>) -> Result<Accepted, ApiError> {
-    batch.keep_window(&platform.telemetry.window((platform.now)()), |span| {
-        (span.started_at, format!("span {}", span.span_id))
-    });
-    batch.store(sender, "spans", |spans| platform.telemetry.write(sender.tenant, spans)).await
+    let window = sender.allowance.window(&platform.telemetry.window((platform.now)()));
+    batch.keep_window(&window, |span| (span.started_at, format!("span {}", span.span_id)));
+    batch.store(platform, sender, "spans", |spans| platform.telemetry.write(sender.tenant, spans)).await
 }
 
 /// Which deployment speaks, when its sender was told to say so.

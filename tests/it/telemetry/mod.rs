@@ -10,6 +10,8 @@ mod documented;
 mod logs;
 mod measurements;
 mod parts;
+mod quota;
+mod retention;
 mod same;
 mod scores;
 mod senders;

@@ -51,7 +51,9 @@ async fn store(
     sender: &Sender,
     mut batch: Batch<LogRecord>,
 ) -> Result<Accepted, ApiError> {
-    let window = platform.signals.window((platform.now)());
+    let window = sender.allowance.window(&platform.signals.window((platform.now)()));
     batch.keep_window(&window, |line| (line.at, format!("line {}", line.id)));
-    batch.store(sender, "log_records", |lines| platform.signals.write_logs(sender.tenant, lines)).await
+    batch
+        .store(platform, sender, "log_records", |lines| platform.signals.write_logs(sender.tenant, lines))
+        .await
 }

@@ -47,7 +47,11 @@ pub(crate) async fn mastra_metrics(
 
 /// Stores what can be stored.
 async fn store(platform: &Platform, sender: &Sender, mut batch: Batch<Point>) -> Result<Accepted, ApiError> {
-    let window = platform.signals.window((platform.now)());
+    let window = sender.allowance.window(&platform.signals.window((platform.now)()));
     batch.keep_window(&window, |point| (point.at, format!("measurement of {}", point.name)));
-    batch.store(sender, "metric_points", |points| platform.signals.write_points(sender.tenant, points)).await
+    batch
+        .store(platform, sender, "metric_points", |points| {
+            platform.signals.write_points(sender.tenant, points)
+        })
+        .await
 }

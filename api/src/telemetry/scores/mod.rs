@@ -55,7 +55,9 @@ async fn publish(
 
 /// Stores what can be stored.
 async fn store(platform: &Platform, sender: &Sender, mut batch: Batch<Score>) -> Result<Accepted, ApiError> {
-    let window = platform.signals.window((platform.now)());
+    let window = sender.allowance.window(&platform.signals.window((platform.now)()));
     batch.keep_window(&window, |score| (score.at, format!("score {}", score.name)));
-    batch.store(sender, "scores", |scores| platform.signals.write_scores(sender.tenant, scores)).await
+    batch
+        .store(platform, sender, "scores", |scores| platform.signals.write_scores(sender.tenant, scores))
+        .await
 }

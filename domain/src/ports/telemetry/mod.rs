@@ -15,7 +15,7 @@ mod signals;
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use thiserror::Error;
 
 use crate::ids::{ProjectId, TeamId};
@@ -83,6 +83,9 @@ pub trait Telemetry: Send + Sync {
 
     /// How many traces there were, and how long they took.
     async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError>;
+
+    /// Drops a project's spans of before this day (UTC); how many.
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError>;
 
     /// Makes room for what comes and drops what is older than the window. To be called every hour.
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError>;

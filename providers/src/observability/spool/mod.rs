@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::ports::telemetry::{
     Backlog, CostShare, Filter, Keeping, LogFilter, LogRecord, LogRecords, Measurements, MetricAnswer,
     MetricName, MetricQuestion, ModelUsage, Period, Point, RecordId, Score, ScoreFilter, Scores, Signals,
@@ -155,6 +155,10 @@ impl Telemetry for Spooled {
         self.inner.spans.stats(tenant, period).await
     }
 
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        self.inner.spans.forget(tenant, before).await
+    }
+
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
         self.inner.spans.keep_house(now).await
     }
@@ -164,6 +168,10 @@ impl Telemetry for Spooled {
 impl Keeping for Spooled {
     fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
         self.inner.signals.window(now)
+    }
+
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        self.inner.signals.forget(tenant, before).await
     }
 
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
