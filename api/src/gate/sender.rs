@@ -76,7 +76,7 @@ pub(super) async fn read_body(
         _ if parts.uri.path() == GITHUB || parts.uri.path().starts_with(PATH) => MAX_DELIVERY,
         _ => return hash_body(parts, body, MAX_BODY, None).await,
     };
-    let room = platform.intake.room();
+    let room = platform.intake.room(may_send(principal).ok().map(|(project, _)| project));
     let reading = hash_body(parts, body, most, Some(&room));
     let read = tokio::time::timeout(PATIENCE, reading).await.map_err(|_| too_slow())??;
     parts.extensions.insert(room);

@@ -69,9 +69,12 @@ pub(super) async fn change(
         context.expected = Expected::Exactly(project.it.version);
     }
     let receipt = platform.commands.project(id, command, &context).await?;
+    let done =
+        Done::new(platform, StatusCode::OK, receipt, async || Ok(view(platform, &find(platform, id).await?)))
+            .await;
+    // Known to the query tables by now, where it is read.
     platform.rules_changed.notify_one();
-    Done::new(platform, StatusCode::OK, receipt, async || Ok(view(platform, &find(platform, id).await?)))
-        .await
+    done
 }
 
 fn view(platform: &Platform, project: &ProjectRow) -> Value {

@@ -141,7 +141,11 @@ impl<T> Batch<T> {
             sender.allowance.take(&platform.pool, sender.tenant.project, accepted).await?;
         }
         if accepted > 0 && !sender.dry_run {
-            let written = write(self.rows).await;
+            let turn = sender.room.turn_to_write().await;
+            let written = match turn {
+                Ok(_turn) => write(self.rows).await,
+                Err(_) => Err(TelemetryError::Busy),
+            };
             let uncounted = written.as_ref().map_or(accepted, |written| written.repeated);
             sender.allowance.give_back(&platform.pool, sender.tenant.project, uncounted).await;
             let written = written?;

@@ -18,6 +18,7 @@ mod resource;
 mod room;
 mod scores;
 mod unpack;
+mod weight;
 
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub(crate) use measurements::{mastra_metrics, otlp_metrics};
 pub use room::Intake;
 pub(crate) use room::Room;
 pub(crate) use scores::{mastra_feedback, mastra_scores, one_score};
+use weight::Form;
 
 /// The largest body as it is sent.
 pub(crate) const MAX_SENT: usize = 8 << 20;
@@ -67,7 +69,10 @@ pub(crate) async fn traces(
 ) -> Result<Response, ApiError> {
     let format = otlp::Format::of(&headers)?;
     let deployment = deployment(&headers);
-    let batch = read(&sender, &headers, body, move |body| otlp::read(format, body, deployment)).await?;
+    let batch = read(&sender, &headers, body, format.form(&weight::SPANS), move |body| {
+        otlp::read(format, body, deployment)
+    })
+    .await?;
     Ok(otlp::answer(format, "rejectedSpans", &store(&platform, &sender, batch).await?))
 }
 
@@ -79,7 +84,7 @@ pub(crate) async fn mastra_spans(
     body: Bytes,
 ) -> Result<Json<Accepted>, ApiError> {
     let deployment = deployment(&headers);
-    let batch = read(&sender, &headers, body, move |body| mastra::read(body, deployment)).await?;
+    let batch = read(&sender, &headers, body, Form::Json, move |body| mastra::read(body, deployment)).await?;
     Ok(Json(store(&platform, &sender, batch).await?))
 }
 
@@ -88,13 +93,17 @@ async fn read<T: Send + 'static>(
     sender: &Sender,
     headers: &HeaderMap,
     body: Bytes,
+    form: Form,
     read: impl FnOnce(&[u8]) -> Result<Batch<T>, ApiError> + Send + 'static,
 ) -> Result<Batch<T>, ApiError> {
     let packing = unpack::Packing::of(headers)?;
     let room = sender.room.clone();
     let turn = room.turn().await?;
     let reading = tokio::task::spawn_blocking(move || {
-        let batch = read(&packing.unpack(body, &room)?)?;
+        let body = packing.unpack(body, &room)?;
+        form.admit(&room, &body)?;
+        let batch = read(&body)?;
+        room.read();
         room.take_rows(batch.size())?;
         drop(turn);
         Ok(batch)

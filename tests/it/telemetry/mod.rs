@@ -8,6 +8,7 @@ mod cost;
 mod deployed;
 mod documented;
 mod logs;
+mod many;
 mod measurements;
 mod parts;
 mod quota;

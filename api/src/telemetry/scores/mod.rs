@@ -14,6 +14,7 @@ use domain::ports::telemetry::{Score, ScoreKind};
 use http::HeaderMap;
 
 use super::batch::Batch;
+use super::weight::Form;
 use super::{Accepted, deployment, read};
 use crate::error::ApiError;
 use crate::gate::Sender;
@@ -49,7 +50,7 @@ async fn publish(
     kind: ScoreKind,
 ) -> Result<Json<Accepted>, ApiError> {
     let from = deployment(headers);
-    let batch = read(sender, headers, body, move |body| mastra::read(body, kind, from)).await?;
+    let batch = read(sender, headers, body, Form::Json, move |body| mastra::read(body, kind, from)).await?;
     Ok(Json(store(platform, sender, batch).await?))
 }
 
