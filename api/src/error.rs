@@ -175,6 +175,10 @@ impl IntoResponse for ApiError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = problem.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+            if problem.status == StatusCode::PAYMENT_REQUIRED {
+                // What Mastra's exporter pauses by; nothing else is answered so.
+                headers.insert("x-mastra-observability-retry-after", seconds.into());
+            }
         }
         if problem.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

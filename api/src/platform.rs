@@ -8,6 +8,7 @@ use commands::access_codes;
 use commands::answers::Answers;
 use commands::installations;
 use commands::sessions::Sessions;
+use commands::telemetry_usage;
 use commands::token_uses::TokenUses;
 use commands::{CommandError, Commands, Context, Receipt};
 use domain::envelope::Actor;
@@ -28,6 +29,7 @@ use projections::outbox;
 use projections::past::Archive;
 use projections::shred::{self, ShredList, Shredded};
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::auth::throttle::Throttle;
@@ -67,6 +69,8 @@ pub struct Platform {
     pub signals: Arc<dyn Signals>,
     /// How much of what senders say is in memory.
     pub intake: Intake,
+    /// What projects keep has changed: there may be something to forget.
+    pub rules_changed: Notify,
     /// Answers for the health of servers.
     pub runner: Arc<dyn Runner>,
     /// Knows which repositories are allowed.
@@ -148,6 +152,7 @@ impl Platform {
         // A code is over long before.
         access_codes::forget_before(&self.pool, now - KEPT).await?;
         installations::forget_over(&self.pool, now).await?;
+        telemetry_usage::forget_before(&self.pool, (now - DELIVERIES_KEPT).date_naive()).await?;
         inbox::forget_before(&self.pool, now - DELIVERIES_KEPT).await?;
         outbox::forget_before(&self.pool, now - DELIVERIES_KEPT).await?;
         tracing::debug!(sessions, answers, "forgot what is over");

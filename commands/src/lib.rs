@@ -16,6 +16,7 @@ mod schema;
 pub mod second_factors;
 pub mod sessions;
 mod store;
+pub mod telemetry_usage;
 mod together;
 pub mod token_uses;
 pub mod told;

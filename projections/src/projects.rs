@@ -113,6 +113,14 @@ pub async fn connected(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<ProjectRow>>
     sqlx::query_as(&query).fetch_all(db).await
 }
 
+/// The projects that keep their telemetry for fewer days than the installation, and for how many.
+pub async fn forgetful(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(TeamId, ProjectId, u16)>> {
+    let query = ProjectRow::select("WHERE settings ->> 'telemetry_days' IS NOT NULL ORDER BY id");
+    let projects: Vec<ProjectRow> = sqlx::query_as(&query).fetch_all(db).await?;
+    let days = |project: ProjectRow| Some((project.team_id, project.id, project.settings.telemetry_days?));
+    Ok(projects.into_iter().filter_map(days).collect())
+}
+
 /// The environment with this id, if its team is open.
 pub async fn find_environment(
     db: impl PgExecutor<'_>,

@@ -28,11 +28,11 @@ writeFileSync('.mastra/output/blob', randomBytes(24 << 20));
 "#;
 
 /// A small file system of its own. Dropped, it is gone.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
     /// Needs the right to mount, as the tests of other limits need root.
-    fn mount(place: &Path, mebibytes: u32) -> Self {
+    pub(crate) fn mount(place: &Path, mebibytes: u32) -> Self {
         std::fs::create_dir_all(place).unwrap();
         let size = format!("size={mebibytes}m,mode=755");
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(place).status();

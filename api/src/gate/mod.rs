@@ -233,7 +233,11 @@ async fn pass(
         },
     };
     seen.count_principal(platform, &principal)?;
-    api_token::in_scope(needs, &principal, &parts.method)?;
+    if let Err(error) = api_token::in_scope(needs, &principal, &parts.method) {
+        // Whoever it is, it is known: the refusal is recorded as theirs.
+        let _ = caller(platform, &parts, principal, id).map(|caller| seen.caller.set(caller));
+        return Err(error);
+    }
     let lags = !has_reached_position(platform, &parts).await?;
     let (body, hash) = sender::read_body(platform, needs, &principal, &mut parts, body).await?;
     let given = body.clone();

@@ -21,7 +21,7 @@ use crate::body::Params;
 use crate::error::ApiError;
 use crate::platform::Platform;
 use crate::push_hooks::PATH;
-use crate::telemetry::{MAX_SENT, Room};
+use crate::telemetry::{Allowance, MAX_SENT, Room};
 
 /// How long a body may take to arrive: it takes up room meanwhile.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +35,8 @@ pub(crate) struct Sender {
     pub(crate) deployment: Option<DeploymentId>,
     /// What the request takes up in memory.
     pub(crate) room: Arc<Room>,
+    /// What its project may bring.
+    pub(crate) allowance: Allowance,
     /// Whether nothing is to be stored.
     pub(crate) dry_run: bool,
     /// Only the gate makes one.
@@ -74,7 +76,7 @@ pub(super) async fn read_body(
         _ if parts.uri.path() == GITHUB || parts.uri.path().starts_with(PATH) => MAX_DELIVERY,
         _ => return hash_body(parts, body, MAX_BODY, None).await,
     };
-    let room = platform.intake.room();
+    let room = platform.intake.room(may_send(principal).ok().map(|(project, _)| project));
     let reading = hash_body(parts, body, most, Some(&room));
     let read = tokio::time::timeout(PATIENCE, reading).await.map_err(|_| too_slow())??;
     parts.extensions.insert(room);
@@ -95,7 +97,10 @@ pub(super) async fn admit(platform: &Platform, caller: &Caller, parts: &mut Part
     let _ = caller.about.place.set(place);
     let _ = caller.about.admitted.set(());
     let tenant = Tenant { team: project.team_id, project: id };
-    parts.extensions.insert(Sender { tenant, deployment, room, dry_run: caller.is_dry_run(), _gate: () });
+    let is_mastra = parts.uri.path().starts_with("/projects/");
+    let allowance = Allowance::of(&project.settings, (platform.now)(), is_mastra);
+    let dry_run = caller.is_dry_run();
+    parts.extensions.insert(Sender { tenant, deployment, room, allowance, dry_run, _gate: () });
     Ok(())
 }
 

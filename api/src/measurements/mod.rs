@@ -3,5 +3,5 @@
 mod names;
 mod reckon;
 
-pub(crate) use names::{View as MetricNameView, handler as names};
+pub(crate) use names::{MetricNames, handler as names};
 pub(crate) use reckon::{Answer as MetricsView, handler as reckon};

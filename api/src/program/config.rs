@@ -94,6 +94,7 @@ pub(crate) struct Config {
     /// Absent, no repository is connected.
     pub(crate) github: Option<GitHubConfig>,
     pub(crate) telemetry_days: u32,
+    pub(crate) telemetry_spool: u64,
     pub(crate) ledger_anchors: Vec<String>,
     pub(crate) ledger_batch: std::time::Duration,
     pub(crate) ledger_anchor: std::time::Duration,
@@ -168,6 +169,9 @@ impl Config {
             retention,
             upload_max_bytes: u64::from(given.upload_mib.or(file.upload_mib).unwrap_or(256)) << 20,
             telemetry_days: given.telemetry_days.or(file.telemetry_days).unwrap_or(30).into(),
+            telemetry_spool: u64::from(
+                given.telemetry_spool_mib.or(file.telemetry_spool_mib).unwrap_or(1024),
+            ) << 20,
             ledger_anchors: given
                 .ledger_anchors
                 .or(file.ledger_anchors)

@@ -85,6 +85,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         telemetry: stores.spans,
         signals: stores.signals,
         intake: Default::default(),
+        rules_changed: Default::default(),
         runner: runner.clone(),
         git,
         hosts,
@@ -189,11 +190,15 @@ async fn close(feed: &Feed, logs: &PostgresLogs, ledger: &Ledger, database: Data
     database.close().await;
 }
 
-/// Forgets what is over, now and every hour.
+/// Forgets what is over, now, every hour, and when somebody keeps less.
 async fn keep_house(platform: &Platform, former: Option<&Former>) -> Infallible {
     let mut hour = tokio::time::interval(Duration::from_secs(3600));
     loop {
-        hour.tick().await;
+        tokio::select! {
+            _ = hour.tick() => {}
+            () = platform.rules_changed.notified() => {}
+        }
+        telemetry::forget(platform, former).await;
         if let Err(error) = platform.telemetry.keep_house(Utc::now()).await {
             tracing::warn!(%error, "spans that are over could not be dropped: {error}");
         }

@@ -227,9 +227,15 @@ pub(crate) struct Settings {
     /// Mebibytes of one upload of the `mastra` command line, 1 at least [default: 256]
     #[arg(long, env = "MASTRA_ADMIN_UPLOAD_MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) upload_mib: Option<u32>,
+
     /// Days that spans of servers are kept, 1 to 3650 [default: 30]
     #[arg(long, env = "MASTRA_ADMIN_TELEMETRY_DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub(super) telemetry_days: Option<u16>,
+
+    /// Mebibytes of telemetry that wait in the data directory while its store is away, for a server; 0: none
+    /// [default: 1024]
+    #[arg(long, env = "MASTRA_ADMIN_TELEMETRY_SPOOL_MIB")]
+    pub(super) telemetry_spool_mib: Option<u32>,
 
     /// Witnesses of the ledger, separated by commas: `file:PATH` (relative to the data directory),
     /// `s3:BUCKET/PREFIX`, `webhook:URL`, `put:URL` [default: file:ledger.anchor.ndjson]

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
-use domain::ports::telemetry::{Keeping, Signals, Telemetry, TelemetryError};
+use api::Platform;
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use domain::ports::telemetry::{Keeping, Signals, Telemetry, TelemetryError, Tenant};
 use providers::observability::clickhouse::{ClickHouseStore, Target};
 use providers::observability::postgres_signals::PostgresSignals;
 use providers::observability::postgres_spans::PostgresSpans;
+use providers::observability::spool::Spooled;
 use sqlx::PgPool;
 
 use super::config::Config;
@@ -32,6 +34,40 @@ impl Former {
         self.spans.keep_house(now).await?;
         self.signals.keep_house(now).await
     }
+
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        Ok(self.spans.forget(tenant, before).await? + self.signals.forget(tenant, before).await?)
+    }
+}
+
+/// Drops what projects keep for fewer days than the installation.
+pub(super) async fn forget(platform: &Platform, former: Option<&Former>) {
+    let projects = match projections::projects::forgetful(&platform.pool).await {
+        Ok(projects) => projects,
+        Err(error) => return tracing::warn!(%error, "what projects keep is not known: {error}"),
+    };
+    let today = (platform.now)().date_naive();
+    for (team, project, days) in projects {
+        let tenant = Tenant { team, project };
+        let before = today.checked_sub_days(Days::new(days.into())).unwrap_or_default();
+        let forget = async {
+            let mut gone = platform.telemetry.forget(tenant, before).await?;
+            gone += platform.signals.forget(tenant, before).await?;
+            if let Some(former) = former {
+                gone += former.forget(tenant, before).await?;
+            }
+            Ok::<_, TelemetryError>(gone)
+        };
+        match forget.await {
+            Ok(0) => {}
+            Ok(rows) => {
+                tracing::info!(project.id = %project, rows, "dropped {rows} rows of telemetry of {project}")
+            }
+            Err(error) => {
+                tracing::warn!(%error, project.id = %project, "telemetry of {project} stays: {error}")
+            }
+        }
+    }
 }
 
 /// The stores. ClickHouse may be away: the server comes up, and looks for it again whenever it needs it.
@@ -39,7 +75,8 @@ pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Store
     let days = config.telemetry_days;
     let (spans, signals) = (PostgresSpans::new(pool.clone(), days), PostgresSignals::new(pool.clone(), days));
     let Some(target) = target(config)? else {
-        return Ok(Stores { spans: Arc::new(spans), signals: Arc::new(signals), former: None });
+        let (spans, signals) = spooled(config, Arc::new(spans), Arc::new(signals))?;
+        return Ok(Stores { spans, signals, former: None });
     };
     let store = Arc::new(ClickHouseStore::start(target.clone(), days));
     match store.migrate().await {
@@ -49,7 +86,25 @@ pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Store
             tracing::warn!(cause, "telemetry: ClickHouse at {target} cannot be used yet: {error}");
         }
     }
-    Ok(Stores { spans: store.clone(), signals: store, former: Some(Former { spans, signals }) })
+    let former = Some(Former { spans, signals });
+    let (spans, signals) = spooled(config, store.clone(), store)?;
+    Ok(Stores { spans, signals, former })
+}
+
+/// With room on disk before it, for when it is away.
+fn spooled(
+    config: &Config,
+    spans: Arc<dyn Telemetry>,
+    signals: Arc<dyn Signals>,
+) -> anyhow::Result<(Arc<dyn Telemetry>, Arc<dyn Signals>)> {
+    if config.telemetry_spool == 0 {
+        return Ok((spans, signals));
+    }
+    let dir = config.data_dir.join("telemetry");
+    let spooled = Spooled::start((spans, signals), &dir, config.telemetry_spool);
+    let spooled = spooled.with_context(|| format!("telemetry cannot wait in {}", dir.display()))?;
+    let spooled = Arc::new(spooled);
+    Ok((spooled.clone(), spooled))
 }
 
 /// Brings ClickHouse to the present schema, when telemetry goes there.

@@ -145,6 +145,8 @@ impl CreateProject {
             repository_id: None,
             watch_paths: self.watch_paths.unwrap_or_default(),
             previews: self.previews,
+            telemetry_days: None,
+            telemetry_rows: None,
         }
     }
 }

@@ -110,6 +110,8 @@ impl ChangeProject {
             repository_id: old.repository_id,
             watch_paths: self.watch_paths.unwrap_or(old.watch_paths),
             previews: self.previews.unwrap_or(old.previews),
+            telemetry_days: old.telemetry_days,
+            telemetry_rows: old.telemetry_rows,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::roles::role_routes;
 use super::sign_in::sign_in_routes;
 use super::teams::{invite_routes, team_routes};
 use super::telemetry::telemetry_routes;
-use super::{Route, delete, get, patch, post};
+use super::{Route, delete, get, patch, post, put};
 use crate::gate::Needs::{
     AnyProject, Build, Deployment, Environment, Event, Project, Public, SignedIn, Team,
 };
@@ -135,6 +135,34 @@ fn project_routes() -> Vec<Route> {
             projects::update::handler,
         )
         .gives::<projects::show::View>(),
+        get(
+            "/api/v1/projects/{project}/retention",
+            Project(On::Project, Read),
+            "How long telemetry is kept",
+            projects::retention::show,
+        )
+        .gives::<projects::retention::Retention>(),
+        put(
+            "/api/v1/projects/{project}/retention",
+            Project(On::Project, Update),
+            "Keeps telemetry for other days",
+            projects::retention::set,
+        )
+        .gives::<projects::retention::Retention>(),
+        get(
+            "/api/v1/projects/{project}/telemetry-quota",
+            Project(On::Project, Read),
+            "How much telemetry is taken in a day",
+            projects::telemetry_quota::show,
+        )
+        .gives::<projects::telemetry_quota::TelemetryQuota>(),
+        put(
+            "/api/v1/projects/{project}/telemetry-quota",
+            Project(On::TeamBilling, Update),
+            "Takes in another amount of telemetry a day",
+            projects::telemetry_quota::set,
+        )
+        .gives::<projects::telemetry_quota::TelemetryQuota>(),
         delete(
             "/api/v1/projects/{project}",
             Project(On::Project, Delete),

@@ -102,7 +102,7 @@ fn log_and_metric_routes() -> Vec<Route> {
             "What is measured",
             measurements::names,
         )
-        .lists::<measurements::MetricNameView>(),
+        .gives::<measurements::MetricNames>(),
     ]
 }
 

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::header;
-use metrics::gauge;
+use metrics::{counter, gauge};
 use projections::feed::Progress;
 use projections::generations::{self, Generation};
 use projections::{pool, work};
@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const STATES: [&str; 4] = ["ready", "running", "done", "dead"];
 
 pub(crate) async fn handler(State(platform): State<Arc<Platform>>) -> Response {
+    of_telemetry(&platform);
     // What cannot be looked at now keeps its last value; `/api/health` says that the database is away.
     if let Err(error) = look(&platform).await {
         tracing::debug!(%error, "metrics could not be looked at");
@@ -62,6 +63,19 @@ async fn of_ledger(platform: &Platform) -> sqlx::Result<()> {
         gauge!("mastra_admin_ledger_anchor_age_seconds", "anchor" => anchor.name).set(seconds(anchor.at));
     }
     Ok(())
+}
+
+/// Telemetry that waits on disk for its store.
+fn of_telemetry(platform: &Platform) {
+    let backlog = platform.telemetry.backlog();
+    let age = backlog.oldest.map_or(0.0, |oldest| ((platform.now)() - oldest).as_seconds_f64().max(0.0));
+    gauge!("mastra_admin_telemetry_waiting_rows").set(backlog.rows as f64);
+    gauge!("mastra_admin_telemetry_waiting_bytes").set(backlog.bytes as f64);
+    gauge!("mastra_admin_telemetry_waiting_seconds").set(age);
+    gauge!("mastra_admin_telemetry_set_aside_rows").set(backlog.set_aside as f64);
+    counter!("mastra_admin_telemetry_late_rows", "became" => "stored").absolute(backlog.stored);
+    counter!("mastra_admin_telemetry_late_rows", "became" => "repeated").absolute(backlog.repeated);
+    counter!("mastra_admin_telemetry_refused_rows").absolute(backlog.refused);
 }
 
 fn of_consumer(consumer: &Progress, now: DateTime<Utc>) {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use domain::ports::telemetry::Backlog;
 use http::StatusCode;
 use projections::feed::Progress;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::platform::Platform;
 
@@ -68,10 +69,12 @@ pub(crate) async fn ready(State(platform): State<Arc<Platform>>) -> Response {
         .map(|count| json!({ "process": count.process, "state": count.state, "rows": count.rows }));
     // Senders try again for a while; all else is served as ever.
     let has_telemetry = platform.telemetry.check().await.is_ok();
+    let backlog = platform.telemetry.backlog();
+    let keeps_telemetry = has_telemetry && !backlog.is_refusing && backlog.set_aside == 0;
     let body = json!({
-        "status": if is_ready && is_whole && has_telemetry { "ok" } else { "degraded" },
+        "status": if is_ready && is_whole && keeps_telemetry { "ok" } else { "degraded" },
         "database": { "connected": true },
-        "telemetry": { "store": platform.telemetry.name(), "connected": has_telemetry },
+        "telemetry": telemetry(&platform, has_telemetry, &backlog),
         "encryption": platform.settings.encryption,
         "runner": {
             "name": platform.runner.name(),
@@ -82,4 +85,21 @@ pub(crate) async fn ready(State(platform): State<Arc<Platform>>) -> Response {
     });
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
+}
+
+/// The store of telemetry, and what waits for it.
+fn telemetry(platform: &Platform, is_connected: bool, backlog: &Backlog) -> Value {
+    let oldest = backlog.oldest.map(|oldest| ((platform.now)() - oldest).num_seconds().max(0));
+    json!({
+        "store": platform.telemetry.name(),
+        "connected": is_connected,
+        "waiting": {
+            "rows": backlog.rows,
+            "bytes": backlog.bytes,
+            "room": backlog.room,
+            "oldestSeconds": oldest,
+            "refusedRows": backlog.refused,
+            "setAsideRows": backlog.set_aside,
+        },
+    })
 }

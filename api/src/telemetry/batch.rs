@@ -9,6 +9,7 @@ use domain::ports::telemetry::{LogRecord, Point, Score, Span, TelemetryError, Wr
 use super::{Accepted, caps};
 use crate::error::ApiError;
 use crate::gate::Sender;
+use crate::platform::Platform;
 
 /// So many refused rows are explained.
 const EXPLAINED: usize = 5;
@@ -122,6 +123,7 @@ impl<T> Batch<T> {
     /// Stores the rows, and says what became of all. Nothing is nothing to do.
     pub(super) async fn store<F>(
         mut self,
+        platform: &Platform,
         sender: &Sender,
         signal: &'static str,
         write: impl FnOnce(Vec<T>) -> F,
@@ -135,8 +137,18 @@ impl<T> Batch<T> {
             self.rows.iter_mut().for_each(|row| *row.deployment() = sender.deployment);
         }
         let accepted = self.rows.len() as u64;
+        if !sender.dry_run {
+            sender.allowance.take(&platform.pool, sender.tenant.project, accepted).await?;
+        }
         if accepted > 0 && !sender.dry_run {
-            let written = write(self.rows).await?;
+            let turn = sender.room.turn_to_write().await;
+            let written = match turn {
+                Ok(_turn) => write(self.rows).await,
+                Err(_) => Err(TelemetryError::Busy),
+            };
+            let uncounted = written.as_ref().map_or(accepted, |written| written.repeated);
+            sender.allowance.give_back(&platform.pool, sender.tenant.project, uncounted).await;
+            let written = written?;
             metrics::counter!(format!("mastra_admin_{signal}_stored")).increment(written.stored);
             metrics::counter!(format!("mastra_admin_{signal}_repeated")).increment(written.repeated);
         }

@@ -4,6 +4,7 @@
 //! Whatever the sender speaks becomes the same row (`domain::ports::telemetry`). A row that cannot be one is refused by
 //! itself and never its neighbours; an answer of 200 means that the others are on disk.
 
+mod allowance;
 mod batch;
 mod caps;
 mod conventions;
@@ -17,6 +18,7 @@ mod resource;
 mod room;
 mod scores;
 mod unpack;
+mod weight;
 
 use std::sync::Arc;
 
@@ -33,12 +35,14 @@ use crate::error::ApiError;
 use crate::gate::Sender;
 use crate::platform::Platform;
 
+pub(crate) use allowance::{Allowance, day_after};
 use batch::Batch;
 pub(crate) use logs::{mastra_logs, otlp_logs};
 pub(crate) use measurements::{mastra_metrics, otlp_metrics};
 pub use room::Intake;
 pub(crate) use room::Room;
 pub(crate) use scores::{mastra_feedback, mastra_scores, one_score};
+use weight::Form;
 
 /// The largest body as it is sent.
 pub(crate) const MAX_SENT: usize = 8 << 20;
@@ -65,7 +69,10 @@ pub(crate) async fn traces(
 ) -> Result<Response, ApiError> {
     let format = otlp::Format::of(&headers)?;
     let deployment = deployment(&headers);
-    let batch = read(&sender, &headers, body, move |body| otlp::read(format, body, deployment)).await?;
+    let batch = read(&sender, &headers, body, format.form(&weight::SPANS), move |body| {
+        otlp::read(format, body, deployment)
+    })
+    .await?;
     Ok(otlp::answer(format, "rejectedSpans", &store(&platform, &sender, batch).await?))
 }
 
@@ -77,7 +84,7 @@ pub(crate) async fn mastra_spans(
     body: Bytes,
 ) -> Result<Json<Accepted>, ApiError> {
     let deployment = deployment(&headers);
-    let batch = read(&sender, &headers, body, move |body| mastra::read(body, deployment)).await?;
+    let batch = read(&sender, &headers, body, Form::Json, move |body| mastra::read(body, deployment)).await?;
     Ok(Json(store(&platform, &sender, batch).await?))
 }
 
@@ -86,13 +93,17 @@ async fn read<T: Send + 'static>(
     sender: &Sender,
     headers: &HeaderMap,
     body: Bytes,
+    form: Form,
     read: impl FnOnce(&[u8]) -> Result<Batch<T>, ApiError> + Send + 'static,
 ) -> Result<Batch<T>, ApiError> {
     let packing = unpack::Packing::of(headers)?;
     let room = sender.room.clone();
     let turn = room.turn().await?;
     let reading = tokio::task::spawn_blocking(move || {
-        let batch = read(&packing.unpack(body, &room)?)?;
+        let body = packing.unpack(body, &room)?;
+        form.admit(&room, &body)?;
+        let batch = read(&body)?;
+        room.read();
         room.take_rows(batch.size())?;
         drop(turn);
         Ok(batch)
@@ -102,10 +113,9 @@ async fn read<T: Send + 'static>(
 
 /// Stores what can be stored.
 async fn store(platform: &Platform, sender: &Sender, mut batch: Batch<Span>) -> Result<Accepted, ApiError> {
-    batch.keep_window(&platform.telemetry.window((platform.now)()), |span| {
-        (span.started_at, format!("span {}", span.span_id))
-    });
-    batch.store(sender, "spans", |spans| platform.telemetry.write(sender.tenant, spans)).await
+    let window = sender.allowance.window(&platform.telemetry.window((platform.now)()));
+    batch.keep_window(&window, |span| (span.started_at, format!("span {}", span.span_id)));
+    batch.store(platform, sender, "spans", |spans| platform.telemetry.write(sender.tenant, spans)).await
 }
 
 /// Which deployment speaks, when its sender was told to say so.
@@ -130,6 +140,9 @@ fn malformed(detail: impl Into<String>) -> ApiError {
 impl From<TelemetryError> for ApiError {
     fn from(error: TelemetryError) -> Self {
         tracing::warn!(%error, cause = ?std::error::Error::source(&error), "telemetry: {error}");
-        Self::unavailable()
+        match error {
+            TelemetryError::Busy | TelemetryError::Store(_) => Self::unavailable(),
+            TelemetryError::Refused(_) => malformed("There are rows that cannot be stored."),
+        }
     }
 }

@@ -87,7 +87,7 @@ mod tests {
     }
 
     fn status(packing: Packing, body: Vec<u8>) -> u16 {
-        let unpacked = packing.unpack(body.into(), &Intake::default().room());
+        let unpacked = packing.unpack(body.into(), &Intake::default().room(None));
         unpacked.map_or_else(|error| error.into_response().status().as_u16(), |_| 200)
     }
 
@@ -95,7 +95,7 @@ mod tests {
     fn what_was_packed_comes_out_and_a_bomb_does_not() {
         let text = "span ".repeat(10_000);
         for (packing, body) in packed(text.as_bytes()) {
-            let unpacked = packing.unpack(body.clone().into(), &Intake::default().room()).unwrap();
+            let unpacked = packing.unpack(body.clone().into(), &Intake::default().room(None)).unwrap();
             assert_eq!(unpacked, text.as_bytes(), "{packing:?}");
             assert_eq!(status(packing, body[..body.len() - 6].to_vec()), 400, "{packing:?} cut off");
             assert_eq!(status(packing, b"no such thing".to_vec()), 400, "{packing:?}");

@@ -298,7 +298,7 @@ impl Aggregate for Project {
 impl Stored for Project {
     type Id = ProjectId;
     /// 4: it knows its pull requests, and what opens its repository.
-    const STATE_VERSION: i32 = 4;
+    const STATE_VERSION: i32 = 5;
 
     fn claims(_: ProjectId, event: &ProjectEvent) -> Vec<Claim> {
         use ProjectEvent::*;

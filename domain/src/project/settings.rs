@@ -59,6 +59,12 @@ pub struct ProjectSettings {
     /// What pull requests get; nothing when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previews: Option<Previews>,
+    /// Days that its telemetry is kept, besides today, where they are fewer than the installation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry_days: Option<u16>,
+    /// Rows of telemetry that are taken in on a day (UTC); any number when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry_rows: Option<u32>,
 }
 
 impl ProjectSettings {

@@ -39,6 +39,8 @@ pub(super) fn settings(slug: &str) -> ProjectSettings {
         repository_id: None,
         watch_paths: vec![],
         previews: None,
+        telemetry_days: None,
+        telemetry_rows: None,
     }
 }
 

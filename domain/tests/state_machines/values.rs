@@ -67,6 +67,8 @@ pub(crate) fn settings() -> impl Strategy<Value = Box<ProjectSettings>> {
                     forks: Forks::OnApproval,
                     production_secrets,
                 }),
+                telemetry_days: None,
+                telemetry_rows: None,
             })
         },
     )

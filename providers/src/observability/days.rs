@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
-use domain::ports::telemetry::TelemetryError;
+use domain::ports::telemetry::{TelemetryError, Tenant};
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -65,6 +65,8 @@ pub(super) struct Table {
     pub(super) make: &'static str,
     /// `$1` is the first day that stays; it answers how many have gone.
     pub(super) drop: &'static str,
+    /// Drops rows: `$1` is the team, `$2` the project, `$3` the first day that stays.
+    pub(super) forget: &'static str,
 }
 
 /// The days of a table.
@@ -126,6 +128,12 @@ impl DayTable {
         Ok(())
     }
 
+    /// Drops a project's rows of before this day. Rows one by one: a project has few of a day, and asks for it once a day.
+    pub(super) async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        let query = sqlx::query(self.table.forget).bind(tenant.team.0).bind(tenant.project.0).bind(before);
+        Ok(query.execute(&self.pool).await.map_err(failed)?.rows_affected())
+    }
+
     /// Makes partitions for days that are not known to have one.
     async fn make_room(&self, days: &HashSet<NaiveDate>) -> sqlx::Result<()> {
         let new: Vec<NaiveDate> = days.difference(&self.known()).copied().collect();
@@ -156,5 +164,10 @@ async fn turn(those: &Semaphore) -> Result<SemaphorePermit<'_>, TelemetryError> 
 }
 
 fn failed(error: sqlx::Error) -> TelemetryError {
+    let code = error.as_database_error().and_then(|error| error.code());
+    // What was given is out of range, breaks a rule or is too large: the classes of PostgreSQL's codes.
+    if code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class))) {
+        return TelemetryError::Refused(Box::new(error));
+    }
     TelemetryError::Store(Box::new(error))
 }

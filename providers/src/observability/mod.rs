@@ -8,3 +8,4 @@ pub mod postgres;
 pub mod postgres_signals;
 pub mod postgres_spans;
 mod reckoning;
+pub mod spool;

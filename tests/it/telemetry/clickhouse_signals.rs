@@ -191,7 +191,7 @@ async fn bad_rows_are_refused_and_odd_questions_answered() {
 #[tokio::test]
 async fn signals_that_were_answered_survive_a_kill_of_the_engine_and_none_is_there_twice() {
     let mut engine = ClickHouse::start().await;
-    let app = TestApp::start_with(&engine.settings()).await;
+    let app = TestApp::start_with(&super::clickhouse::without_spool(&engine)).await;
     let (owner, project, sender) = open(&app).await;
     let now = Utc::now();
     let publish = async |what: &str, rows: Vec<Value>| {

@@ -54,6 +54,11 @@ async fn a_deployed_server_sends_with_a_token_of_its_own() {
     for path in ["/me", "/teams", &format!("/projects/{}", it.id), &of_it] {
         assert_eq!(server.get(path).await.status, 403, "{path}");
     }
+    assert_eq!(server.post("/teams", json!({ "name": "Mine" })).await.status, 403);
+    let denied = "SELECT metadata ->> 'actor' FROM events WHERE event_type = 'access.command_denied'
+                  ORDER BY position DESC LIMIT 1";
+    let denied: String = sqlx::query_scalar(denied).fetch_one(app.db.pool()).await.unwrap();
+    assert_eq!(denied, format!("process:deployment/{deployment}"), "it is known who it was");
     let last = if token.ends_with('0') { "1" } else { "0" };
     let forged = format!("{}{last}", &token[..token.len() - 1]);
     assert_eq!(app.nobody().with_token(&forged).post(&publish, span(3)).await.status, 401);

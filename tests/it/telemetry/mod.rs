@@ -8,11 +8,15 @@ mod cost;
 mod deployed;
 mod documented;
 mod logs;
+mod many;
 mod measurements;
 mod parts;
+mod quota;
+mod retention;
 mod same;
 mod scores;
 mod senders;
+mod spool;
 mod store;
 mod tail;
 

@@ -15,6 +15,7 @@ use http::HeaderMap;
 
 use super::batch::Batch;
 use super::otlp::{Format, answer};
+use super::weight::{self, Form};
 use super::{Accepted, deployment, read};
 use crate::error::ApiError;
 use crate::gate::Sender;
@@ -29,7 +30,10 @@ pub(crate) async fn otlp_logs(
 ) -> Result<Response, ApiError> {
     let format = Format::of(&headers)?;
     let from = deployment(&headers);
-    let batch = read(&sender, &headers, body, move |body| otlp::read(format, body, from)).await?;
+    let batch = read(&sender, &headers, body, format.form(&weight::LINES), move |body| {
+        otlp::read(format, body, from)
+    })
+    .await?;
     Ok(answer(format, "rejectedLogRecords", &store(&platform, &sender, batch).await?))
 }
 
@@ -41,7 +45,7 @@ pub(crate) async fn mastra_logs(
     body: Bytes,
 ) -> Result<Json<Accepted>, ApiError> {
     let from = deployment(&headers);
-    let batch = read(&sender, &headers, body, move |body| mastra::read(body, from)).await?;
+    let batch = read(&sender, &headers, body, Form::Json, move |body| mastra::read(body, from)).await?;
     Ok(Json(store(&platform, &sender, batch).await?))
 }
 
@@ -51,7 +55,9 @@ async fn store(
     sender: &Sender,
     mut batch: Batch<LogRecord>,
 ) -> Result<Accepted, ApiError> {
-    let window = platform.signals.window((platform.now)());
+    let window = sender.allowance.window(&platform.signals.window((platform.now)()));
     batch.keep_window(&window, |line| (line.at, format!("line {}", line.id)));
-    batch.store(sender, "log_records", |lines| platform.signals.write_logs(sender.tenant, lines)).await
+    batch
+        .store(platform, sender, "log_records", |lines| platform.signals.write_logs(sender.tenant, lines))
+        .await
 }

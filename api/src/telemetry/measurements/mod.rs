@@ -15,6 +15,7 @@ use http::HeaderMap;
 
 use super::batch::Batch;
 use super::otlp::{Format, answer};
+use super::weight::{self, Form};
 use super::{Accepted, deployment, read};
 use crate::error::ApiError;
 use crate::gate::Sender;
@@ -29,7 +30,10 @@ pub(crate) async fn otlp_metrics(
 ) -> Result<Response, ApiError> {
     let format = Format::of(&headers)?;
     let from = deployment(&headers);
-    let batch = read(&sender, &headers, body, move |body| otlp::read(format, body, from)).await?;
+    let batch = read(&sender, &headers, body, format.form(&weight::METRICS), move |body| {
+        otlp::read(format, body, from)
+    })
+    .await?;
     Ok(answer(format, "rejectedDataPoints", &store(&platform, &sender, batch).await?))
 }
 
@@ -41,13 +45,17 @@ pub(crate) async fn mastra_metrics(
     body: Bytes,
 ) -> Result<Json<Accepted>, ApiError> {
     let from = deployment(&headers);
-    let batch = read(&sender, &headers, body, move |body| mastra::read(body, from)).await?;
+    let batch = read(&sender, &headers, body, Form::Json, move |body| mastra::read(body, from)).await?;
     Ok(Json(store(&platform, &sender, batch).await?))
 }
 
 /// Stores what can be stored.
 async fn store(platform: &Platform, sender: &Sender, mut batch: Batch<Point>) -> Result<Accepted, ApiError> {
-    let window = platform.signals.window((platform.now)());
+    let window = sender.allowance.window(&platform.signals.window((platform.now)()));
     batch.keep_window(&window, |point| (point.at, format!("measurement of {}", point.name)));
-    batch.store(sender, "metric_points", |points| platform.signals.write_points(sender.tenant, points)).await
+    batch
+        .store(platform, sender, "metric_points", |points| {
+            platform.signals.write_points(sender.tenant, points)
+        })
+        .await
 }

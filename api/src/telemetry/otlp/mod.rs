@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use prost::Message;
 use serde_json::Value;
 
+use super::weight::{Form, Shape};
 use super::{Accepted, Batch, media_type, unsupported};
 use crate::error::ApiError;
 
@@ -27,6 +28,14 @@ pub(super) enum Format {
 }
 
 impl Format {
+    /// As bodies of it are weighed.
+    pub(super) fn form(self, shape: &'static Shape) -> Form {
+        match self {
+            Self::Protobuf => Form::Protobuf(shape),
+            Self::Json => Form::Json,
+        }
+    }
+
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
         match media_type(headers).as_deref() {
             Some("application/x-protobuf" | "application/protobuf") => Ok(Self::Protobuf),

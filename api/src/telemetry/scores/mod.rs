@@ -14,6 +14,7 @@ use domain::ports::telemetry::{Score, ScoreKind};
 use http::HeaderMap;
 
 use super::batch::Batch;
+use super::weight::Form;
 use super::{Accepted, deployment, read};
 use crate::error::ApiError;
 use crate::gate::Sender;
@@ -49,13 +50,15 @@ async fn publish(
     kind: ScoreKind,
 ) -> Result<Json<Accepted>, ApiError> {
     let from = deployment(headers);
-    let batch = read(sender, headers, body, move |body| mastra::read(body, kind, from)).await?;
+    let batch = read(sender, headers, body, Form::Json, move |body| mastra::read(body, kind, from)).await?;
     Ok(Json(store(platform, sender, batch).await?))
 }
 
 /// Stores what can be stored.
 async fn store(platform: &Platform, sender: &Sender, mut batch: Batch<Score>) -> Result<Accepted, ApiError> {
-    let window = platform.signals.window((platform.now)());
+    let window = sender.allowance.window(&platform.signals.window((platform.now)()));
     batch.keep_window(&window, |score| (score.at, format!("score {}", score.name)));
-    batch.store(sender, "scores", |scores| platform.signals.write_scores(sender.tenant, scores)).await
+    batch
+        .store(platform, sender, "scores", |scores| platform.signals.write_scores(sender.tenant, scores))
+        .await
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Keeping, Period, RecordId, SpanId, TelemetryError, Tenant, TraceId, Written};
@@ -34,7 +35,7 @@ pub trait LogRecords: Keeping {
 }
 
 /// One line. Everything that senders choose freely is text or JSON, within the caps of who took it in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogRecord {
     /// What it is known by.
     pub id: RecordId,
@@ -98,7 +99,7 @@ pub struct LogFilter {
 }
 
 /// How much a line matters, as OpenTelemetry counts: 1 to 24, four steps a level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Severity(u8);
 
 impl Severity {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Keeping, Period, RecordId, SpanId, TelemetryError, Tenant, TraceId, Written};
@@ -38,7 +39,7 @@ pub trait Measurements: Keeping {
 }
 
 /// What a measurement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetricKind {
     /// A value at a time.
     Gauge,
@@ -84,7 +85,7 @@ impl MetricKind {
 }
 
 /// One measurement.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// What it is known by.
     pub id: RecordId,

@@ -15,7 +15,7 @@ mod signals;
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use thiserror::Error;
 
 use crate::ids::{ProjectId, TeamId};
@@ -53,10 +53,15 @@ pub trait Telemetry: Send + Sync {
     /// Whether it can be reached now.
     async fn check(&self) -> Result<(), TelemetryError>;
 
+    /// What was taken in and is not in the store yet.
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
+    }
+
     /// When a span may have begun, so that it is kept: who sends others is told so.
     fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>>;
 
-    /// Stores spans. When it answers with `Ok`, they are durable, all of them. Spans outside of the window are an error of
+    /// Stores spans. When it answers with `Ok`, they are durable, all of them, in the store or on the way there. Spans outside of the window are an error of
     /// the caller.
     ///
     /// # Errors
@@ -79,11 +84,14 @@ pub trait Telemetry: Send + Sync {
     /// How many traces there were, and how long they took.
     async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError>;
 
+    /// Drops a project's spans of before this day (UTC); how many.
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError>;
+
     /// Makes room for what comes and drops what is older than the window. To be called every hour.
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError>;
 }
 
-/// What became of spans that were written.
+/// What became of rows that were written. Those that are neither are kept, and will be the one or the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Stored now.
@@ -92,12 +100,38 @@ pub struct Written {
     pub repeated: u64,
 }
 
+/// Rows that were taken in while the store was away, and are kept until it has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many wait.
+    pub rows: u64,
+    /// Bytes that they take up.
+    pub bytes: u64,
+    /// Bytes that there is room for; none where nothing is kept.
+    pub room: u64,
+    /// When the oldest of them was taken in.
+    pub oldest: Option<DateTime<Utc>>,
+    /// Rows that came into the store from here since the start.
+    pub stored: u64,
+    /// Those that it knew already.
+    pub repeated: u64,
+    /// Rows that were not taken in since the start, because there was no room or it could not be written.
+    pub refused: u64,
+    /// Rows that the store does not take, put aside for operators.
+    pub set_aside: u64,
+    /// Whether the last that was to be kept was not.
+    pub is_refusing: bool,
+}
+
 /// Why nothing was stored or read.
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     /// Too much is under way already.
     #[error("the telemetry store has enough to do")]
     Busy,
+    /// The store takes others, and not these rows.
+    #[error("the telemetry store does not take these rows")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store could not be reached or failed.
     #[error("the telemetry store failed")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -1,13 +1,14 @@
 //! The row: one span.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{SpanId, TraceId};
 use crate::ids::DeploymentId;
 
 /// One span, as it ended. Everything that senders choose freely is text or JSON, within the caps of who took it in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Span {
     /// The trace.
     pub trace_id: TraceId,
@@ -60,7 +61,7 @@ pub struct Span {
 }
 
 /// How a span ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// Its sender does not say.
     #[default]
@@ -88,7 +89,7 @@ impl Status {
 }
 
 /// Tokens as they were reported: the parts are contained in `input` and `output`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// All that went in.
     pub input: i64,
@@ -107,7 +108,7 @@ pub struct Usage {
 }
 
 /// Whether the tokens of a span are its own. Agents and steps repeat the sum of what is below them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Counting {
     /// It repeats others, or has none.
     #[default]
@@ -139,7 +140,7 @@ impl Counting {
 }
 
 /// What a call cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// In millionths of a millionth of a US dollar: the price of one token is a whole number of them.
     pub picos: i64,

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Keeping, Period, RecordId, SpanId, TelemetryError, Tenant, TraceId, Written};
@@ -25,7 +26,7 @@ pub trait Scores: Keeping {
 }
 
 /// Who thinks so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ScoreKind {
     /// A program.
     #[default]
@@ -50,7 +51,7 @@ impl ScoreKind {
 }
 
 /// One score.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// What it is known by.
     pub id: RecordId,

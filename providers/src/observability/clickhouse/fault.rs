@@ -29,8 +29,21 @@ impl From<clickhouse::error::Error> for Fault {
     }
 }
 
+/// What the engine says of rows that it cannot take: that it cannot read them, or that they are out of range or too large.
+const REFUSED: [&str; 9] = ["6", "27", "33", "53", "69", "72", "117", "131", "321"];
+
+impl Fault {
+    /// Whether others would be taken.
+    fn is_refusal(&self) -> bool {
+        let Self::Engine(error) = self else { return false };
+        let clickhouse::error::Error::BadResponse(said) = &**error else { return false };
+        let code = said.trim_start().strip_prefix("Code: ").and_then(|rest| rest.split('.').next());
+        code.is_some_and(|code| REFUSED.contains(&code))
+    }
+}
+
 impl From<Fault> for TelemetryError {
     fn from(fault: Fault) -> Self {
-        Self::Store(Box::new(fault))
+        if fault.is_refusal() { Self::Refused(Box::new(fault)) } else { Self::Store(Box::new(fault)) }
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use clickhouse::Client;
-use domain::ports::telemetry::{Keeping, LogRecord, Point, Score, Span, TelemetryError};
+use domain::ports::telemetry::{Keeping, LogRecord, Point, Score, Span, TelemetryError, Tenant};
 use tokio::sync::{OnceCell, Semaphore};
 
 use fault::Fault;
@@ -82,6 +82,12 @@ impl Engine {
         self.oldest(now).and_time(NaiveTime::MIN).and_utc()..=now + AHEAD
     }
 
+    /// Drops a project's rows of before this day; how many there were.
+    async fn forget<T: Kept>(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        let forget = async { schema::forget(self.ready().await?, &T::TABLE, tenant, before).await };
+        in_time(HOUSEKEEPING, forget).await
+    }
+
     /// Drops the days of a table that are over.
     async fn drop_old<T: Kept>(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
         let (table, oldest) = (T::TABLE.name, self.oldest(now));
@@ -135,6 +141,12 @@ impl ClickHouseStore {
 impl Keeping for ClickHouseStore {
     fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
         self.engine.window(now)
+    }
+
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        let lines = self.engine.forget::<LogRecord>(tenant, before).await?;
+        let points = self.engine.forget::<Point>(tenant, before).await?;
+        Ok(lines + points + self.engine.forget::<Score>(tenant, before).await?)
     }
 
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {

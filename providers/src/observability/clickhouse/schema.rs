@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use clickhouse::{Client, Row};
+use domain::ports::telemetry::Tenant;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::fault::Fault;
 use super::sql::Sql;
 use super::target::Target;
+use super::write::Table;
 
 /// Number, name, statements. Each may be repeated: the engine has no transactions, and two servers may start at once.
 const MIGRATIONS: [(u32, &str, &str); 2] = [
@@ -93,4 +95,25 @@ pub(super) async fn drop_before(client: &Client, table: &str, oldest: NaiveDate)
         sql.into_query(client).execute().await?;
     }
     Ok(days.len())
+}
+
+/// Drops a project's rows of before this day; how many there were. Rows that are to go are marked, and left out of every
+/// answer at once; the engine takes them away when it merges.
+pub(super) async fn forget(
+    client: &Client,
+    table: &Table,
+    tenant: Tenant,
+    before: NaiveDate,
+) -> Result<u64, Fault> {
+    let mut these = Sql::of(tenant);
+    these.push(" AND toDate(").push(table.at).push(") < ").day(before);
+    let mut count = Sql::new(format!("SELECT count() FROM {} WHERE ", table.name));
+    count.append(&these);
+    let rows: u64 = count.into_query(client).fetch_one().await?;
+    if rows > 0 {
+        let mut drop = Sql::new(format!("DELETE FROM {} WHERE ", table.name));
+        drop.append(&these);
+        drop.into_query(client).execute().await?;
+    }
+    Ok(rows)
 }

@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::ports::telemetry::{
     Keeping, LogFilter, LogRecord, LogRecords, Measurements, MetricAnswer, MetricName, MetricQuestion,
     Period, Point, RecordId, Score, ScoreFilter, Scores, TelemetryError, Tenant, Written,
@@ -25,18 +25,21 @@ const LOGS: Table = Table {
     what: "lines",
     make: "SELECT public.signals_make_day('log_records', $1)",
     drop: "SELECT public.signals_drop_before('log_records', $1)",
+    forget: "DELETE FROM public.log_records WHERE team_id = $1 AND project_id = $2 AND day < $3",
 };
 
 const POINTS: Table = Table {
     what: "measurements",
     make: "SELECT public.signals_make_day('metric_points', $1)",
     drop: "SELECT public.signals_drop_before('metric_points', $1)",
+    forget: "DELETE FROM public.metric_points WHERE team_id = $1 AND project_id = $2 AND day < $3",
 };
 
 const SCORES: Table = Table {
     what: "scores",
     make: "SELECT public.signals_make_day('scores', $1)",
     drop: "SELECT public.signals_drop_before('scores', $1)",
+    forget: "DELETE FROM public.scores WHERE team_id = $1 AND project_id = $2 AND day < $3",
 };
 
 /// The store of all signals besides spans.
@@ -59,6 +62,14 @@ impl PostgresSignals {
 impl Keeping for PostgresSignals {
     fn window(&self, now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
         self.logs.window(now)
+    }
+
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        let mut gone = 0;
+        for table in [&self.logs, &self.points, &self.scores] {
+            gone += table.forget(tenant, before).await?;
+        }
+        Ok(gone)
     }
 
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::ports::telemetry::{
     CostShare, Filter, ModelUsage, Period, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId,
     TraceSummary, Written,
@@ -29,6 +29,7 @@ const SPANS: Table = Table {
     what: "spans",
     make: "SELECT public.spans_make_day($1)",
     drop: "SELECT public.spans_drop_before($1)",
+    forget: "DELETE FROM public.spans WHERE team_id = $1 AND project_id = $2 AND day < $3",
 };
 
 /// The telemetry store.
@@ -83,6 +84,10 @@ impl Telemetry for PostgresSpans {
 
     async fn costs(&self, tenant: Tenant, period: Period) -> Result<Vec<CostShare>, TelemetryError> {
         self.turns.read(costs::shares(&self.table.pool, tenant, period)).await
+    }
+
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        self.table.forget(tenant, before).await
     }
 
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {

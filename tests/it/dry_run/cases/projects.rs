@@ -57,6 +57,22 @@ pub(super) async fn cases(app: &TestApp, owner: &Client, project: &Project) -> V
             json!({ "name": "Other" }),
             &["project.settings_changed"],
         ),
+        case(
+            owner,
+            put.clone(),
+            "/projects/{project}/retention",
+            &of_project,
+            json!({ "days": 7 }),
+            &["project.settings_changed"],
+        ),
+        case(
+            owner,
+            put.clone(),
+            "/projects/{project}/telemetry-quota",
+            &of_project,
+            json!({ "rowsPerDay": 1000 }),
+            &["project.settings_changed"],
+        ),
         case(owner, delete.clone(), "/projects/{project}", &of_project, none.clone(), &["project.deleted"]),
         case(
             owner,

@@ -7,7 +7,7 @@ mod row;
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clickhouse::Client;
 use domain::ports::telemetry::{
     CostShare, Filter, ModelUsage, Period, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId,
@@ -56,6 +56,10 @@ impl Telemetry for ClickHouseStore {
 
     async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError> {
         self.ask(async |client: &Client| read::stats(client, tenant, period).await).await
+    }
+
+    async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        self.engine.forget::<Span>(tenant, before).await
     }
 
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
