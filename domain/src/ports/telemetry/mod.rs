@@ -66,6 +66,9 @@ pub trait Telemetry: Send + Sync {
     /// Traces by when their first root span began, newest first.
     async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError>;
 
+    /// Which of these has the trace; of several the one with the oldest project, none when nobody knows it.
+    async fn who_has(&self, those: &[Tenant], id: TraceId) -> Result<Option<Tenant>, TelemetryError>;
+
     /// The spans of a trace in the order in which they began, at most `limit`; none when nobody knows the trace.
     async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError>;
 
