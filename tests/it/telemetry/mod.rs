@@ -7,6 +7,7 @@ mod contract;
 mod cost;
 mod deployed;
 mod documented;
+mod errors;
 mod logs;
 mod measurements;
 mod parts;

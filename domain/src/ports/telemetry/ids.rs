@@ -77,6 +77,11 @@ id! {
     RecordId, 16
 }
 
+id! {
+    /// Errors that are alike: made of what they are alike by.
+    ErrorId, 16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! are in the type of every question; nothing is read or written without them.
 
 mod costs;
+mod errors;
 mod ids;
 mod log_records;
 mod measurements;
@@ -21,7 +22,8 @@ use thiserror::Error;
 use crate::ids::{ProjectId, TeamId};
 
 pub use costs::{CostBy, CostShare};
-pub use ids::{NotAnId, RecordId, SpanId, TraceId};
+pub use errors::{ErrorFilter, ErrorGroup, ErrorPlace, ErrorSource, Errors, Failure};
+pub use ids::{ErrorId, NotAnId, RecordId, SpanId, TraceId};
 pub use log_records::{LogFilter, LogPlace, LogRecord, LogRecords, Severity};
 pub use measurements::{
     Aggregate, Measurements, MetricAnswer, MetricKind, MetricName, MetricQuestion, MetricSample, Point,

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{LogRecords, Measurements, Scores, TelemetryError};
+use super::{Errors, LogRecords, Measurements, Scores, TelemetryError};
 
 /// How long rows are kept.
 #[async_trait]
@@ -18,6 +18,6 @@ pub trait Keeping: Send + Sync {
 }
 
 /// A store of all of them.
-pub trait Signals: LogRecords + Measurements + Scores {}
+pub trait Signals: LogRecords + Measurements + Scores + Errors {}
 
-impl<T: LogRecords + Measurements + Scores> Signals for T {}
+impl<T: LogRecords + Measurements + Scores + Errors> Signals for T {}
