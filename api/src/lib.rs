@@ -14,6 +14,7 @@ mod endpoints;
 mod env_vars;
 mod environments;
 mod error;
+mod error_groups;
 mod events;
 pub mod gate;
 mod github;

@@ -123,6 +123,18 @@ pub async fn of_environment(
     sqlx::query_as(&query).bind(environment.0).bind(before.map(|id| id.0)).bind(limit).fetch_all(db).await
 }
 
+/// In which environments these deployments of a project are; those alone that it has.
+pub async fn places_of(
+    db: impl PgExecutor<'_>,
+    project: ProjectId,
+    ids: &[DeploymentId],
+) -> sqlx::Result<Vec<(DeploymentId, EnvironmentId)>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let query = "SELECT id, environment_id FROM deployments WHERE project_id = $1 AND id = ANY($2)";
+    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(query).bind(project.0).bind(ids).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(id, environment)| (DeploymentId(id), EnvironmentId(environment))).collect())
+}
+
 /// The newest deployment of each of these builds in the environment that the build was for.
 pub async fn newest_of(db: impl PgExecutor<'_>, builds: &[BuildId]) -> sqlx::Result<Vec<DeploymentRow>> {
     let ids: Vec<Uuid> = builds.iter().map(|id| id.0).collect();

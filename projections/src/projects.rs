@@ -7,6 +7,7 @@ use domain::project::{Environment, ProjectEvent, ProjectSettings};
 use domain::team::TeamEvent;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, PgExecutor, Row as _};
+use uuid::Uuid;
 
 use crate::model::ReadModel;
 use crate::row::Columns;
@@ -129,6 +130,21 @@ pub async fn find_environment(
     let of_an_open_team = IN_AN_OPEN_TEAM.replace("team_id", "e.team_id");
     let query = format!("{ENVIRONMENT} WHERE e.id = $1 AND {of_an_open_team}");
     sqlx::query_as(&query).bind(id.0).fetch_optional(db).await
+}
+
+/// The projects of these open teams, and these projects of open teams, each with its team, the oldest first.
+pub async fn of_any(
+    db: impl PgExecutor<'_>,
+    teams: &[TeamId],
+    projects: &[ProjectId],
+) -> sqlx::Result<Vec<(ProjectId, TeamId)>> {
+    let teams: Vec<Uuid> = teams.iter().map(|id| id.0).collect();
+    let projects: Vec<Uuid> = projects.iter().map(|id| id.0).collect();
+    let query = format!(
+        "SELECT id, team_id FROM projects WHERE (team_id = ANY($1) OR id = ANY($2)) AND {IN_AN_OPEN_TEAM} ORDER BY id"
+    );
+    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(&query).bind(teams).bind(projects).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(project, team)| (ProjectId(project), TeamId(team))).collect())
 }
 
 /// The environments of a project, newest first.

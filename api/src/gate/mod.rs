@@ -48,7 +48,7 @@ pub use once::UnderWay;
 pub(crate) use past::moment;
 pub(crate) use request_id::{RequestId, request_id};
 pub(crate) use scope::{EventAt, Given, GivenRole, Scoped, TeamPart, must_hold};
-pub(crate) use search::named_team;
+pub(crate) use search::{meant_team, named_team};
 pub(crate) use sender::Sender;
 pub(crate) use standing::{EVERY, Standing, while_standing};
 pub(crate) use visitor::{visitor, visitor_as, visitor_with_cookie};

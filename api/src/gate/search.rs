@@ -1,7 +1,7 @@
 //! What a request is about: found by its path, its query or its body, before any handler.
 
 use axum::RequestPartsExt;
-use domain::ids::{ProjectId, UserId};
+use domain::ids::{ProjectId, TeamId, UserId};
 use domain::policy::{self, Action, Resource, Scope};
 use http::HeaderMap;
 use http::request::Parts;
@@ -82,12 +82,17 @@ pub(crate) async fn named_team(platform: &Platform, headers: &HeaderMap) -> Resu
     find_team(platform, named.ok_or_else(missing)?).await
 }
 
-async fn in_organization(platform: &Platform, caller: &Caller, parts: &Parts) -> Result<(), ApiError> {
-    let (Some(meant), Some(place)) = (parts.headers.get(ORGANIZATION), caller.about.place.get()) else {
-        return Ok(());
-    };
+/// The team that a request is held to, where it names one.
+pub(crate) async fn meant_team(platform: &Platform, headers: &HeaderMap) -> Result<Option<TeamId>, ApiError> {
+    let Some(meant) = headers.get(ORGANIZATION) else { return Ok(None) };
     let meant = meant.to_str().map_err(|_| ApiError::not_found())?;
-    let is_it = find_team(platform, meant).await?.id == place.team_id;
+    Ok(Some(find_team(platform, meant).await?.id))
+}
+
+async fn in_organization(platform: &Platform, caller: &Caller, parts: &Parts) -> Result<(), ApiError> {
+    let Some(place) = caller.about.place.get() else { return Ok(()) };
+    let meant = meant_team(platform, &parts.headers).await?;
+    let is_it = meant.is_none_or(|team| team == place.team_id);
     is_it.then_some(()).ok_or_else(ApiError::not_found)
 }
 

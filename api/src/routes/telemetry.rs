@@ -5,7 +5,7 @@ use domain::policy::Resource::{Logs, Metrics, Traces};
 
 use super::{Route, get, post};
 use crate::gate::Needs::{Credential, Project, Sender};
-use crate::{log_records, measurements, scores, telemetry, traces};
+use crate::{error_groups, log_records, measurements, scores, telemetry, traces};
 
 pub(super) fn telemetry_routes() -> Vec<Route> {
     [in_routes(), log_and_metric_routes(), trace_routes()].into_iter().flatten().collect()
@@ -115,6 +115,13 @@ fn trace_routes() -> Vec<Route> {
             scores::list,
         )
         .lists::<scores::ScoreView>(),
+        get(
+            "/api/v1/projects/{project}/errors",
+            Project(Traces, Read),
+            "Errors of a project, those that are alike together",
+            error_groups::list,
+        )
+        .lists::<error_groups::ErrorView>(),
         get(
             "/api/v1/projects/{project}/cost-breakdown",
             Project(Traces, Read),

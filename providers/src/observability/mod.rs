@@ -2,6 +2,7 @@
 
 pub mod clickhouse;
 mod days;
+mod failures;
 mod lines;
 mod mask;
 pub mod postgres;

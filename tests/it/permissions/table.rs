@@ -208,6 +208,7 @@ pub(super) const ROUTES: &[Row] = &[
     ),
     ("GET /api/v1/projects/{project}/traces", "observability.traces:read", Project, ""),
     ("GET /api/v1/projects/{project}/traces/{trace}", "observability.traces:read", Project, ""),
+    ("GET /api/v1/projects/{project}/errors", "observability.traces:read", Project, ""),
     ("GET /api/v1/projects/{project}/usage-by-model", "observability.traces:read", Project, ""),
     ("GET /api/v1/projects/{project}/stats", "observability.traces:read", Project, ""),
     ("GET /api/v1/projects/{project}/logs", "observability.logs:read", Project, ""),

@@ -15,7 +15,7 @@ use super::contract::tenant;
 use super::logs::line;
 use super::measurements::{number, one, point, question};
 use super::scores::score;
-use super::{logs, measurements, open, scores};
+use super::{errors, logs, measurements, open, scores};
 
 const TABLES: [&str; 3] = ["log_records", "metric_points", "scores"];
 
@@ -26,6 +26,7 @@ async fn clickhouse_keeps_the_contract_of_all_signals() {
     logs::contract(&store).await;
     measurements::contract(&store).await;
     scores::contract(&store).await;
+    errors::contract(&store, &store).await;
 }
 
 #[tokio::test]

@@ -116,12 +116,19 @@ async fn tenants_never_meet(store: &dyn Telemetry) {
     store.write(mine, vec![call(1, 1, now, Some(7))]).await.unwrap();
     for other in [of_team, of_project] {
         assert_eq!(store.trace(other, trace_id(1), 100).await.unwrap(), []);
+        assert_eq!(store.who_has(&[other], trace_id(1)).await.unwrap(), None);
         assert_eq!(store.traces(other, &any()).await.unwrap(), []);
         assert_eq!(store.usage(other, Period::default()).await.unwrap(), []);
         assert_eq!(store.stats(other, Period::default()).await.unwrap().traces, 0);
     }
     // The same ids elsewhere are other spans.
     assert_eq!(store.write(of_team, vec![span(1, 1, now)]).await.unwrap().stored, 1);
+    // Of several, the oldest project.
+    for those in [[mine, of_team], [of_team, mine]] {
+        assert_eq!(store.who_has(&those, trace_id(1)).await.unwrap(), Some(mine));
+    }
+    assert_eq!(store.who_has(&[of_project, of_team], trace_id(1)).await.unwrap(), Some(of_team));
+    assert_eq!(store.who_has(&[], trace_id(1)).await.unwrap(), None);
 }
 
 /// generation (a sum) → step (repeats) → call, in any order of arrival; and a sum below which nothing was sent.

@@ -7,6 +7,7 @@ mod contract;
 mod cost;
 mod deployed;
 mod documented;
+mod errors;
 mod logs;
 mod many;
 mod measurements;
@@ -57,6 +58,12 @@ async fn a_trace_is_found_by_its_id_by_those_alone_who_may_read_it() {
     assert_eq!(owner.get(&format!("{path}?projectId={}", project.id)).await.expect(200), shown);
     assert_eq!(owner.get(&format!("{path}?projectId={}", other.id)).await.status, 404);
     assert_eq!(owner.get(&format!("/traces/{:032x}", 8)).await.status, 404);
+    // Who says which team is held to it.
+    tests::world::team(&owner, "elsewhere").await;
+    for (team, status) in [("acme", 200), ("elsewhere", 404), ("nowhere", 404)] {
+        let held = owner.request(reqwest::Method::GET, &path).header("x-organization-id", team);
+        assert_eq!(Client::send(held).await.status, status, "{team}");
+    }
     assert_eq!(owner.get("/traces/7").await.status, 404);
 
     let viewer = join(&app, &owner, "viewer@example.org", Some(("acme", "viewer"))).await;

@@ -3,15 +3,16 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{
-    Aggregate, LogFilter, LogRecord, MetricKind, MetricQuestion, Period, Point, Score, ScoreFilter,
-    ScoreKind, Severity, Signals, Tenant,
+    Aggregate, ErrorFilter, ErrorPlace, ErrorSource, LogFilter, LogRecord, MetricKind, MetricQuestion,
+    Period, Point, Score, ScoreFilter, ScoreKind, Severity, Signals, Span, Status, Telemetry, Tenant,
 };
 use providers::observability::postgres_signals::PostgresSignals;
+use providers::observability::postgres_spans::PostgresSpans;
 use serde_json::{Value, json};
 use tests::clickhouse::ClickHouse;
 use uuid::Uuid;
 
-use super::contract::tenant;
+use super::contract::{span, tenant};
 use super::logs::{self, line};
 use super::measurements::{point, question};
 use super::scores::{self, score};
@@ -48,6 +49,7 @@ impl World {
 async fn both_stores_say_the_same() {
     let (engine, db) = (ClickHouse::some().await, signals().await);
     let (clickhouse, postgres) = (engine.store(30), PostgresSignals::new(db.pool().clone(), 30));
+    let spans = PostgresSpans::new(db.pool().clone(), 30);
     let stores: [&dyn Signals; 2] = [&clickhouse, &postgres];
     let deployments = [None, Some(DeploymentId(Uuid::now_v7())), Some(DeploymentId(Uuid::now_v7()))];
     let world = World { mine: tenant(), now: Utc::now(), deployments };
@@ -55,6 +57,7 @@ async fn both_stores_say_the_same() {
     lines(&world, stores, &mut dice).await;
     opinions(&world, stores, &mut dice).await;
     numbers(&world, stores, &mut dice).await;
+    wrongs(&world, [&clickhouse, &spans], stores, &mut dice).await;
 }
 
 async fn lines(world: &World, [one, other]: [&dyn Signals; 2], dice: &mut Dice) {
@@ -132,6 +135,51 @@ async fn opinions(world: &World, [one, other]: [&dyn Signals; 2], dice: &mut Dic
         let said = one.scores(world.mine, &filter).await.unwrap();
         assert_eq!(said, other.scores(world.mine, &filter).await.unwrap(), "{filter:?}");
     }
+}
+
+/// Errors of spans, beside those of the lines that are there.
+async fn wrongs(world: &World, spans: [&dyn Telemetry; 2], [one, other]: [&dyn Signals; 2], dice: &mut Dice) {
+    let messages =
+        ["ÄÖ ß 7", "no 'a' \\ here", "100% done_", "a\nb", "0189aa3e43c14f0f9a550f6d2a1e77b1", "x"];
+    let rows: Vec<Span> = (1..300)
+        .map(|n| Span {
+            status: dice.of(&[Status::Ok, Status::Error]),
+            status_message: Some(format!("{} {n}", dice.of(&messages))),
+            attributes: dice.of(&[json!({}), json!({ "error.type": "E" })]).as_object().unwrap().clone(),
+            deployment_id: dice.of(&world.deployments),
+            ..span(1 + dice.below(60), n, world.ago(dice))
+        })
+        .collect();
+    for store in spans {
+        store.write(world.mine, rows.clone()).await.unwrap();
+    }
+    let all = ErrorFilter { limit: 100, ..ErrorFilter::default() };
+    let groups = one.errors(world.mine, &all).await.unwrap();
+    assert!(groups.len() > 12, "{groups:?}");
+    for turn in 0..80 {
+        let from = world.ago(dice);
+        let period =
+            Period { from: Some(from), to: Some(from + TimeDelta::hours(1 + dice.below(90).cast_signed())) };
+        let place = dice.of(&groups);
+        let filter = ErrorFilter {
+            period: dice.of(&[Period::default(), period, Period { to: None, ..period }]),
+            source: dice.of(&[None, Some(ErrorSource::Span), Some(ErrorSource::Line)]),
+            text: dice.of(&[
+                None,
+                None,
+                Some("NO '".to_owned()),
+                Some("_".to_owned()),
+                Some("\\".to_owned()),
+            ]),
+            group: dice.of(&[None, None, Some(place.id)]),
+            deployments: dice.of(&[None, None, Some(world.deployments.iter().flatten().copied().collect())]),
+            after: dice.of(&[None, Some(ErrorPlace { last_seen: place.last_seen, id: place.id })]),
+            limit: dice.of(&[1, 5, 100]),
+        };
+        let said = one.errors(world.mine, &filter).await.unwrap();
+        assert_eq!(said, other.errors(world.mine, &filter).await.unwrap(), "{turn}: {filter:?}");
+    }
+    assert_eq!(groups, other.errors(world.mine, &all).await.unwrap());
 }
 
 /// What senders make of a label.

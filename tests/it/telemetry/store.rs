@@ -7,7 +7,6 @@ use tests::postgres::{Template, TestDb};
 
 use super::contract::{self, span, tenant};
 
-static TEMPLATE: Template = Template::new("spans");
 static SIGNALS: Template = Template::new("signals");
 
 /// A database with all tables of signals.
@@ -16,6 +15,7 @@ pub(super) async fn signals() -> TestDb {
         for sql in [
             include_str!("../../../migrations/postgres/0037_spans.sql"),
             include_str!("../../../migrations/postgres/0043_signals.sql"),
+            include_str!("../../../migrations/postgres/0050_errors.sql"),
         ] {
             sqlx::raw_sql(sql).execute(pool).await.expect("the migration applies");
         }
@@ -23,23 +23,15 @@ pub(super) async fn signals() -> TestDb {
     .await
 }
 
-async fn database() -> TestDb {
-    TestDb::create(&TEMPLATE, async |pool| {
-        let sql = include_str!("../../../migrations/postgres/0037_spans.sql");
-        sqlx::raw_sql(sql).execute(pool).await.expect("the migration applies");
-    })
-    .await
-}
-
 #[tokio::test]
 async fn postgresql_keeps_the_contract() {
-    let db = database().await;
+    let db = signals().await;
     contract::all(&PostgresSpans::new(db.pool().clone(), 30)).await;
 }
 
 #[tokio::test]
 async fn days_are_made_ahead_and_dropped_when_their_time_is_over() {
-    let db = database().await;
+    let db = signals().await;
     let (store, mine, now) = (PostgresSpans::new(db.pool().clone(), 30), tenant(), Utc::now());
     let days = async || {
         let sql = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'spans'::regclass";
@@ -67,7 +59,7 @@ async fn days_are_made_ahead_and_dropped_when_their_time_is_over() {
 
 #[tokio::test]
 async fn the_newest_traces_are_read_from_the_newest_day() {
-    let db = database().await;
+    let db = signals().await;
     let (store, mine, now) = (PostgresSpans::new(db.pool().clone(), 30), tenant(), Utc::now());
     for day in 0..5 {
         let at = |n: u64| now - TimeDelta::days(day) - TimeDelta::milliseconds(i64::try_from(n).unwrap());
@@ -91,7 +83,7 @@ async fn the_newest_traces_are_read_from_the_newest_day() {
 
 #[tokio::test]
 async fn a_store_that_is_away_says_so() {
-    let db = database().await;
+    let db = signals().await;
     let store = PostgresSpans::new(db.pool().clone(), 30);
     db.pool().close().await;
     let failed = store.write(tenant(), vec![span(1, 1, Utc::now())]).await;

@@ -91,6 +91,11 @@ id! {
     RecordId, 16
 }
 
+id! {
+    /// Errors that are alike: made of what they are alike by.
+    ErrorId, 16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

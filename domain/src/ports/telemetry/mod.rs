@@ -4,6 +4,7 @@
 //! are in the type of every question; nothing is read or written without them.
 
 mod costs;
+mod errors;
 mod ids;
 mod log_records;
 mod measurements;
@@ -21,7 +22,8 @@ use thiserror::Error;
 use crate::ids::{ProjectId, TeamId};
 
 pub use costs::{CostBy, CostShare};
-pub use ids::{NotAnId, RecordId, SpanId, TraceId};
+pub use errors::{ErrorFilter, ErrorGroup, ErrorPlace, ErrorSource, Errors, Failure};
+pub use ids::{ErrorId, NotAnId, RecordId, SpanId, TraceId};
 pub use log_records::{LogFilter, LogPlace, LogRecord, LogRecords, Severity};
 pub use measurements::{
     Aggregate, Measurements, MetricAnswer, MetricKind, MetricName, MetricQuestion, MetricSample, Point,
@@ -70,6 +72,9 @@ pub trait Telemetry: Send + Sync {
 
     /// Traces by when their first root span began, newest first.
     async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError>;
+
+    /// Which of these has the trace; of several the one with the oldest project, none when nobody knows it.
+    async fn who_has(&self, those: &[Tenant], id: TraceId) -> Result<Option<Tenant>, TelemetryError>;
 
     /// The spans of a trace in the order in which they began, at most `limit`; none when nobody knows the trace.
     async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError>;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::{LogRecords, Measurements, Scores, TelemetryError, Tenant};
+use super::{Errors, LogRecords, Measurements, Scores, TelemetryError, Tenant};
 
 /// How long rows are kept.
 #[async_trait]
@@ -21,6 +21,6 @@ pub trait Keeping: Send + Sync {
 }
 
 /// A store of all of them.
-pub trait Signals: LogRecords + Measurements + Scores {}
+pub trait Signals: LogRecords + Measurements + Scores + Errors {}
 
-impl<T: LogRecords + Measurements + Scores> Signals for T {}
+impl<T: LogRecords + Measurements + Scores + Errors> Signals for T {}

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use clickhouse::{Client, Row};
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{
-    LogFilter, LogPlace, LogRecord, LogRecords, Period, RecordId, Severity, SpanId, TelemetryError, Tenant,
-    TraceId, Written,
+    Failure, LogFilter, LogPlace, LogRecord, LogRecords, Period, RecordId, Severity, SpanId, TelemetryError,
+    Tenant, TraceId, Written,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::ClickHouseStore;
 use super::fault::Fault;
 use super::look::{self, Found, Listed};
-use super::row::{bytes, id, moment, object, some_bytes};
+use super::row::{bytes, id, moment, object, some_bytes, told};
 use super::sql::Sql;
 use super::write::{Kept, Key, Table};
 
@@ -148,6 +148,9 @@ pub(super) struct LogRow {
     attributes: String,
     resource: String,
     expires_on: u16,
+    error_group: [u8; 16],
+    error_type: String,
+    error_message: String,
 }
 
 impl Kept for LogRecord {
@@ -163,6 +166,7 @@ impl Kept for LogRecord {
     }
 
     fn row(self, tenant: Tenant, expires_on: u16) -> LogRow {
+        let failure = told(Failure::of_line(&self));
         LogRow {
             team_id: tenant.team.0,
             project_id: tenant.project.0,
@@ -178,6 +182,9 @@ impl Kept for LogRecord {
             attributes: Value::Object(self.attributes).to_string(),
             resource: Value::Object(self.resource).to_string(),
             expires_on,
+            error_group: failure.0,
+            error_type: failure.1,
+            error_message: failure.2,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! For installations with much to keep. What many senders bring at the same time is written together, and answered when the
 //! engine has it on disk. No more waits than fits, and who would wait too long is told so: nothing piles up in memory.
 
+mod errors;
 mod fault;
 mod labels;
 mod logs;

@@ -1,7 +1,7 @@
 //! How columns of all tables are written and read.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::ports::telemetry::NotAnId;
+use domain::ports::telemetry::{Failure, NotAnId};
 use serde_json::{Map, Value};
 
 use super::fault::Fault;
@@ -27,6 +27,11 @@ pub(super) fn some_bytes<const N: usize>(id: Option<&[u8]>) -> [u8; N] {
 /// An id.
 pub(super) fn id<'a, T: TryFrom<&'a [u8], Error = NotAnId>>(bytes: &'a [u8]) -> Result<T, Fault> {
     T::try_from(bytes).map_err(odd)
+}
+
+/// What went wrong: group, type and message; zeros and nothing where all went well.
+pub(super) fn told(failure: Option<Failure>) -> ([u8; 16], String, String) {
+    failure.map_or_else(Default::default, |it| (bytes(it.group.as_bytes()), it.kind, it.message))
 }
 
 /// A day as the engine counts them.

@@ -90,6 +90,20 @@ impl Sql {
         sql
     }
 
+    /// That it is of one of these; at least one.
+    pub(super) fn of_any(tenants: impl IntoIterator<Item = Tenant>) -> Self {
+        let mut sql = Self::new("(team_id, project_id) IN (");
+        for (n, tenant) in tenants.into_iter().enumerate() {
+            sql.push(if n == 0 { "(" } else { ",(" })
+                .uuid(tenant.team.0)
+                .push(",")
+                .uuid(tenant.project.0)
+                .push(")");
+        }
+        sql.push(")");
+        sql
+    }
+
     /// And when it was, by this column.
     pub(super) fn within(&mut self, column: &str, period: Period) -> &mut Self {
         if let Some(from) = period.from {

@@ -1,12 +1,15 @@
 //! Lines: in by one statement, out newest first.
 
-use domain::ports::telemetry::{LogFilter, LogPlace, LogRecord, Period, RecordId, Severity, Tenant, Written};
+use domain::ports::telemetry::{
+    Failure, LogFilter, LogPlace, LogRecord, Period, RecordId, Severity, Tenant, Written,
+};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
 use super::rows::{Query, deployment_id, each, object, record_id, span_id, trace_id, within};
 use crate::observability::days::{DayTable, reading};
+use crate::observability::failures::{FAILURE, Failures};
 
 /// What a line has, besides whose it is.
 const COLUMNS: &str =
@@ -33,13 +36,15 @@ pub(super) async fn write(
 
 async fn insert(pool: &PgPool, tenant: Tenant, lines: &[LogRecord]) -> sqlx::Result<u64> {
     let statement = format!(
-        "INSERT INTO public.log_records (team_id, project_id, {COLUMNS})
-         SELECT $1, $2, {COLUMNS} FROM unnest(
+        "INSERT INTO public.log_records (team_id, project_id, {COLUMNS}, {FAILURE})
+         SELECT $1, $2, {COLUMNS}, {FAILURE} FROM unnest(
              $3::bytea[], $4::date[], $5::timestamptz[], $6::integer[], $7::smallint[], $8::text[], $9::bytea[],
-             $10::bytea[], $11::text[], $12::uuid[], $13::jsonb[], $14::jsonb[]) r ({COLUMNS})
+             $10::bytea[], $11::text[], $12::uuid[], $13::jsonb[], $14::jsonb[], $15::bytea[], $16::text[],
+             $17::text[]) r ({COLUMNS}, {FAILURE})
          ON CONFLICT DO NOTHING"
     );
-    let stored = sqlx::query(&statement)
+    let failures = Failures::of(lines.iter().map(Failure::of_line));
+    let query = sqlx::query(&statement)
         .bind(tenant.team.0)
         .bind(tenant.project.0)
         .bind(each(lines, |line| line.id.as_bytes()))
@@ -53,10 +58,8 @@ async fn insert(pool: &PgPool, tenant: Tenant, lines: &[LogRecord]) -> sqlx::Res
         .bind(each(lines, |line| line.service.as_deref()))
         .bind(each(lines, |line| line.deployment_id.map(|id| id.0)))
         .bind(each(lines, |line| Value::Object(line.attributes.clone())))
-        .bind(each(lines, |line| Value::Object(line.resource.clone())))
-        .execute(pool)
-        .await?;
-    Ok(stored.rows_affected())
+        .bind(each(lines, |line| Value::Object(line.resource.clone())));
+    Ok(failures.bind(query).execute(pool).await?.rows_affected())
 }
 
 /// Newest first.

@@ -2,6 +2,7 @@
 //!
 //! For small installations. What is written is written by one statement, and answered when that is on disk.
 
+mod errors;
 mod logs;
 mod points;
 mod reckoning;
@@ -14,8 +15,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::ports::telemetry::{
-    Keeping, LogFilter, LogRecord, LogRecords, Measurements, MetricAnswer, MetricName, MetricQuestion,
-    Period, Point, RecordId, Score, ScoreFilter, Scores, TelemetryError, Tenant, Written,
+    ErrorFilter, ErrorGroup, Errors, Keeping, LogFilter, LogRecord, LogRecords, Measurements, MetricAnswer,
+    MetricName, MetricQuestion, Period, Point, RecordId, Score, ScoreFilter, Scores, TelemetryError, Tenant,
+    Written,
 };
 use sqlx::PgPool;
 
@@ -99,6 +101,14 @@ impl LogRecords for PostgresSignals {
         filter: &LogFilter,
     ) -> Result<Vec<LogRecord>, TelemetryError> {
         self.turns.read(logs::around(&self.logs.pool, tenant, id, filter)).await
+    }
+}
+
+#[async_trait]
+impl Errors for PostgresSignals {
+    async fn errors(&self, tenant: Tenant, filter: &ErrorFilter) -> Result<Vec<ErrorGroup>, TelemetryError> {
+        // Spans are in the same database.
+        self.turns.read(errors::groups(&self.logs.pool, tenant, filter)).await
     }
 }
 

@@ -70,6 +70,10 @@ impl Telemetry for PostgresSpans {
         self.turns.read(read::traces(&self.table.pool, tenant, filter)).await
     }
 
+    async fn who_has(&self, those: &[Tenant], id: TraceId) -> Result<Option<Tenant>, TelemetryError> {
+        self.turns.read(read::who_has(&self.table.pool, those, id)).await
+    }
+
     async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError> {
         self.turns.read(read::trace(&self.table.pool, tenant, id, limit)).await
     }

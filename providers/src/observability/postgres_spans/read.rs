@@ -8,6 +8,7 @@ use domain::ports::telemetry::{
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
+use uuid::Uuid;
 
 use super::COLUMNS;
 use crate::observability::days::reading;
@@ -60,6 +61,26 @@ pub(super) async fn traces(
     ));
     let mut db = reading(pool).await?;
     query.build().fetch_all(&mut *db).await?.iter().map(summary).collect()
+}
+
+/// Of the oldest project that has it.
+pub(super) async fn who_has(pool: &PgPool, those: &[Tenant], id: TraceId) -> sqlx::Result<Option<Tenant>> {
+    let (teams, projects): (Vec<Uuid>, Vec<Uuid>) =
+        those.iter().map(|tenant| (tenant.team.0, tenant.project.0)).unzip();
+    let mut db = reading(pool).await?;
+    // Project by project, from the oldest on, until one has it.
+    let found: Option<Uuid> = sqlx::query_scalar(
+        "SELECT t.project FROM unnest($1::uuid[], $2::uuid[]) t (team, project)
+          WHERE EXISTS (SELECT FROM public.spans s
+                         WHERE s.team_id = t.team AND s.project_id = t.project AND s.trace_id = $3)
+          ORDER BY t.project LIMIT 1",
+    )
+    .bind(teams)
+    .bind(projects)
+    .bind(id.as_bytes())
+    .fetch_optional(&mut *db)
+    .await?;
+    Ok(those.iter().find(|tenant| Some(tenant.project.0) == found).copied())
 }
 
 /// In the order in which they began.

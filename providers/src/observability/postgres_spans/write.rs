@@ -1,6 +1,6 @@
 //! Rows in, by one statement.
 
-use domain::ports::telemetry::{Span, Tenant, Written};
+use domain::ports::telemetry::{Failure, Span, Tenant, Written};
 use serde_json::{Value, json};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
@@ -8,17 +8,18 @@ use sqlx::{PgPool, Postgres};
 
 use super::COLUMNS;
 use crate::observability::days::DayTable;
+use crate::observability::failures::{FAILURE, Failures};
 
-/// What all spans have, each as an array; in the order of [`COLUMNS`].
+/// What all spans have, each as an array; in the order of [`COLUMNS`], with what went wrong behind them.
 fn statement() -> String {
     format!(
-        "INSERT INTO public.spans (team_id, project_id, {COLUMNS})
-         SELECT $1, $2, {COLUMNS} FROM unnest(
+        "INSERT INTO public.spans (team_id, project_id, {COLUMNS}, {FAILURE})
+         SELECT $1, $2, {COLUMNS}, {FAILURE} FROM unnest(
              $3::bytea[], $4::bytea[], $5::date[], $6::bytea[], $7::boolean[], $8::text[], $9::text[], $10::text[],
              $11::text[], $12::timestamptz[], $13::bigint[], $14::text[], $15::uuid[], $16::text[], $17::text[],
              $18::jsonb[], $19::text[], $20::text[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[],
              $25::bigint[], $26::bigint[], $27::bigint[], $28::smallint[], $29::bigint[], $30::text[], $31::jsonb[],
-             $32::jsonb[], $33::jsonb[], $34::jsonb[]) r ({COLUMNS})
+             $32::jsonb[], $33::jsonb[], $34::jsonb[], $35::bytea[], $36::text[], $37::text[]) r ({COLUMNS}, {FAILURE})
          ON CONFLICT DO NOTHING"
     )
 }
@@ -38,7 +39,8 @@ async fn insert(pool: &PgPool, tenant: Tenant, spans: &[Span]) -> sqlx::Result<u
     let query = sqlx::query(&statement).bind(tenant.team.0).bind(tenant.project.0);
     let query = identity(query, spans);
     let query = usage(sender(query, spans), spans);
-    let query = documents(query, spans);
+    let failures = Failures::of(spans.iter().map(Failure::of_span));
+    let query = failures.bind(documents(query, spans));
     Ok(query.execute(pool).await?.rows_affected())
 }
 

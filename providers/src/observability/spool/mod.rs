@@ -23,9 +23,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::ports::telemetry::{
-    Backlog, CostShare, Filter, Keeping, LogFilter, LogRecord, LogRecords, Measurements, MetricAnswer,
-    MetricName, MetricQuestion, ModelUsage, Period, Point, RecordId, Score, ScoreFilter, Scores, Signals,
-    Span, Stats, Telemetry, TelemetryError, Tenant, TraceId, TraceSummary, Written,
+    Backlog, CostShare, ErrorFilter, ErrorGroup, Errors, Filter, Keeping, LogFilter, LogRecord, LogRecords,
+    Measurements, MetricAnswer, MetricName, MetricQuestion, ModelUsage, Period, Point, RecordId, Score,
+    ScoreFilter, Scores, Signals, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId, TraceSummary,
+    Written,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -139,6 +140,10 @@ impl Telemetry for Spooled {
         self.inner.spans.traces(tenant, filter).await
     }
 
+    async fn who_has(&self, those: &[Tenant], id: TraceId) -> Result<Option<Tenant>, TelemetryError> {
+        self.inner.spans.who_has(those, id).await
+    }
+
     async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError> {
         self.inner.spans.trace(tenant, id, limit).await
     }
@@ -233,5 +238,12 @@ impl Scores for Spooled {
 
     async fn scores(&self, tenant: Tenant, filter: &ScoreFilter) -> Result<Vec<Score>, TelemetryError> {
         self.inner.signals.scores(tenant, filter).await
+    }
+}
+
+#[async_trait]
+impl Errors for Spooled {
+    async fn errors(&self, tenant: Tenant, filter: &ErrorFilter) -> Result<Vec<ErrorGroup>, TelemetryError> {
+        self.inner.signals.errors(tenant, filter).await
     }
 }

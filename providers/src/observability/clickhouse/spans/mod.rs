@@ -42,6 +42,13 @@ impl Telemetry for ClickHouseStore {
         self.ask(async |client: &Client| read::traces(client, tenant, filter).await).await
     }
 
+    async fn who_has(&self, those: &[Tenant], id: TraceId) -> Result<Option<Tenant>, TelemetryError> {
+        if those.is_empty() {
+            return Ok(None);
+        }
+        self.ask(async |client: &Client| read::who_has(client, those, id).await).await
+    }
+
     async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError> {
         self.ask(async |client: &Client| read::trace(client, tenant, id, limit).await).await
     }

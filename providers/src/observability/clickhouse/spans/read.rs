@@ -57,6 +57,16 @@ fn page(tenant: Tenant, filter: &Filter, period: Period, limit: i64) -> Sql {
     sql
 }
 
+/// Ids are compared by their text: the engine's own order of them is another one.
+pub(super) async fn who_has(client: &Client, those: &[Tenant], id: TraceId) -> Result<Option<Tenant>, Fault> {
+    let mut sql = Sql::new("SELECT toString(project_id) AS project FROM spans WHERE ");
+    sql.append(&Sql::of_any(those.iter().copied())).push(" AND ").any_of("trace_id", [id.as_bytes()]);
+    sql.push(" ORDER BY project LIMIT 1");
+    let project = sql.into_query(client).fetch_optional::<String>().await?;
+    let is_it = |tenant: &&Tenant| project.as_ref().is_some_and(|id| tenant.project.to_string() == *id);
+    Ok(those.iter().find(is_it).copied())
+}
+
 /// In the order in which they began.
 pub(super) async fn trace(
     client: &Client,

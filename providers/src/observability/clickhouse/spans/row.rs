@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use clickhouse::Row;
 use domain::ids::DeploymentId;
-use domain::ports::telemetry::{Cost, Counting, Span, SpanId, Status, Tenant, Usage};
+use domain::ports::telemetry::{Cost, Counting, Failure, Span, SpanId, Status, Tenant, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::observability::clickhouse::fault::Fault;
-use crate::observability::clickhouse::row::{bytes, id, moment, object, odd, some_bytes};
+use crate::observability::clickhouse::row::{bytes, id, moment, object, odd, some_bytes, told};
 use crate::observability::clickhouse::write::{Kept, Key, Table};
 
 /// Its columns.
@@ -52,6 +52,9 @@ pub(in crate::observability::clickhouse) struct SpanRow {
     events: String,
     links: String,
     expires_on: u16,
+    error_group: [u8; 16],
+    error_type: String,
+    error_message: String,
 }
 
 impl Kept for Span {
@@ -67,6 +70,7 @@ impl Kept for Span {
     }
 
     fn row(self, tenant: Tenant, expires_on: u16) -> SpanRow {
+        let failure = told(Failure::of_span(&self));
         let (picos, price) = self.cost.map(|cost| (i128::from(cost.picos), cost.price)).unzip();
         SpanRow {
             team_id: tenant.team.0,
@@ -103,6 +107,9 @@ impl Kept for Span {
             events: Value::Array(self.events).to_string(),
             links: Value::Array(self.links).to_string(),
             expires_on,
+            error_group: failure.0,
+            error_type: failure.1,
+            error_message: failure.2,
         }
     }
 }
