@@ -34,7 +34,7 @@ pub struct Options<'a> {
     /// Take in, too, what operators have skipped.
     pub with_skipped: bool,
     /// Bytes that rows may take in memory, about: what is more is stored meanwhile and fetched again when it is asked
-    /// for. About 100 MB when absent.
+    /// for. About 67 MB when absent.
     pub memory: Option<usize>,
     /// Other steps than the product's for events of earlier versions.
     pub steps: Option<&'static [Upcast]>,

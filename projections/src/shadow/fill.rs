@@ -14,7 +14,7 @@ use crate::parked::is_of_the_event;
 use crate::rebuild::RebuildError;
 
 /// Bytes that rows take in memory meanwhile, about. What is read ahead and on its way into a table comes on top.
-pub(crate) const MEMORY: usize = 96 << 20;
+pub(crate) const MEMORY: usize = 64 << 20;
 
 /// Events of the first piece.
 const FIRST_PIECE: i64 = 5_000;
