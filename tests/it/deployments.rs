@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::app::TestApp;
+use tests::client::Client;
 use tests::repository;
-use tests::world::team_and_project;
+use tests::world::{Project, team_and_project};
 
 #[tokio::test]
 async fn a_requested_build_ends_up_serving() {
@@ -193,18 +194,23 @@ async fn a_server_that_never_answers_or_ends_at_once_fails_with_words() {
     }
 }
 
-#[tokio::test]
-async fn a_crashed_server_is_started_again() {
-    let app = TestApp::start().await;
-    let owner = app.owner().await;
-    let project = team_and_project(&app, &owner, "tiny").await;
-    let deployment = project.deployed(&app, &owner).await;
-    // Beyond its probation of five seconds, an end is a crash.
+/// Deploys; beyond the probation of five seconds, an end is a crash.
+async fn past_probation(app: &TestApp, owner: &Client, project: &Project) -> Value {
+    let deployment = project.deployed(app, owner).await;
     let active: chrono::DateTime<chrono::Utc> = deployment["activatedAt"].as_str().unwrap().parse().unwrap();
     app.wait_until("its probation is over", Duration::from_secs(30), async || {
         chrono::Utc::now() - active > chrono::TimeDelta::seconds(6)
     })
     .await;
+    deployment
+}
+
+#[tokio::test]
+async fn a_crashed_server_is_started_again() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "tiny").await;
+    let deployment = past_probation(&app, &owner, &project).await;
     project.ask(&owner, "/api/exit?code=3").await;
     let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
     app.wait_until("it serves again", Duration::from_secs(60), async || {
@@ -221,12 +227,7 @@ async fn a_server_that_ends_five_times_in_a_row_is_started_no_more() {
     let app = TestApp::start().await;
     let owner = app.owner().await;
     let project = team_and_project(&app, &owner, "tiny").await;
-    let deployment = project.deployed(&app, &owner).await;
-    let active: chrono::DateTime<chrono::Utc> = deployment["activatedAt"].as_str().unwrap().parse().unwrap();
-    app.wait_until("its probation is over", Duration::from_secs(30), async || {
-        chrono::Utc::now() - active > chrono::TimeDelta::seconds(6)
-    })
-    .await;
+    let deployment = past_probation(&app, &owner, &project).await;
     let path = format!("/deployments/{}", deployment["id"].as_str().unwrap());
     for crashes in 1..5 {
         app.wait_until("it serves", Duration::from_secs(60), async || {

@@ -118,20 +118,13 @@ impl Config {
         };
         let secrets = Secrets::from_environment()?;
         let smtp = smtp(&given, &file, secrets.smtp_password.clone())?;
-        let builds = builds(&given, &file)?;
+        let (builds, servers) = (builds(&given, &file)?, servers(&given, &file)?);
         let (docker, rates) = (docker(&given, &file), rates(&given, &file));
         let (s3, retention) = artifacts::read(&given, &file, &secrets)?;
         let github = github::read(&given, &file, &secrets)?;
         let build_egress = given.build_egress.or(file.build_egress);
         let build_egress = build_egress.map_or(Ok(EgressRules::default()), |rules| rules.parse());
         let build_egress = build_egress.context("MASTRA_ADMIN_BUILD_EGRESS")?;
-        let server_egress = given.server_egress.or(file.server_egress);
-        let server_nameservers = given.server_nameservers.or(file.server_nameservers);
-        let server_network = server_network(
-            given.server_network.or(file.server_network).unwrap_or_default(),
-            server_egress.as_deref(),
-            server_nameservers.as_deref(),
-        )?;
         let data_dir = given.data_dir.or(file.data_dir).unwrap_or_else(|| "data".into());
         let data_dir = std::path::absolute(data_dir).context("the data directory has no absolute path")?;
         let toolchains_dir = given.toolchains_dir.or(file.toolchains_dir);
@@ -154,7 +147,7 @@ impl Config {
             git_private_hosts: given.git_private_hosts.or(file.git_private_hosts).unwrap_or_default(),
             npm_registry: given.npm_registry.or(file.npm_registry),
             build_egress,
-            server_network,
+            server_network: servers,
             cache_bytes: u64::from(given.cache_mib.or(file.cache_mib).unwrap_or(4096)) << 20,
             mail_outbox: given.mail_outbox.or(file.mail_outbox),
             start_deadline: seconds(given.start_deadline, file.start_deadline, 60),
@@ -240,6 +233,14 @@ fn smtp(given: &Settings, file: &Settings, password: Option<Secret>) -> anyhow::
         login,
         ca_file: given.smtp_ca_file.clone().or_else(|| file.smtp_ca_file.clone()),
     }))
+}
+
+/// The network of servers.
+fn servers(given: &Settings, file: &Settings) -> anyhow::Result<ServerNetwork> {
+    let kind = given.server_network.or(file.server_network).unwrap_or_default();
+    let egress = given.server_egress.as_deref().or(file.server_egress.as_deref());
+    let name_servers = given.server_nameservers.as_deref().or(file.server_nameservers.as_deref());
+    server_network(kind, egress, name_servers)
 }
 
 /// How many builds run, and how long others wait for that.

@@ -112,7 +112,10 @@ async fn world(sandbox: &Sandbox, wanted: ServerNetwork) -> io::Result<Option<Wo
         ServerNetwork::Required(rules, name_servers) => (rules, name_servers, true),
     };
     match sandbox.makes_networks().await {
-        Ok(()) => Ok(Some(World { rules: Arc::new(rules), name_servers: Arc::new(name_servers) })),
+        Ok(()) => {
+            network::have_room();
+            Ok(Some(World { rules: Arc::new(rules), name_servers: Arc::new(name_servers) }))
+        }
         Err(error) if is_required => {
             Err(io::Error::other(format!("servers get no networks of their own: {error}")))
         }

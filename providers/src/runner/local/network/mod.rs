@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use domain::ports::logs::Output;
 use domain::ports::runner::TelemetryAccess;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -38,6 +39,9 @@ pub(super) use self::space::{Space, enter};
 
 /// After a connection that could not be taken: there were too many of the whole platform.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// Files and sockets that the platform has open at most.
+const OPEN_FILES: u64 = 65_536;
 
 /// How long the machine may think about the name of the platform.
 const LOOKUP: Duration = Duration::from_secs(2);
@@ -174,6 +178,18 @@ impl Ways {
     /// Takes no more connections. What is under way may end.
     pub(super) fn close(&self) {
         self.closing.cancel();
+    }
+}
+
+/// Connections of servers are the platform's own: it may have as many open as a server may, where the machine allows it.
+pub(super) fn have_room() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if limit.current.is_some_and(|now| now < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files stays where it is: {error}");
+        }
     }
 }
 

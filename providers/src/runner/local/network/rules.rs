@@ -73,7 +73,7 @@ impl ServerRules {
     /// Why a connection is refused, if it is. The platform is at this port, at whatever address of the machine.
     pub(super) fn judge(&self, to: SocketAddr, platform: Option<u16>) -> Result<(), &'static str> {
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
-        if self.0.iter().any(|rule| *rule == Rule::Exactly(to)) {
+        if self.0.contains(&Rule::Exactly(to)) {
             return Ok(());
         }
         if is_nobodys_business(to.ip()) {
