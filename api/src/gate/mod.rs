@@ -235,7 +235,9 @@ async fn pass(
     seen.count_principal(platform, &principal)?;
     if let Err(error) = api_token::in_scope(needs, &principal, &parts.method) {
         // Whoever it is, it is known: the refusal is recorded as theirs.
-        let _ = caller(platform, &parts, principal, id).map(|caller| seen.caller.set(caller));
+        if let Ok(caller) = caller(platform, &parts, principal, id) {
+            let _ = seen.caller.set(caller);
+        }
         return Err(error);
     }
     let lags = !has_reached_position(platform, &parts).await?;

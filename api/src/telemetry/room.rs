@@ -7,10 +7,13 @@ use std::time::Duration;
 use domain::ids::ProjectId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::{MAX_SENT, MAX_UNPACKED};
 use crate::error::ApiError;
 
 /// Bytes of bodies, packed and unpacked, of all requests together.
-const BODIES: usize = 32 << 20;
+const BODIES: usize = 48 << 20;
+/// Those of one project: the largest body, packed and unpacked, and some.
+const OWN_BODIES: usize = MAX_SENT + MAX_UNPACKED + (1 << 20);
 /// Bytes of rows that are made of them and not stored yet, of all requests together.
 const ROWS: usize = 128 << 20;
 /// Bytes of what bodies become while they are read, of all requests together.
@@ -76,7 +79,7 @@ impl Intake {
         })
     }
 
-    /// What a project may have: half of what there is to be had, and one turn less.
+    /// What a project may have: about half of what there is to be had, and one turn less.
     fn of(&self, project: ProjectId) -> Arc<Part> {
         let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(part) = projects.get(&project).and_then(Weak::upgrade) {
@@ -85,7 +88,7 @@ impl Intake {
         if projects.len() >= MANY {
             projects.retain(|_, part| part.strong_count() > 0);
         }
-        let part = Part::new([BODIES / 2, ROWS / 2, READ - 1, WRITTEN]);
+        let part = Part::new([OWN_BODIES, ROWS / 2, READ - 1, WRITTEN]);
         projects.insert(project, Arc::downgrade(&part));
         part
     }
@@ -223,11 +226,11 @@ mod tests {
         let [greedy, other] = [1, 2].map(|n| Some(ProjectId(uuid::Uuid::from_u128(n))));
         let intake = Intake::default();
         let first = intake.room(greedy);
-        first.take(BODIES / 2).unwrap();
+        first.take(OWN_BODIES).unwrap();
         first.take_rows(ROWS / 2).unwrap();
         assert!(intake.room(greedy).take(1).is_err() && intake.room(greedy).take_rows(1).is_err());
         let second = intake.room(other);
-        second.take(BODIES / 2).unwrap();
+        second.take(BODIES - OWN_BODIES).unwrap();
         second.take_rows(ROWS / 2).unwrap();
 
         let (mut turns, mut writes) = (vec![], vec![]);

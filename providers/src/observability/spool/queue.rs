@@ -34,10 +34,15 @@ pub(super) struct Queue {
     shared: Arc<Shared>,
 }
 
+/// Who waits until a record is on disk.
+type Answer = oneshot::Sender<io::Result<()>>;
+/// Who waits until a file takes no more.
+type Sealed = oneshot::Sender<()>;
+
 enum Job {
-    Add(Packed, oneshot::Sender<io::Result<()>>),
+    Add(Packed, Answer),
     /// What was added so far is to be read: nothing more goes into its file.
-    Seal(oneshot::Sender<()>),
+    Seal(Sealed),
 }
 
 /// What writer and reader know of each other.
@@ -254,10 +259,7 @@ fn rows(records: &[Packed]) -> u64 {
 }
 
 /// What waits, up to where somebody wants to read.
-fn gather(
-    first: Job,
-    jobs: &mut mpsc::Receiver<Job>,
-) -> (Vec<Packed>, Vec<oneshot::Sender<io::Result<()>>>, Option<oneshot::Sender<()>>) {
+fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> (Vec<Packed>, Vec<Answer>, Option<Sealed>) {
     let (mut records, mut answers, mut size) = (vec![], vec![], 0);
     let mut next = Some(first);
     while let Some(job) = next {
