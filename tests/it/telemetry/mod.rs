@@ -10,6 +10,7 @@ mod documented;
 mod errors;
 mod logs;
 mod measurements;
+mod node;
 mod parts;
 mod same;
 mod scores;
