@@ -8,6 +8,7 @@ mod cost;
 mod deployed;
 mod documented;
 mod errors;
+mod export;
 mod logs;
 mod measurements;
 mod node;
