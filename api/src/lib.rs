@@ -16,6 +16,7 @@ mod environments;
 mod error;
 mod error_groups;
 mod events;
+mod export;
 pub mod gate;
 mod github;
 pub mod limits;

@@ -2,6 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use commands::Receipt;
+use domain::ports::telemetry::{Weighs, is_full};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -129,6 +130,18 @@ pub(crate) fn list<T>(
     }
     rows.truncate(limit);
     let next = rows.last().map(cursor);
+    (rows, next)
+}
+
+/// Cuts what was read (one more than is shown) to a page, and goes on where it was cut because it was large.
+pub(crate) fn page<T: Weighs>(
+    rows: Vec<T>,
+    limit: i64,
+    cursor: impl Fn(&T) -> String,
+) -> (Vec<T>, Option<String>) {
+    let goes_on = is_full(&rows);
+    let (rows, next) = list(rows, limit, &cursor);
+    let next = next.or_else(|| rows.last().filter(|_| goes_on).map(cursor));
     (rows, next)
 }
 

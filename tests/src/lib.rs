@@ -11,6 +11,7 @@ pub mod git_host;
 pub mod github;
 pub mod hostile;
 pub mod mastra_cli;
+pub mod node;
 pub mod oidc;
 pub mod people;
 pub mod postgres;

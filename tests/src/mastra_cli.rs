@@ -122,6 +122,12 @@ pub fn built_tiny(dir: &Path, behaviour: &str) {
     std::fs::write(output.join("package.json"), manifest).expect("it can be written");
 }
 
+/// The project with its packages, and the Node that runs it.
+pub(crate) async fn project() -> (PathBuf, PathBuf) {
+    INSTALLED.get_or_init(install).await;
+    (folder().join("project"), folder().join("node/node_modules").join(node_package()).join("bin/node"))
+}
+
 fn folder() -> PathBuf {
     program("test-peers").join("mastra-cli")
 }

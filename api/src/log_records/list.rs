@@ -15,7 +15,7 @@ use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{items, list as cut};
+use crate::reply::{items, page};
 use crate::traces::{period, tenant};
 
 /// Which lines. All that is given must hold.
@@ -37,12 +37,12 @@ pub(crate) struct Wanted {
     #[param(value_type = Option<uuid::Uuid>)]
     pub(super) deployment_id: Option<DeploymentId>,
     /// A line: what comes before and after it is answered, `limit` lines each.
-    pub(super) around: Option<String>,
+    pub(crate) around: Option<String>,
     /// How many items; 50 when absent.
     #[param(minimum = 1, maximum = 200)]
-    pub(super) limit: Option<i64>,
+    pub(crate) limit: Option<i64>,
     /// `nextCursor` of the page before.
-    pub(super) cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// A line.
@@ -90,7 +90,7 @@ pub(crate) async fn handler(
     }
     let filter = LogFilter { limit: limit + 1, ..filter };
     let lines = platform.signals.logs(tenant(&project), &filter).await?;
-    let (lines, next) = cut(lines, limit, cursor);
+    let (lines, next) = page(lines, limit, cursor);
     Ok(items(lines.iter().map(|line| json!(view(line))).collect(), next))
 }
 
@@ -98,7 +98,7 @@ fn line_id(id: &str) -> Result<RecordId, ApiError> {
     id.parse().map_err(|_| ApiError::field("around", "invalid", "must be the id of a line"))
 }
 
-pub(super) fn filter(wanted: Wanted) -> Result<LogFilter, ApiError> {
+pub(crate) fn filter(wanted: Wanted) -> Result<LogFilter, ApiError> {
     let least = wanted.level.map(|name| {
         let levels = "must be trace, debug, info, warn, error or fatal";
         Severity::from_name(&name).ok_or_else(|| ApiError::field("level", "invalid", levels))
@@ -145,7 +145,7 @@ pub(super) fn place_of(cursor: &str) -> Option<LogPlace> {
     is_known.then_some(LogPlace { at, place: place.parse().ok()?, id: id.parse().ok()? })
 }
 
-pub(super) fn view(line: &LogRecord) -> View<'_> {
+pub(crate) fn view(line: &LogRecord) -> View<'_> {
     View {
         id: line.id.to_string(),
         at: line.at,

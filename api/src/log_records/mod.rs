@@ -3,5 +3,7 @@
 mod list;
 mod tail;
 
-pub(crate) use list::{View as LineView, handler as list};
+pub(crate) use list::{
+    View as LineView, Wanted as LinesWanted, filter as line_filter, handler as list, view as line_view,
+};
 pub(crate) use tail::handler as tail;

@@ -12,7 +12,9 @@ use axum::response::Response;
 use axum::response::sse::Event;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::DeploymentId;
-use domain::ports::telemetry::{LogFilter, LogPlace, LogRecord, TelemetryError, Tenant};
+use domain::ports::telemetry::{
+    LogFilter, LogPlace, LogRecord, PAGE_BYTES, TelemetryError, Tenant, Weighs, may_go_on,
+};
 use http::{HeaderMap, StatusCode};
 use projections::projects::ProjectRow;
 use serde::Deserialize;
@@ -117,6 +119,8 @@ struct Tail {
 struct Found {
     /// New lines, the oldest first.
     lines: Vec<LogRecord>,
+    /// Bytes of these.
+    bytes: usize,
     /// New lines before them, which are too many to be shown.
     missed: usize,
     /// Whether there may be still more before those.
@@ -149,7 +153,7 @@ impl Tail {
         let (mut found, mut old, mut read) = (Found::default(), Vec::new(), 0);
         loop {
             let page = self.platform.signals.logs(self.tenant, &filter).await?;
-            let is_last = page.len() < PAGE;
+            let is_last = !may_go_on(&page, filter.limit);
             (read, filter.after) = (read + page.len(), page.last().map(LogRecord::place));
             let (new, known): (Vec<_>, Vec<_>) =
                 page.into_iter().partition(|line| self.seen.is_new(line.place()));
@@ -191,9 +195,16 @@ impl Tail {
 impl Found {
     /// Older lines than those before.
     fn take(&mut self, lines: Vec<LogRecord>) {
-        let room = SHOWN - self.lines.len(); // never more than SHOWN are taken
-        self.missed += lines.len().saturating_sub(room);
-        self.lines.extend(lines.into_iter().take(room));
+        for line in lines {
+            // What was too much once is over: nothing older is shown.
+            match self.missed == 0 && self.lines.len() < SHOWN && self.bytes < PAGE_BYTES {
+                true => {
+                    self.bytes += line.weight();
+                    self.lines.push(line);
+                }
+                false => self.missed += 1,
+            }
+        }
     }
 }
 

@@ -5,10 +5,10 @@ use domain::policy::Resource::{Logs, Metrics, Traces};
 
 use super::{Route, get, post};
 use crate::gate::Needs::{Credential, Project, Sender};
-use crate::{error_groups, log_records, measurements, scores, telemetry, traces};
+use crate::{error_groups, export, log_records, measurements, scores, telemetry, traces};
 
 pub(super) fn telemetry_routes() -> Vec<Route> {
-    [in_routes(), log_and_metric_routes(), trace_routes()].into_iter().flatten().collect()
+    [in_routes(), log_and_metric_routes(), trace_routes(), export_routes()].into_iter().flatten().collect()
 }
 
 fn in_routes() -> Vec<Route> {
@@ -105,6 +105,23 @@ fn log_and_metric_routes() -> Vec<Route> {
         .gives::<measurements::MetricNames>(),
     ]
 }
+
+fn export_routes() -> Vec<Route> {
+    let of = |path, resource, what| (path, Project(resource, Read), what);
+    let (spans, needs_spans, what_spans) =
+        of("/api/v1/projects/{project}/spans/export", Traces, "Spans of a project as a file, newest first");
+    let (logs, needs_logs, what_logs) =
+        of("/api/v1/projects/{project}/logs/export", Logs, "Lines of a project as a file, newest first");
+    let (scores, needs_scores, what_scores) =
+        of("/api/v1/projects/{project}/scores/export", Traces, "Scores of a project as a file, newest first");
+    vec![
+        get(spans, needs_spans, what_spans, export::spans).answers(NDJSON).also(&[503]),
+        get(logs, needs_logs, what_logs, export::logs).answers(NDJSON).also(&[503]),
+        get(scores, needs_scores, what_scores, export::scores).answers(NDJSON).also(&[503]),
+    ]
+}
+
+const NDJSON: &[&str] = &["application/x-ndjson"];
 
 fn trace_routes() -> Vec<Route> {
     vec![

@@ -15,7 +15,7 @@ use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{items, list as cut};
+use crate::reply::{items, page};
 use crate::traces::{period, tenant};
 
 /// Which scores. All that is given must hold.
@@ -35,9 +35,9 @@ pub(crate) struct Wanted {
     trace_id: Option<String>,
     /// How many items; 50 when absent.
     #[param(minimum = 1, maximum = 200)]
-    limit: Option<i64>,
+    pub(crate) limit: Option<i64>,
     /// `nextCursor` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// A score.
@@ -76,11 +76,11 @@ pub(crate) async fn handler(
     }
     let filter = ScoreFilter { limit: limit + 1, ..filter(wanted)? };
     let scores = platform.signals.scores(tenant(&project), &filter).await?;
-    let (scores, next) = cut(scores, limit, |score| format!("{}-{}", score.at.timestamp_micros(), score.id));
+    let (scores, next) = page(scores, limit, |score| format!("{}-{}", score.at.timestamp_micros(), score.id));
     Ok(items(scores.iter().map(|score| json!(view(score))).collect(), next))
 }
 
-fn filter(wanted: Wanted) -> Result<ScoreFilter, ApiError> {
+pub(crate) fn filter(wanted: Wanted) -> Result<ScoreFilter, ApiError> {
     let kind = wanted.kind.map(|name| {
         let unknown = || ApiError::field("kind", "invalid", "must be score or feedback");
         ScoreKind::from_name(&name).ok_or_else(unknown)
@@ -112,7 +112,7 @@ fn place(cursor: &str) -> Result<(DateTime<Utc>, RecordId), ApiError> {
     read().ok_or_else(|| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
 }
 
-fn view(score: &Score) -> View<'_> {
+pub(crate) fn view(score: &Score) -> View<'_> {
     View {
         id: score.id.to_string(),
         kind: score.kind.as_str(),

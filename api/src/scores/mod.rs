@@ -2,4 +2,6 @@
 
 mod list;
 
-pub(crate) use list::{View as ScoreView, handler as list};
+pub(crate) use list::{
+    View as ScoreView, Wanted as ScoresWanted, filter as score_filter, handler as list, view as score_view,
+};

@@ -47,9 +47,9 @@ pub(crate) struct Wanted {
     deployment_id: Option<DeploymentId>,
     /// How many items; 50 when absent.
     #[param(minimum = 1, maximum = 200)]
-    limit: Option<i64>,
+    pub(crate) limit: Option<i64>,
     /// `nextCursor` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// A trace in a list.
@@ -95,7 +95,7 @@ pub(crate) async fn handler(
     Ok(items(traces.iter().map(|trace| json!(view(trace))).collect(), next))
 }
 
-fn filter(wanted: Wanted) -> Result<Filter, ApiError> {
+pub(crate) fn filter(wanted: Wanted) -> Result<Filter, ApiError> {
     let known = |name: String| Status::from_name(&name);
     let unknown = || ApiError::field("status", "invalid", "must be ok, error or unset");
     let status = wanted.status.map(|name| known(name).ok_or_else(unknown)).transpose()?;

@@ -18,8 +18,8 @@ use crate::gate::Scoped;
 
 pub(crate) use costs::{Breakdown, handler as costs};
 pub(crate) use find::handler as find;
-pub(crate) use list::{View as TraceView, handler as list};
-pub(crate) use show::{Tree, handler as show};
+pub(crate) use list::{View as TraceView, Wanted as TracesWanted, filter as trace_filter, handler as list};
+pub(crate) use show::{Node as SpanNode, Tree, handler as show, node as span_node};
 pub(crate) use summary::{ModelView, StatsView, stats, usage};
 
 /// From when until when; all that is kept when absent.

@@ -166,7 +166,8 @@ fn take(
     taken
 }
 
-fn node(span: Span) -> Node {
+/// A span by itself.
+pub(crate) fn node(span: Span) -> Node {
     Node {
         span_id: span.span_id.to_string(),
         parent_span_id: span.parent_id.map(|id| id.to_string()),

@@ -80,6 +80,7 @@ impl Commands {
 fn sources(event: &AccessEvent, context: &Context) -> Option<Vec<String>> {
     let account = match event {
         AccessEvent::AccessAuditExported { .. }
+        | AccessEvent::AccessTelemetryExported { .. }
         | AccessEvent::AccessSecretsExported { .. }
         | AccessEvent::AccessSuppressed { .. } => return None,
         AccessEvent::AccessSignInFailed { user_id: Some(user), .. } => Some(Actor::User(*user).to_string()),

@@ -76,6 +76,24 @@ pub enum AccessEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         filter: Option<Sealed>,
     },
+    /// Somebody takes telemetry of a project away. Recorded before the first byte.
+    #[serde(rename = "access.telemetry_exported")]
+    AccessTelemetryExported {
+        /// Of which team.
+        team_id: TeamId,
+        /// Of which of its projects.
+        project_id: ProjectId,
+        /// What.
+        signal: TelemetrySignal,
+        /// Not before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<DateTime<Utc>>,
+        /// Before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<DateTime<Utc>>,
+        /// Names of what else it was narrowed by; not what for, which may be somebody's name.
+        filters: Vec<String>,
+    },
     /// Somebody takes values of variables away. Recorded before the first byte.
     #[serde(rename = "access.secrets_exported")]
     AccessSecretsExported {
@@ -138,6 +156,29 @@ pub enum SignInFailure {
     Disabled,
 }
 
+/// What telemetry is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TelemetrySignal {
+    /// Spans of traces.
+    Spans,
+    /// Lines.
+    Logs,
+    /// Scores and feedback.
+    Scores,
+}
+
+impl TelemetrySignal {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spans => "spans",
+            Self::Logs => "logs",
+            Self::Scores => "scores",
+        }
+    }
+}
+
 impl DomainEvent for AccessEvent {
     fn event_type(&self) -> String {
         match self {
@@ -145,6 +186,7 @@ impl DomainEvent for AccessEvent {
             Self::AccessSignInFailed { .. } => "access.sign_in_failed",
             Self::AccessSignatureRefused { .. } => "access.signature_refused",
             Self::AccessAuditExported { .. } => "access.audit_exported",
+            Self::AccessTelemetryExported { .. } => "access.telemetry_exported",
             Self::AccessSecretsExported { .. } => "access.secrets_exported",
             Self::AccessSuppressed { .. } => "access.suppressed",
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::fact::{Fact, Stored};
 use crate::ids::AccessId;
 
-pub use event::{AccessEvent, AccessTarget, SignInFailure};
+pub use event::{AccessEvent, AccessTarget, SignInFailure, TelemetrySignal};
 
 /// Whether it is recorded.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

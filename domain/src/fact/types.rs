@@ -8,6 +8,7 @@ pub(super) const ALL: &[&str] = &[
     "access.sign_in_failed",
     "access.signature_refused",
     "access.suppressed",
+    "access.telemetry_exported",
     "build.artifact_pruned",
     "build.cancel_requested",
     "build.cancelled",

@@ -223,7 +223,8 @@ pub(super) fn project(fact: &Fact, known: &Fields) -> Option<ProjectId> {
         Fact::Access(_, event) => match event {
             AccessEvent::AccessCommandDenied { project_id, .. }
             | AccessEvent::AccessAuditExported { project_id, .. } => *project_id,
-            AccessEvent::AccessSecretsExported { project_id, .. } => Some(*project_id),
+            AccessEvent::AccessTelemetryExported { project_id, .. }
+            | AccessEvent::AccessSecretsExported { project_id, .. } => Some(*project_id),
             _ => None,
         },
         Fact::User(..) | Fact::Team(..) | Fact::Role(..) | Fact::Operation(..) | Fact::Endpoint(..) => None,
@@ -239,7 +240,8 @@ pub(super) fn about(fact: &Fact) -> Option<(&str, String)> {
         }
         AccessEvent::AccessSignInFailed { user_id: Some(user), .. } => Some(("user", user.to_string())),
         AccessEvent::AccessAuditExported { team_id, .. } => Some(("team", team_id.to_string())),
-        AccessEvent::AccessSecretsExported { project_id, .. } => Some(("project", project_id.to_string())),
+        AccessEvent::AccessTelemetryExported { project_id, .. }
+        | AccessEvent::AccessSecretsExported { project_id, .. } => Some(("project", project_id.to_string())),
         _ => None,
     }
 }
@@ -258,7 +260,9 @@ pub(super) fn outcome(fact: &Fact) -> &'static str {
     match event {
         AccessEvent::AccessCommandDenied { .. } | AccessEvent::AccessSuppressed { .. } => "denied",
         AccessEvent::AccessSignInFailed { .. } | AccessEvent::AccessSignatureRefused { .. } => "failed",
-        AccessEvent::AccessAuditExported { .. } | AccessEvent::AccessSecretsExported { .. } => "success",
+        AccessEvent::AccessAuditExported { .. }
+        | AccessEvent::AccessTelemetryExported { .. }
+        | AccessEvent::AccessSecretsExported { .. } => "success",
     }
 }
 

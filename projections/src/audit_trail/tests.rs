@@ -111,6 +111,7 @@ fn whatever_changes_or_ends_something_tells_what_it_was() {
         "access.signature_refused",
         "access.audit_exported",
         "access.secrets_exported",
+        "access.telemetry_exported",
         "access.suppressed",
     ];
     let known = json!({

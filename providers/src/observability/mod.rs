@@ -5,6 +5,7 @@ mod days;
 mod failures;
 mod lines;
 mod mask;
+mod pages;
 pub mod postgres;
 pub mod postgres_signals;
 pub mod postgres_spans;

@@ -4,7 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{
     Aggregate, ErrorFilter, ErrorPlace, ErrorSource, LogFilter, LogRecord, MetricKind, MetricQuestion,
-    Period, Point, Score, ScoreFilter, ScoreKind, Severity, Signals, Span, Status, Telemetry, Tenant,
+    Period, Point, Score, ScoreFilter, ScoreKind, Severity, Signals, Span, SpanFilter, Status, Telemetry,
+    Tenant,
 };
 use providers::observability::postgres_signals::PostgresSignals;
 use providers::observability::postgres_spans::PostgresSpans;
@@ -153,6 +154,7 @@ async fn wrongs(world: &World, spans: [&dyn Telemetry; 2], [one, other]: [&dyn S
     for store in spans {
         store.write(world.mine, rows.clone()).await.unwrap();
     }
+    single(world, spans, &rows, dice).await;
     let all = ErrorFilter { limit: 100, ..ErrorFilter::default() };
     let groups = one.errors(world.mine, &all).await.unwrap();
     assert!(groups.len() > 12, "{groups:?}");
@@ -180,6 +182,28 @@ async fn wrongs(world: &World, spans: [&dyn Telemetry; 2], [one, other]: [&dyn S
         assert_eq!(said, other.errors(world.mine, &filter).await.unwrap(), "{turn}: {filter:?}");
     }
     assert_eq!(groups, other.errors(world.mine, &all).await.unwrap());
+}
+
+async fn single(world: &World, [one, other]: [&dyn Telemetry; 2], rows: &[Span], dice: &mut Dice) {
+    for turn in 0..60 {
+        let (after, from) = (dice.of(rows).place(), world.ago(dice));
+        let period = Period { from: Some(from), to: None };
+        let filter = SpanFilter {
+            period: dice.of(&[Period::default(), period]),
+            status: dice.of(&[None, Some(Status::Error)]),
+            name: dice.of(&[None, Some("RUN: '1".to_owned()), Some("%".to_owned())]),
+            min_duration_us: dice.of(&[None, Some(100_000), Some(100_001)]),
+            deployment_id: dice.of(&world.deployments),
+            trace_id: dice.of(&[None, None, Some(after.trace_id)]),
+            after: dice.of(&[None, Some(after)]),
+            limit: dice.of(&[1, 20, 1000]),
+            ..SpanFilter::default()
+        };
+        let said = one.spans(world.mine, &filter).await.unwrap();
+        assert_eq!(said, other.spans(world.mine, &filter).await.unwrap(), "{turn}: {filter:?}");
+    }
+    let all = SpanFilter { limit: 1000, ..SpanFilter::default() };
+    assert_eq!(one.spans(world.mine, &all).await.unwrap().len(), rows.len());
 }
 
 /// What senders make of a label.

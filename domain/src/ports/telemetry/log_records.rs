@@ -21,11 +21,12 @@ pub trait LogRecords: Keeping {
     /// When the store is away or has enough to do; another try is worth it, and stores nothing twice.
     async fn write_logs(&self, tenant: Tenant, lines: Vec<LogRecord>) -> Result<Written, TelemetryError>;
 
-    /// Lines, newest first.
+    /// Lines, newest first: at most as many as the filter says, and no more than a page has bytes
+    /// ([`PAGE_BYTES`](super::PAGE_BYTES)).
     async fn logs(&self, tenant: Tenant, filter: &LogFilter) -> Result<Vec<LogRecord>, TelemetryError>;
 
-    /// A line with those of the filter that come before and after it, at most the filter's limit each, newest first; none
-    /// when nobody knows the line.
+    /// A line with those of the filter that come before and after it, at most the filter's limit and a page of bytes each,
+    /// newest first; none when nobody knows the line.
     async fn logs_around(
         &self,
         tenant: Tenant,

@@ -8,10 +8,12 @@ mod errors;
 mod ids;
 mod log_records;
 mod measurements;
+mod page;
 mod query;
 mod row;
 mod scores;
 mod signals;
+mod spans;
 
 use std::ops::RangeInclusive;
 
@@ -29,10 +31,12 @@ pub use measurements::{
     Aggregate, Measurements, MetricAnswer, MetricKind, MetricName, MetricQuestion, MetricSample, Point,
     Range, quantile,
 };
+pub use page::{PAGE_BYTES, Weighs, is_full, may_go_on};
 pub use query::{Filter, ModelUsage, Period, Place, Stats, TraceSummary};
 pub use row::{Cost, Counting, Span, Status, Usage};
 pub use scores::{Score, ScoreFilter, ScoreKind, Scores};
 pub use signals::{Keeping, Signals};
+pub use spans::{SpanFilter, SpanPlace};
 
 /// Whose telemetry: every question and every row has both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,10 @@ pub trait Telemetry: Send + Sync {
 
     /// Traces by when their first root span began, newest first.
     async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError>;
+
+    /// Single spans by when they began, newest first: at most as many as the filter says, and no more than a page has bytes
+    /// ([`PAGE_BYTES`]).
+    async fn spans(&self, tenant: Tenant, filter: &SpanFilter) -> Result<Vec<Span>, TelemetryError>;
 
     /// Which of these has the trace; of several the one with the oldest project, none when nobody knows it.
     async fn who_has(&self, those: &[Tenant], id: TraceId) -> Result<Option<Tenant>, TelemetryError>;

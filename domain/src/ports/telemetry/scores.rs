@@ -21,7 +21,8 @@ pub trait Scores: Keeping {
     /// When the store is away or has enough to do; another try is worth it, and stores nothing twice.
     async fn write_scores(&self, tenant: Tenant, scores: Vec<Score>) -> Result<Written, TelemetryError>;
 
-    /// Scores, newest first.
+    /// Scores, newest first: at most as many as the filter says, and no more than a page has bytes
+    /// ([`PAGE_BYTES`](super::PAGE_BYTES)).
     async fn scores(&self, tenant: Tenant, filter: &ScoreFilter) -> Result<Vec<Score>, TelemetryError>;
 }
 

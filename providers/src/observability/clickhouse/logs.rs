@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::ClickHouseStore;
 use super::fault::Fault;
-use super::look::{self, Found, Listed};
+use super::look::{self, Found, Listed, NO_PART};
 use super::row::{bytes, id, moment, object, some_bytes, told};
 use super::sql::Sql;
 use super::write::{Kept, Key, Table};
@@ -68,12 +68,13 @@ async fn around(
         beyond(&mut sql, " > ", place).push(OLDEST_FIRST).number(left);
         sql
     };
-    let mut found = look::gather::<Found>(client, parts, filter.limit, newer).await?;
-    found.reverse();
-    let before = found.len();
-    found.extend(older(client, tenant, filter, Some(place)).await?);
+    // The nearest first, so that they are what a page has room for.
+    let found = look::gather::<Found>(client, parts, filter.limit, newer).await?;
     let mut all = lines(client, tenant, &found).await?;
-    all.insert(before.min(all.len()), line);
+    all.reverse();
+    all.push(line);
+    let found = older(client, tenant, filter, Some(place)).await?;
+    all.extend(lines(client, tenant, &found).await?);
     Ok(all)
 }
 
@@ -97,7 +98,7 @@ async fn older(
 }
 
 fn matching(tenant: Tenant, period: Period, filter: &LogFilter) -> Sql {
-    let mut sql = Sql::new("SELECT at, id FROM log_records FINAL WHERE ");
+    let mut sql = Sql::new(format!("SELECT at, id, {NO_PART} FROM log_records FINAL WHERE "));
     sql.append(&Sql::of(tenant)).within("at", period);
     if let Some(least) = filter.least {
         sql.push(" AND severity >= ").number(least.number().into());
@@ -124,8 +125,7 @@ fn beyond<'a>(sql: &'a mut Sql, side: &str, place: LogPlace) -> &'a mut Sql {
 }
 
 async fn lines(client: &Client, tenant: Tenant, found: &[Found]) -> Result<Vec<LogRecord>, Fault> {
-    let rows = look::fetch::<LogRow>(client, tenant, found).await?;
-    rows.into_iter().map(LogRecord::try_from).collect()
+    look::fetch::<LogRow>(client, tenant, found).await
 }
 
 /// Its columns.
@@ -192,16 +192,15 @@ impl Kept for LogRecord {
 impl Listed for LogRow {
     const TABLE: &'static str = <LogRecord as Kept>::TABLE.name;
 
+    type It = LogRecord;
+
     fn found(&self) -> Found {
-        Found { at: self.at, id: self.id }
+        Found { at: self.at, id: self.id, part: [0; 8] }
     }
-}
 
-impl TryFrom<LogRow> for LogRecord {
-    type Error = Fault;
-
-    fn try_from(row: LogRow) -> Result<Self, Fault> {
-        Ok(Self {
+    fn it(self) -> Result<LogRecord, Fault> {
+        let row = self;
+        Ok(LogRecord {
             id: id(&row.id)?,
             at: moment(row.at)?,
             place: row.place,

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clickhouse::{Client, Row, RowOwned, RowRead};
-use domain::ports::telemetry::{Period, Tenant};
+use domain::ports::telemetry::{Period, Tenant, Weighs};
 use serde::Deserialize;
 
 use super::fault::Fault;
 use super::row::moment;
 use super::sql::Sql;
+use crate::observability::pages::Filling;
 
 const LEAST: TimeDelta = TimeDelta::microseconds(1);
 
@@ -62,31 +63,54 @@ pub(super) async fn gather<R: RowOwned + RowRead>(
 pub(super) struct Found {
     pub(super) at: i64,
     pub(super) id: [u8; 16],
+    /// What tells apart those with the same id; zeros where there is nothing.
+    pub(super) part: [u8; 8],
 }
+
+/// That there is nothing.
+pub(super) const NO_PART: &str = "toFixedString('', 8) AS part";
 
 /// A row that can be found.
 pub(super) trait Listed: RowOwned + RowRead {
     const TABLE: &'static str;
+    /// The column of its time.
+    const AT: &'static str = "at";
+    /// The column of its id.
+    const ID: &'static str = "id";
+    /// What it is a row of.
+    type It: Weighs;
 
     fn found(&self) -> Found;
+
+    fn it(self) -> Result<Self::It, Fault>;
 }
 
-/// The rows that were found, in this order: only these are read with all that they say.
+/// The rows that were found, in this order, until the page is full: only these are read with all that they say.
 pub(super) async fn fetch<R: Listed>(
     client: &Client,
     tenant: Tenant,
-    found: &[Found],
-) -> Result<Vec<R>, Fault> {
+    mut found: &[Found],
+) -> Result<Vec<R::It>, Fault> {
+    let mut page = Filling::new();
+    while !found.is_empty() && page.next() > 0 {
+        let (some, rest) = found.split_at(page.next().min(found.len()));
+        page.add(read::<R>(client, tenant, some).await?);
+        found = rest;
+    }
+    Ok(page.rows())
+}
+
+async fn read<R: Listed>(client: &Client, tenant: Tenant, found: &[Found]) -> Result<Vec<R::It>, Fault> {
     let times = || found.iter().map(|found| found.at);
     let Some((first, last)) = times().min().zip(times().max()) else { return Ok(vec![]) };
     let period = Period { from: Some(moment(first)?), to: moment(last)?.checked_add_signed(LEAST) };
     let mut sql = Sql::new(format!("SELECT {} FROM {} FINAL WHERE ", R::COLUMN_NAMES.join(", "), R::TABLE));
-    sql.append(&Sql::of(tenant)).within("at", period).push(" AND ");
-    sql.any_of("id", found.iter().map(|found| &found.id[..]));
+    sql.append(&Sql::of(tenant)).within(R::AT, period).push(" AND ");
+    sql.any_of(R::ID, found.iter().map(|found| &found.id[..]));
     let rows = sql.into_query(client).fetch_all::<R>().await?;
     let mut rows: HashMap<Found, R> = rows.into_iter().map(|row| (row.found(), row)).collect();
     // What was dropped meanwhile is not there any more.
-    Ok(found.iter().filter_map(|found| rows.remove(found)).collect())
+    found.iter().filter_map(|found| rows.remove(found)).map(R::it).collect()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::ClickHouseStore;
 use super::fault::Fault;
-use super::look::{self, Found, Listed};
+use super::look::{self, Found, Listed, NO_PART};
 use super::row::{bytes, id, moment, object, some_bytes};
 use super::sql::Sql;
 use super::write::{Kept, Key, Table};
@@ -36,15 +36,14 @@ impl Scores for ClickHouseStore {
 async fn find(client: &Client, tenant: Tenant, filter: &ScoreFilter) -> Result<Vec<Score>, Fault> {
     let parts = look::back(filter.period, filter.after.map(|after| after.0), &LOOK_BACK, Utc::now());
     let question = |part, left| {
-        let mut sql = Sql::new("SELECT at, id FROM scores FINAL WHERE ");
+        let mut sql = Sql::new(format!("SELECT at, id, {NO_PART} FROM scores FINAL WHERE "));
         sql.append(&Sql::of(tenant)).within("at", part);
         of_filter(&mut sql, filter);
         sql.push(" ORDER BY at DESC, id DESC LIMIT ").number(left);
         sql
     };
     let found = look::gather::<Found>(client, parts, filter.limit, question).await?;
-    let rows = look::fetch::<ScoreRow>(client, tenant, &found).await?;
-    rows.into_iter().map(Score::try_from).collect()
+    look::fetch::<ScoreRow>(client, tenant, &found).await
 }
 
 fn of_filter(sql: &mut Sql, filter: &ScoreFilter) {
@@ -123,16 +122,15 @@ impl Kept for Score {
 impl Listed for ScoreRow {
     const TABLE: &'static str = <Score as Kept>::TABLE.name;
 
+    type It = Score;
+
     fn found(&self) -> Found {
-        Found { at: self.at, id: self.id }
+        Found { at: self.at, id: self.id, part: [0; 8] }
     }
-}
 
-impl TryFrom<ScoreRow> for Score {
-    type Error = Fault;
-
-    fn try_from(row: ScoreRow) -> Result<Self, Fault> {
-        Ok(Self {
+    fn it(self) -> Result<Score, Fault> {
+        let row = self;
+        Ok(Score {
             id: id(&row.id)?,
             kind: ScoreKind::from_name(&row.kind).unwrap_or_default(),
             at: moment(row.at)?,

@@ -96,6 +96,8 @@ impl Target {
             Client::with_http_client(http.clone().pool_idle_timeout(IDLE).build(self.connector.clone()))
                 .with_url(self.url.as_str())
                 .with_compression(Compression::Lz4)
+                // Who goes away wants no answer.
+                .with_setting("cancel_http_readonly_queries_on_client_close", "1")
                 // Who is told that rows are stored is told so when they are.
                 .with_setting("async_insert", "0")
                 // Rows that are one span are in one partition: that of their day.

@@ -10,6 +10,7 @@ use sqlx::{PgConnection, PgPool, Row};
 use super::rows::{Query, deployment_id, each, object, record_id, span_id, trace_id, within};
 use crate::observability::days::{DayTable, reading};
 use crate::observability::failures::{FAILURE, Failures};
+use crate::observability::pages;
 
 /// What a line has, besides whose it is.
 const COLUMNS: &str =
@@ -100,7 +101,8 @@ pub(super) async fn around(
 }
 
 fn selected(tenant: Tenant, period: Period) -> Query {
-    let mut query = Query::new(format!("SELECT {COLUMNS} FROM public.log_records r WHERE "));
+    let mut query =
+        pages::question("page_of_lines", format!("SELECT {COLUMNS} FROM public.log_records r WHERE "));
     within(&mut query, tenant, period);
     query
 }
@@ -129,8 +131,8 @@ fn beyond(query: &mut Query, side: &'static str, place: LogPlace) {
     query.push(", ").push_bind(place.place).push(", ").push_bind(place.id.as_bytes().to_vec()).push(")");
 }
 
-async fn fetch(db: &mut PgConnection, mut query: Query) -> sqlx::Result<Vec<LogRecord>> {
-    query.build().fetch_all(db).await?.iter().map(line).collect()
+async fn fetch(db: &mut PgConnection, query: Query) -> sqlx::Result<Vec<LogRecord>> {
+    pages::page(db, "page_of_lines", query, line).await
 }
 
 fn line(row: &PgRow) -> sqlx::Result<LogRecord> {

@@ -5,8 +5,9 @@ use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
-use super::rows::{Query, deployment_id, each, object, record_id, span_id, trace_id, within};
+use super::rows::{deployment_id, each, object, record_id, span_id, trace_id, within};
 use crate::observability::days::{DayTable, reading};
+use crate::observability::pages;
 
 /// What a score has, besides whose it is.
 const COLUMNS: &str =
@@ -55,7 +56,8 @@ async fn insert(pool: &PgPool, tenant: Tenant, scores: &[Score]) -> sqlx::Result
 
 /// Newest first.
 pub(super) async fn find(pool: &PgPool, tenant: Tenant, filter: &ScoreFilter) -> sqlx::Result<Vec<Score>> {
-    let mut query = Query::new(format!("SELECT {COLUMNS} FROM public.scores r WHERE "));
+    let mut query =
+        pages::question("page_of_scores", format!("SELECT {COLUMNS} FROM public.scores r WHERE "));
     within(&mut query, tenant, filter.period);
     if let Some(kind) = filter.kind {
         query.push(" AND r.kind = ").push_bind(kind.as_str());
@@ -72,7 +74,7 @@ pub(super) async fn find(pool: &PgPool, tenant: Tenant, filter: &ScoreFilter) ->
     }
     query.push(" ORDER BY r.day DESC, r.at DESC, r.id DESC LIMIT ").push_bind(filter.limit);
     let mut db = reading(pool).await?;
-    query.build().fetch_all(&mut *db).await?.iter().map(score).collect()
+    pages::page(&mut db, "page_of_scores", query, score).await
 }
 
 fn score(row: &PgRow) -> sqlx::Result<Score> {

@@ -4,6 +4,7 @@
 
 mod costs;
 mod read;
+mod rows;
 mod write;
 
 use std::ops::RangeInclusive;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::ports::telemetry::{
-    CostShare, Filter, ModelUsage, Period, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId,
-    TraceSummary, Written,
+    CostShare, Filter, ModelUsage, Period, Span, SpanFilter, Stats, Telemetry, TelemetryError, Tenant,
+    TraceId, TraceSummary, Written,
 };
 use sqlx::PgPool;
 
@@ -68,6 +69,10 @@ impl Telemetry for PostgresSpans {
 
     async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError> {
         self.turns.read(read::traces(&self.table.pool, tenant, filter)).await
+    }
+
+    async fn spans(&self, tenant: Tenant, filter: &SpanFilter) -> Result<Vec<Span>, TelemetryError> {
+        self.turns.read(rows::find(&self.table.pool, tenant, filter)).await
     }
 
     async fn who_has(&self, those: &[Tenant], id: TraceId) -> Result<Option<Tenant>, TelemetryError> {

@@ -240,7 +240,7 @@ fn summary(row: &PgRow) -> sqlx::Result<TraceSummary> {
     })
 }
 
-fn span(row: &PgRow) -> sqlx::Result<Span> {
+pub(super) fn span(row: &PgRow) -> sqlx::Result<Span> {
     let object = |name: &str| match row.try_get(name)? {
         Value::Object(map) => Ok(map),
         _ => Ok::<_, sqlx::Error>(serde_json::Map::new()),

@@ -3,6 +3,7 @@
 mod costs;
 mod read;
 mod row;
+mod single;
 
 use std::ops::RangeInclusive;
 
@@ -10,8 +11,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use clickhouse::Client;
 use domain::ports::telemetry::{
-    CostShare, Filter, ModelUsage, Period, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId,
-    TraceSummary, Written,
+    CostShare, Filter, ModelUsage, Period, Span, SpanFilter, Stats, Telemetry, TelemetryError, Tenant,
+    TraceId, TraceSummary, Written,
 };
 
 use super::fault::Fault;
@@ -40,6 +41,10 @@ impl Telemetry for ClickHouseStore {
 
     async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError> {
         self.ask(async |client: &Client| read::traces(client, tenant, filter).await).await
+    }
+
+    async fn spans(&self, tenant: Tenant, filter: &SpanFilter) -> Result<Vec<Span>, TelemetryError> {
+        self.ask(async |client: &Client| single::find(client, tenant, filter).await).await
     }
 
     async fn who_has(&self, those: &[Tenant], id: TraceId) -> Result<Option<Tenant>, TelemetryError> {

@@ -16,12 +16,12 @@ use uuid::Uuid;
 
 use super::row::SpanRow;
 use crate::observability::clickhouse::fault::Fault;
-use crate::observability::clickhouse::look;
+use crate::observability::clickhouse::look::{self, Listed};
 use crate::observability::clickhouse::row::{MOST, id, moment, odd, whole};
 use crate::observability::clickhouse::sql::Sql;
 
 /// The newest traces are looked for in so many minutes, then in more, and at last in all that is kept.
-const LOOK_BACK: [i64; 4] = [60, 360, 2160, 14_400];
+pub(super) const LOOK_BACK: [i64; 4] = [60, 360, 2160, 14_400];
 
 /// Newest first; sums over all spans of each.
 pub(super) async fn traces(
@@ -81,7 +81,7 @@ pub(super) async fn trace(
         .push(" ORDER BY started_at, span_id LIMIT ")
         .number(limit);
     let rows = sql.into_query(client).fetch_all::<SpanRow>().await?;
-    rows.into_iter().map(Span::try_from).collect()
+    rows.into_iter().map(SpanRow::it).collect()
 }
 
 /// Dearest first.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::observability::clickhouse::fault::Fault;
+use crate::observability::clickhouse::look::{Found, Listed};
 use crate::observability::clickhouse::row::{bytes, id, moment, object, odd, some_bytes, told};
 use crate::observability::clickhouse::write::{Kept, Key, Table};
 
@@ -114,15 +115,23 @@ impl Kept for Span {
     }
 }
 
-impl TryFrom<SpanRow> for Span {
-    type Error = Fault;
+impl Listed for SpanRow {
+    const TABLE: &'static str = <Span as Kept>::TABLE.name;
+    const AT: &'static str = "started_at";
+    const ID: &'static str = "trace_id";
+    type It = Span;
 
-    fn try_from(row: SpanRow) -> Result<Self, Fault> {
+    fn found(&self) -> Found {
+        Found { at: self.started_at, id: self.trace_id, part: self.span_id }
+    }
+
+    fn it(self) -> Result<Span, Fault> {
+        let row = self;
         let cost = row.cost.zip(row.price);
         let cost = cost
             .map(|(picos, price)| Ok::<_, Fault>(Cost { picos: i64::try_from(picos).map_err(odd)?, price }));
         let list = |text: &str| serde_json::from_str::<Vec<Value>>(text).map_err(odd);
-        Ok(Self {
+        Ok(Span {
             trace_id: id(&row.trace_id)?,
             span_id: id(&row.span_id)?,
             parent_id: SpanId::try_from(&row.parent_id[..]).ok(),
