@@ -25,8 +25,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::ports::telemetry::{
     Backlog, CostShare, ErrorFilter, ErrorGroup, Errors, Filter, Keeping, LogFilter, LogRecord, LogRecords,
     Measurements, MetricAnswer, MetricName, MetricQuestion, ModelUsage, Period, Point, RecordId, Score,
-    ScoreFilter, Scores, Signals, Span, Stats, Telemetry, TelemetryError, Tenant, TraceId, TraceSummary,
-    Written,
+    ScoreFilter, Scores, Signals, Span, SpanFilter, Stats, Telemetry, TelemetryError, Tenant, TraceId,
+    TraceSummary, Written,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -146,6 +146,10 @@ impl Telemetry for Spooled {
 
     async fn trace(&self, tenant: Tenant, id: TraceId, limit: i64) -> Result<Vec<Span>, TelemetryError> {
         self.inner.spans.trace(tenant, id, limit).await
+    }
+
+    async fn spans(&self, tenant: Tenant, filter: &SpanFilter) -> Result<Vec<Span>, TelemetryError> {
+        self.inner.spans.spans(tenant, filter).await
     }
 
     async fn usage(&self, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, TelemetryError> {
