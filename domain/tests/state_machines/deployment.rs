@@ -151,6 +151,10 @@ impl Model for Rules {
         if over {
             return Err(DeploymentError::AlreadyOver);
         }
+        let is_held = self.stage != Stage::Waiting;
+        if is_held && fence > self.fence && !matches!(command, StartDeployment { .. }) {
+            return Err(DeploymentError::UnknownFence);
+        }
         self.obey_worker(command)
     }
 
