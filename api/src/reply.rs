@@ -1,6 +1,7 @@
 //! Answers to commands and lists.
 
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Datelike, Utc};
 use commands::Receipt;
 use domain::ports::telemetry::{Weighs, is_full};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -116,6 +117,16 @@ impl Page {
         let parsed = self.cursor.as_deref().map(str::parse).transpose();
         parsed.map_err(|_| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
     }
+}
+
+/// When and which, as a cursor of a time and an id says: `MICROSECONDS-ID`. A time that no database compares is none.
+pub(crate) fn time_and_id<T: std::str::FromStr>(cursor: &str) -> Result<(DateTime<Utc>, T), ApiError> {
+    let read = || {
+        let (at, id) = cursor.split_once('-')?;
+        let at = DateTime::from_timestamp_micros(at.parse().ok()?)?;
+        (0..=9999).contains(&at.year()).then_some((at, id.parse().ok()?))
+    };
+    read().ok_or_else(|| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
 }
 
 /// Cuts what was read (one more than is shown) to a page.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
 use domain::ids::{DeploymentId, EnvironmentId};
 use domain::policy::{Action, Resource};
 use domain::ports::telemetry::{ErrorFilter, ErrorGroup, ErrorId, ErrorPlace, ErrorSource};
@@ -17,7 +17,7 @@ use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{items, list as cut};
+use crate::reply::{items, list as cut, time_and_id};
 use crate::traces::{period, tenant};
 
 /// So many deployments of an environment are looked at, the newest.
@@ -165,14 +165,7 @@ fn cursor(group: &ErrorGroup) -> String {
 }
 
 fn place(cursor: &str) -> Result<ErrorPlace, ApiError> {
-    let read = || {
-        let (at, id) = cursor.split_once('-')?;
-        let last_seen = DateTime::from_timestamp_micros(at.parse().ok()?)?;
-        // What a database can compare.
-        let is_known = (0..=9999).contains(&last_seen.year());
-        is_known.then_some(ErrorPlace { last_seen, id: id.parse().ok()? })
-    };
-    read().ok_or_else(|| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
+    time_and_id(cursor).map(|(last_seen, id)| ErrorPlace { last_seen, id })
 }
 
 fn view(group: ErrorGroup, places: &HashMap<DeploymentId, EnvironmentId>) -> View {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
 use domain::ids::DeploymentId;
-use domain::ports::telemetry::{RecordId, Score, ScoreFilter, ScoreKind, TraceId};
+use domain::ports::telemetry::{Score, ScoreFilter, ScoreKind, TraceId};
 use projections::projects::ProjectRow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{items, page};
+use crate::reply::{items, page, time_and_id};
 use crate::traces::{period, tenant};
 
 /// Which scores. All that is given must hold.
@@ -96,20 +96,9 @@ pub(crate) fn filter(wanted: Wanted) -> Result<ScoreFilter, ApiError> {
         kind: kind.transpose()?,
         name: wanted.name,
         trace_id: trace.transpose()?,
-        after: wanted.cursor.as_deref().map(place).transpose()?,
+        after: wanted.cursor.as_deref().map(time_and_id).transpose()?,
         limit: 0,
     })
-}
-
-fn place(cursor: &str) -> Result<(DateTime<Utc>, RecordId), ApiError> {
-    let read = || {
-        let (at, id) = cursor.split_once('-')?;
-        let at = DateTime::from_timestamp_micros(at.parse().ok()?)?;
-        // What a database can compare.
-        let is_known = (0..=9999).contains(&at.year());
-        is_known.then_some((at, id.parse().ok()?))
-    };
-    read().ok_or_else(|| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
 }
 
 pub(crate) fn view(score: &Score) -> View<'_> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{Filter, Place, Status, TraceSummary};
 use projections::projects::ProjectRow;
@@ -16,7 +16,7 @@ use crate::body::Query;
 use crate::error::ApiError;
 use crate::gate::Scoped;
 use crate::platform::Platform;
-use crate::reply::{items, list as cut};
+use crate::reply::{items, list as cut, time_and_id};
 
 /// Which traces. All that is given must hold.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -136,14 +136,7 @@ fn cursor(trace: &TraceSummary) -> String {
 }
 
 fn place(cursor: &str) -> Result<Place, ApiError> {
-    let read = || {
-        let (at, trace) = cursor.split_once('-')?;
-        let started_at = DateTime::from_timestamp_micros(at.parse().ok()?)?;
-        // What a database can compare.
-        let is_known = (0..=9999).contains(&started_at.year());
-        is_known.then_some(Place { started_at, trace_id: trace.parse().ok()? })
-    };
-    read().ok_or_else(|| ApiError::field("cursor", "invalid", "must be the cursor of an earlier answer"))
+    time_and_id(cursor).map(|(started_at, trace_id)| Place { started_at, trace_id })
 }
 
 fn view(trace: &TraceSummary) -> View<'_> {

@@ -29,6 +29,10 @@ type Read = Result<Vec<Recorded>, RebuildError>;
 pub(crate) struct LogStream {
     batches: mpsc::Receiver<Read>,
     reader: JoinHandle<()>,
+    /// Whether the end was reached.
+    is_read: bool,
+    /// Up to where.
+    to: i64,
 }
 
 impl LogStream {
@@ -65,12 +69,20 @@ impl LogStream {
             };
             let _nobody_waits = sender.send(Err(missing)).await;
         });
-        Ok(Self { batches, reader })
+        Ok(Self { batches, reader, is_read: false, to })
     }
 
-    /// The next events; none at the end.
+    /// The next events; none at the end, which is none when the reader has not come there.
     pub(crate) async fn next(&mut self) -> Option<Read> {
-        self.batches.recv().await
+        let next = self.batches.recv().await;
+        if next.is_none()
+            && !self.is_read
+            && let Err(error) = (&mut self.reader).await
+        {
+            return Some(Err(RebuildError::Unreadable { position: self.to, why: error.to_string() }));
+        }
+        self.is_read = next.is_none();
+        next
     }
 }
 

@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use domain::ports::artifacts::{Artifact, ArtifactError, Artifacts, Removal};
 use domain::secret::Secret;
-use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
-use object_store::buffered::BufWriter;
 use object_store::path::Path as Key;
-use object_store::{Error, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt, RetryConfig};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,37 +92,21 @@ impl S3Artifacts {
 
     /// Sends a file; nothing is seen of it before it is whole and as it was hashed.
     async fn upload(&self, path: &Path, artifact: &Artifact) -> Result<(), ArtifactError> {
+        let key = self.key(artifact)?;
         let mut file = tokio::fs::File::open(path).await.map_err(|error| explain(&error))?;
-        let writer = BufWriter::with_capacity(self.store.clone(), self.key(artifact)?, PART);
-        let mut upload = Upload(Some(writer.with_max_concurrency(PARTS)));
-        let writer = upload.writer();
-        let (mut hash, mut chunk) = (Sha256::new(), vec![0; 256 << 10]);
-        let sent = async {
-            loop {
-                match file.read(&mut chunk).await.map_err(|error| explain(&error))? {
-                    0 => break,
-                    count => {
-                        hash.update(&chunk[..count]);
-                        let bytes = bytes::Bytes::copy_from_slice(&chunk[..count]);
-                        writer.put(bytes).await.map_err(|error| failed(&error))?;
-                    }
-                }
-            }
-            if hex::encode(hash.finalize()) == artifact.sha256 {
-                return Ok(());
-            }
-            Err(ArtifactError::Unavailable("the file was changed while it was sent".to_owned()))
-        };
-        if let Err(error) = sent.await {
-            upload.end().await;
-            return Err(error);
+        let mut part = piece(&mut file).await?;
+        if part.len() < PART {
+            as_it_was(Sha256::digest(&part), artifact)?;
+            return self.store.put(&key, part.into()).await.map(drop).map_err(|error| failed(&error));
         }
-        writer.shutdown().await.map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => failed(&error),
-            Err(error) => explain(&error),
-        })?;
-        upload.0 = None;
-        Ok(())
+        let mut upload = Upload(Some(self.store.put_multipart(&key).await.map_err(|error| failed(&error))?));
+        let sent = upload.send(&mut file, &mut part, artifact).await;
+        // Whoever is cut off here ends it too, and after a success there is nothing to end.
+        match sent {
+            Ok(()) => upload.0 = None,
+            Err(_) => upload.end().await,
+        }
+        sent
     }
 
     /// Receives into a file beside `to`, which gets its name when all is as it should be.
@@ -197,26 +181,57 @@ impl Artifacts for S3Artifacts {
     }
 }
 
-/// What is being sent. Dropped before it is whole, it is ended: nobody pays for parts that nobody sees.
-struct Upload(Option<BufWriter>);
+/// The next bytes of a file, as many as a part has; fewer at its end.
+async fn piece(file: &mut tokio::fs::File) -> Result<Vec<u8>, ArtifactError> {
+    let mut bytes = Vec::new();
+    file.take(PART as u64).read_to_end(&mut bytes).await.map_err(|error| explain(&error))?;
+    Ok(bytes)
+}
+
+/// The bytes that were sent are those that were hashed before.
+fn as_it_was(hash: impl AsRef<[u8]>, artifact: &Artifact) -> Result<(), ArtifactError> {
+    let changed = || ArtifactError::Unavailable("the file was changed while it was sent".to_owned());
+    (hex::encode(hash) == artifact.sha256).then_some(()).ok_or_else(changed)
+}
+
+/// What is being sent in parts. Dropped before it is whole, it is ended: nobody pays for parts that nobody sees.
+struct Upload(Option<Box<dyn MultipartUpload>>);
 
 impl Upload {
-    fn writer(&mut self) -> &mut BufWriter {
-        self.0.as_mut().expect("it is taken at its end alone")
+    /// Sends `part` and what the file has after it, several parts at a time.
+    async fn send(
+        &mut self,
+        file: &mut tokio::fs::File,
+        part: &mut Vec<u8>,
+        artifact: &Artifact,
+    ) -> Result<(), ArtifactError> {
+        let upload = self.0.as_mut().expect("it is taken at its end alone");
+        let (mut hash, mut parts) = (Sha256::new(), FuturesUnordered::new());
+        while !part.is_empty() {
+            hash.update(&part);
+            parts.push(upload.put_part(std::mem::take(part).into()));
+            if parts.len() == PARTS {
+                parts.try_next().await.map_err(|error| failed(&error))?;
+            }
+            *part = piece(file).await?;
+        }
+        while parts.try_next().await.map_err(|error| failed(&error))?.is_some() {}
+        as_it_was(hash.finalize(), artifact)?;
+        upload.complete().await.map(drop).map_err(|error| failed(&error))
     }
 
     async fn end(mut self) {
-        if let Some(mut writer) = self.0.take() {
-            let _parts_stay = writer.abort().await;
+        if let Some(mut upload) = self.0.take() {
+            let _parts_stay = upload.abort().await;
         }
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(mut writer) = self.0.take() else { return };
+        let Some(mut upload) = self.0.take() else { return };
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { writer.abort().await });
+            runtime.spawn(async move { upload.abort().await });
         }
     }
 }

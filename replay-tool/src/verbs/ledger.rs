@@ -119,6 +119,9 @@ fn open_anchor(path: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
         let mut files: Vec<PathBuf> = files.into_iter().map(|file| file.path()).collect();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
         files.sort();
+        if files.is_empty() {
+            return Err(Failure::Error(format!("{} has no checkpoints (*.txt)", path.display())));
+        }
         let mut lines = String::new();
         for file in files {
             let note = std::fs::read_to_string(file).map_err(failed)?;
