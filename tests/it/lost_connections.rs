@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use commands::{Commands, Context, IdempotencyKey};
+use commands::{CommandError, Commands, Context, Expected, IdempotencyKey};
 use domain::ids::{TeamId, UserId};
 use domain::team::TeamCommand;
 use sqlx::PgPool;
@@ -20,6 +20,11 @@ fn create(slug: &str) -> TeamCommand {
 
 fn rename(slug: &str) -> TeamCommand {
     TeamCommand::RenameTeam { name: None, slug: Some(slug.parse().unwrap()) }
+}
+
+/// A command that takes no name: one event of one stream, which goes by values when it is alone.
+fn call(name: &str) -> TeamCommand {
+    TeamCommand::RenameTeam { name: Some(name.parse().unwrap()), slug: None }
 }
 
 /// A bus whose connections go over the wire.
@@ -98,6 +103,45 @@ async fn an_append_whose_answer_is_lost_is_known_to_have_happened() {
 }
 
 #[tokio::test]
+async fn a_lone_event_is_sent_again_and_is_there_once() {
+    for cut in [Cut::Before, Cut::After] {
+        let bus = Bus::start().await;
+        let wire = Wire::start().await;
+        let (commands, _pool) = bus_behind(&wire, &bus).await;
+        let id = TeamId(Uuid::now_v7());
+        commands.team(id, create("first"), &context()).await.unwrap();
+        commands.team(id, call("Second"), &context()).await.unwrap();
+        wire.cut(cut, "Third");
+        let calling = tokio::spawn({
+            let commands = commands.clone();
+            async move { commands.team(id, call("Third"), &context()).await }
+        });
+        wire.sprung().await;
+        wire.hang_up();
+        let receipt = tokio::time::timeout(Duration::from_secs(20), calling).await.unwrap().unwrap().unwrap();
+        assert_eq!((receipt.version, receipt.position), (3, 3), "{cut:?}");
+        let events: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(bus.db.pool()).await.unwrap();
+        assert_eq!(events, 3, "{cut:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lone_event_of_who_is_behind_is_judged_as_any() {
+    let bus = Bus::start().await;
+    let (other, _) = Bus::connect(&bus.db).await;
+    let id = TeamId(Uuid::now_v7());
+    bus.commands.team(id, create("first"), &context()).await.unwrap();
+    other.team(id, call("Second"), &context()).await.unwrap();
+    // What this one knows is old: it hears so, looks, and says it again.
+    let receipt = bus.commands.team(id, call("Third"), &context()).await.unwrap();
+    assert_eq!((receipt.version, receipt.position), (3, 3));
+    let held = Context { expected: Expected::Exactly(2), ..context() };
+    let refused = other.team(id, call("Fourth"), &held).await.unwrap_err();
+    assert!(matches!(refused, CommandError::Conflict { expected: 2, actual: 3, .. }), "{refused:?}");
+}
+
+#[tokio::test]
 async fn every_append_happens_once_while_backends_are_killed() {
     let bus = Bus::start().await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -110,8 +154,10 @@ async fn every_append_happens_once_while_backends_are_killed() {
             for n in 0..60 {
                 let command = if n == 0 {
                     create(&format!("team-{writer}"))
-                } else {
+                } else if n % 2 == 0 {
                     rename(&format!("team-{writer}-{n}"))
+                } else {
+                    call(&format!("Team {writer} {n}"))
                 };
                 // Without a key, so that only what the appender itself knows keeps it from happening twice.
                 match commands.team(id, command, &context()).await {

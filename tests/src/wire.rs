@@ -36,6 +36,7 @@ struct Shared {
     trap: Mutex<Option<Trap>>,
     round_trips: AtomicU64,
     sprung: watch::Sender<bool>,
+    hung_up: watch::Sender<bool>,
 }
 
 /// A listening proxy. Dropping it cuts all connections.
@@ -93,6 +94,12 @@ impl Wire {
     pub fn cut_after(&self, pass: u32, cut: Cut, needle: &str) {
         *self.shared.trap() = Some(Trap { needle: needle.as_bytes().to_vec(), pass, cut });
         self.shared.sprung.send_replace(false);
+        self.shared.hung_up.send_replace(false);
+    }
+
+    /// Ends the connection that is silent; who had it may make another one.
+    pub fn hang_up(&self) {
+        self.shared.hung_up.send_replace(true);
     }
 
     /// Waits until the trap has sprung. The connection is silent from then on; others go on.
@@ -114,6 +121,13 @@ impl Drop for Wire {
 }
 
 impl Shared {
+    /// Keeps a connection open and silent, until it is ended.
+    async fn silence(&self) -> Option<()> {
+        self.sprung.send_replace(true);
+        self.hung_up.subscribe().wait_for(|hung_up| *hung_up).await.ok()?;
+        None
+    }
+
     fn trap(&self) -> MutexGuard<'_, Option<Trap>> {
         self.trap.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,7 +147,8 @@ impl Shared {
     }
 }
 
-/// Carries messages both ways until either side ends or the trap springs; then holds both sides open and silent.
+/// Carries messages both ways until either side ends or the trap springs; then holds both sides open and silent, until
+/// they are hung up.
 async fn carry(client: TcpStream, server: UnixStream, shared: Arc<Shared>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
@@ -156,10 +171,7 @@ async fn carry(client: TcpStream, server: UnixStream, shared: Arc<Shared>) {
                 is_asking = message[0] != b'S';
             }
             match shared.springs(&message) {
-                Some(Cut::Before) => {
-                    shared.sprung.send_replace(true);
-                    std::future::pending::<()>().await;
-                }
+                Some(Cut::Before) => shared.silence().await?,
                 Some(Cut::After) => drop(armed.send_replace(true)),
                 None => {}
             }
@@ -173,8 +185,7 @@ async fn carry(client: TcpStream, server: UnixStream, shared: Arc<Shared>) {
             let message = read(&mut from_server).await?;
             if *is_armed.borrow() {
                 if message[0] == b'Z' {
-                    shared.sprung.send_replace(true);
-                    std::future::pending::<()>().await;
+                    shared.silence().await?;
                 }
                 continue; // nobody hears of it
             }
