@@ -1,5 +1,5 @@
 //! Whose deployment is started next: teams take turns, so that one with a hundred that wake up at once does not keep
-//! another's waiting.
+//! another's waiting for more than one of them: who comes alone has every place, and gives none back before a start ends.
 
 use std::time::Duration;
 

@@ -13,4 +13,5 @@ mod guard;
 mod links;
 pub mod observability;
 pub mod outbound;
+pub mod programs;
 pub mod runner;

@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use providers::database::embedded::{Embedded, EmbeddedConfig};
+use providers::programs;
 use providers::runner::local::ServerNetwork;
 
 use super::config::Config;
@@ -22,7 +23,7 @@ pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
         }
     }
     for (program, what) in programs {
-        let found = on_path(program);
+        let found = programs::find(program).is_some();
         missing += i32::from(!found);
         println!("{} {program}: {what}", if found { "ok     " } else { "MISSING" });
     }
@@ -81,7 +82,10 @@ pub(crate) async fn check(config: Config) -> anyhow::Result<()> {
 #[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 fn weaker(programs: &[(&str, &str)]) {
     for (program, what) in programs {
-        println!("{} {program}: {what}", if on_path(program) { "ok     " } else { "absent " });
+        println!(
+            "{} {program}: {what}",
+            if programs::find(program).is_some() { "ok     " } else { "absent " }
+        );
     }
 }
 
@@ -116,11 +120,4 @@ async fn embedded(config: &Config) -> anyhow::Result<()> {
     let (data_dir, bin_dir) = (config.data_dir.clone(), config.postgres_bin.clone());
     Embedded::start(EmbeddedConfig { data_dir, bin_dir, durable: true }).await?.stop().await;
     Ok(())
-}
-
-fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // Programs of the system are found wherever the server looks for them.
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders.into_iter().any(|folder| folder.join(program).is_file())
 }

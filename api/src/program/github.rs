@@ -10,11 +10,11 @@ use domain::secret::Secret;
 use providers::git::command::{GitCommand, GitConfig};
 use providers::git::github::{GitHub, GitHubConfig};
 use providers::git::ssh::SshConfig;
+use providers::programs;
 use url::Url;
 
 use super::config::Config;
 use super::secrets::Secrets;
-use super::serve::program;
 use super::settings::Settings;
 
 /// What the settings say about GitHub; absent when they say nothing.
@@ -97,7 +97,7 @@ pub(super) fn hosts(config: &Config) -> anyhow::Result<Vec<Arc<dyn GitHost>>> {
 
 /// The system's git.
 pub(super) fn git(config: &Config) -> anyhow::Result<GitCommand> {
-    let git = program("git").context("git is missing: apt-get install git")?;
+    let git = programs::find("git").context("git is missing: apt-get install git")?;
     let web = config.github.as_ref().map(|github| &github.web).filter(|web| web.scheme() == "http");
     let plain_host = web.and_then(|web| {
         let port = web.port().map_or_else(String::new, |port| format!(":{port}"));
@@ -112,7 +112,7 @@ pub(super) fn git(config: &Config) -> anyhow::Result<GitCommand> {
         local_roots: config.allow_local_repos.clone(),
         plain_host,
         private_hosts,
-        ssh: program("ssh").map(|ssh| SshConfig { ssh, helper }),
+        ssh: programs::find("ssh").map(|ssh| SshConfig { ssh, helper }),
         timeout: Duration::from_secs(300),
         max_checkout_bytes: 2 << 30,
     }))

@@ -10,6 +10,7 @@ use domain::ports::artifacts::Artifacts;
 use domain::ports::git::Git;
 use domain::ports::runner::Runner;
 use projections::feed::Feed;
+use providers::programs;
 use providers::runner::app::toolchain::Toolchains;
 use providers::runner::bounded::{Bounded, Patience};
 use providers::runner::docker::{DockerRunner, DockerRunnerConfig, PullPolicy};
@@ -18,7 +19,6 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use super::config::Config;
-use super::serve::program;
 
 /// First of the users that teams' sandboxes run as, when the server is root.
 const SANDBOX_USERS: u32 = 210_000;
@@ -29,7 +29,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long the query tables may take to know which servers are to be kept.
 const CATCHING_UP: Duration = Duration::from_secs(60);
 
-/// Between two tries to reach an engine that is away.
+/// Between two tries to sweep, where an engine is away or the first one took too long.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Where builds and servers run.
@@ -114,7 +114,7 @@ async fn open(
     let (data_dir, cache_bytes) = (config.data_dir.clone(), config.cache_bytes);
     let egress = config.build_egress.clone().and_registry(config.npm_registry.as_deref());
     let Some(DockerEngine { host, image, pull, platform_container }) = config.docker.clone() else {
-        let bwrap = program("bwrap").context("bubblewrap is missing: apt-get install bubblewrap")?;
+        let bwrap = programs::find("bwrap").context("bubblewrap is missing: apt-get install bubblewrap")?;
         let uid_base = SANDBOX_USERS;
         let config = LocalRunnerConfig {
             data_dir,
@@ -152,14 +152,14 @@ async fn open(
 }
 
 /// Ends what an earlier life has left running before anything new begins; servers that go on without the
-/// platform are kept if they should run.
+/// platform are kept if they should run. What takes too long is no reason not to start: it is tried again.
 pub(super) async fn sweep(runner: &Arc<dyn Runner>, pool: &PgPool, feed: &Feed) -> anyhow::Result<()> {
-    if !runner.outlives_platform() {
-        return Ok(runner.sweep(&[]).await?);
+    let mut keep: Vec<DeploymentId> = vec![];
+    if runner.outlives_platform() {
+        feed.wait_for(projections::log::head(pool).await?, CATCHING_UP).await;
+        let rows = projections::deployments::all_running(pool).await?;
+        keep.extend(rows.iter().map(|row| row.id));
     }
-    feed.wait_for(projections::log::head(pool).await?, CATCHING_UP).await;
-    let rows = projections::deployments::all_running(pool).await?;
-    let keep: Vec<DeploymentId> = rows.iter().map(|row| row.id).collect();
     let Err(error) = runner.sweep(&keep).await else { return Ok(()) };
     tracing::warn!(%error, "what an earlier life has left is not swept yet: {error}");
     // What begins meanwhile is claimed, and so is spared.

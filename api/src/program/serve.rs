@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -326,11 +325,6 @@ fn router(config: &Config, pool: &PgPool, feed: &Feed, public_url: &str) -> anyh
     let hosts = config.base_domain.as_ref().map(|base| Hosts::try_new(base, public_url, config.path_form));
     let hosts = hosts.transpose().context("MASTRA_ADMIN_BASE_DOMAIN")?;
     Ok(Router::start(pool.clone(), feed, public_url.starts_with("https:"), hosts, config.router))
-}
-
-pub(super) fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| Path::new(&folder).join(name)).find(|file| file.is_file())
 }
 
 /// Who was erased stays so, and somebody is there.

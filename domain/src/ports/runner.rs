@@ -45,7 +45,8 @@ pub trait Runner: Send + Sync {
         false
     }
 
-    /// Whether its servers reach what listens on the platform's own loopback.
+    /// Whether its servers reach the platform at an address of its own loopback: there they are, or it is passed on to
+    /// them. What else listens there is another question.
     fn shares_loopback(&self) -> bool {
         false
     }

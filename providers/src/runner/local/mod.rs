@@ -34,7 +34,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use self::caches::Caches;
-use self::network::World;
+use self::network::{Room, World};
 use self::sandbox::Sandbox;
 use self::server::Server;
 use self::unpacked::Unpacked;
@@ -43,6 +43,9 @@ use super::egress::{EgressRule, EgressRules};
 use super::{directories, failures};
 
 pub use self::network::{NameServers, NoNameServer, NoServerRule, ServerNetwork, ServerRules};
+
+/// Files, sockets and pipes that one process may have open: of a sandbox, and the platform itself.
+const OPEN_FILES: u64 = 65_536;
 
 /// How long what an earlier life left may take to end.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
@@ -113,8 +116,8 @@ async fn world(sandbox: &Sandbox, wanted: ServerNetwork) -> io::Result<Option<Wo
     };
     match sandbox.makes_networks().await {
         Ok(()) => {
-            network::have_room();
-            Ok(Some(World { rules: Arc::new(rules), name_servers: Arc::new(name_servers) }))
+            let (rules, name_servers, room) = (Arc::new(rules), Arc::new(name_servers), Room::make());
+            Ok(Some(World { rules, name_servers, room }))
         }
         Err(error) if is_required => {
             Err(io::Error::other(format!("servers get no networks of their own: {error}")))

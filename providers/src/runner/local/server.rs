@@ -78,10 +78,12 @@ pub(super) fn attend(
     let servers = inner.servers.lock();
     servers.unwrap_or_else(PoisonError::into_inner).insert(deployment, server.clone());
     tokio::spawn(async move {
-        let ended = server.running.ended().await;
+        server.running.gone().await;
         if let Some(ways) = &ways {
+            // At once: whoever comes now is to be refused, and goes elsewhere.
             ways.close();
         }
+        let ended = server.running.ended().await;
         inner.servers.lock().unwrap_or_else(PoisonError::into_inner).remove(&deployment);
         let tail = pump.finish().await;
         output.flush().await;

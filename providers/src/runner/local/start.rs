@@ -120,7 +120,9 @@ impl Attempt<'_> {
                 Outcome::Late(why) => return Err(never_ready(port, gate, since.elapsed(), &why)),
             };
             let tail = pump.finish().await;
-            if attempt == PORT_TRIES || !tail.contains("EADDRINUSE") {
+            // In a network of its own nobody else takes it: it would be the same port again.
+            let may_help = self.inner.world.is_none() && tail.contains("EADDRINUSE");
+            if attempt == PORT_TRIES || !may_help {
                 return Err(ended.before_ready(self.limits(), &tail));
             }
             say(&**self.output, &format!("Port {port} was taken meanwhile; trying another one"));

@@ -11,9 +11,6 @@ use tokio::time::timeout;
 use super::outward::{copy, reset};
 use super::space::Sockets;
 
-/// Connections to one server at a time; more wait.
-pub(super) const CONNECTIONS: usize = 4096;
-
 /// A server takes a connection at once, or is not there.
 const PATIENCE: Duration = Duration::from_secs(2);
 

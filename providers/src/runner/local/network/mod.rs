@@ -10,6 +10,7 @@
 mod inward;
 mod names;
 mod outward;
+mod room;
 mod rules;
 mod space;
 
@@ -20,9 +21,7 @@ use std::time::Duration;
 
 use domain::ports::logs::Output;
 use domain::ports::runner::TelemetryAccess;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, lookup_host};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,15 +32,14 @@ use self::names::Names;
 pub(super) use self::names::{MACHINE as NAMES, inside as names_inside};
 pub use self::names::{NameServers, NoNameServer};
 use self::outward::Outward;
+use self::room::Places;
+pub(super) use self::room::Room;
 pub(super) use self::rules::knows_itself;
 pub use self::rules::{NoServerRule, ServerRules};
 pub(super) use self::space::{Space, enter};
 
 /// After a connection that could not be taken: there were too many of the whole platform.
 const AGAIN: Duration = Duration::from_millis(100);
-
-/// Files and sockets that the platform has open at most.
-const OPEN_FILES: u64 = 65_536;
 
 /// How long the machine may think about the name of the platform.
 const LOOKUP: Duration = Duration::from_secs(2);
@@ -71,6 +69,8 @@ impl Default for ServerNetwork {
 pub(super) struct World {
     pub(super) rules: Arc<ServerRules>,
     pub(super) name_servers: Arc<NameServers>,
+    /// For the connections of all servers.
+    pub(super) room: Room,
 }
 
 /// Where a server finds the platform.
@@ -129,34 +129,32 @@ impl Ways {
         let Space { doors, names, name_streams, platform: platform_doors, sockets } = space;
         let closing = CancellationToken::new();
         let close = closing.clone().drop_guard();
+        let room = world.room.server();
         let outward = Arc::new(Outward::new(world.rules.clone(), platform.port, output));
         for door in doors {
             let outward = outward.clone();
             let attend = move |stream| outward.clone().attend(stream);
-            tokio::spawn(serve(TcpListener::from_std(door)?, outward::CONNECTIONS, closing.clone(), attend));
+            tokio::spawn(serve(TcpListener::from_std(door)?, room.outward.clone(), closing.clone(), attend));
         }
         if let Some(to) = platform.loopback {
             for door in platform_doors {
                 let attend = move |stream| outward::pass(stream, to);
-                tokio::spawn(serve(
-                    TcpListener::from_std(door)?,
-                    outward::CONNECTIONS,
-                    closing.clone(),
-                    attend,
-                ));
+                let door = TcpListener::from_std(door)?;
+                tokio::spawn(serve(door, room.outward.clone(), closing.clone(), attend));
             }
         }
-        let resolver = Arc::new(Names::new(world.name_servers.clone()));
+        let resolver = Arc::new(Names::new(world.name_servers.clone(), room.questions));
         let streams = resolver.clone();
         let attend = move |stream| streams.clone().attend(stream);
-        tokio::spawn(serve(TcpListener::from_std(name_streams)?, names::STREAMS, closing.clone(), attend));
+        let name_streams = TcpListener::from_std(name_streams)?;
+        tokio::spawn(serve(name_streams, room.outward, closing.clone(), attend));
         tokio::spawn(resolver.serve(tokio::net::UdpSocket::from_std(names)?, closing.clone()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let inward = Arc::new(Inward::new(sockets));
         let coming = inward.clone();
         let attend = move |stream| coming.clone().attend(stream);
-        tokio::spawn(serve(listener, inward::CONNECTIONS, closing.clone(), attend));
+        tokio::spawn(serve(listener, room.inward, closing.clone(), attend));
         Ok(Self { inward, address, closing, _close: close })
     }
 
@@ -181,49 +179,95 @@ impl Ways {
     }
 }
 
-/// Connections of servers are the platform's own: it may have as many open as a server may, where the machine allows it.
-pub(super) fn have_room() {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
-    if limit.current.is_some_and(|now| now < wanted) {
-        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the limit of open files stays where it is: {error}");
-        }
-    }
-}
-
-/// Attends to what comes, so many at a time, until it is closed; then what is under way has a moment.
+/// Attends to what comes, as far as there is room, until it is closed; then what is under way has a moment.
 async fn serve<F>(
     listener: TcpListener,
-    at_once: usize,
+    room: Places,
     closing: CancellationToken,
     attend: impl Fn(tokio::net::TcpStream) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
-    let room = Arc::new(Semaphore::new(at_once));
     let mut open = JoinSet::new();
     loop {
-        let coming = async {
-            let permit = room.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = closing.cancelled() => break,
             Some(_ended) = open.join_next() => continue,
-            coming = coming => coming,
+            accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
             sleep(AGAIN).await;
             continue;
         };
+        // Taken only now: a listener that waits holds no place.
+        let place = tokio::select! {
+            () = closing.cancelled() => break,
+            place = room.take() => place,
+        };
         let attended = attend(stream);
         open.spawn(async move {
-            let _permit = permit;
+            let _place = place;
             attended.await;
         });
     }
     drop(listener);
     let _in_time = timeout(LAST_WORDS, async { while open.join_next().await.is_some() {} }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::net::TcpStream;
+    use tokio::sync::{Semaphore, mpsc};
+
+    use super::*;
+
+    /// Keeps everybody who comes until told to let one go.
+    struct Inn {
+        inside: AtomicUsize,
+        most: AtomicUsize,
+        came: mpsc::UnboundedSender<()>,
+        leave: Semaphore,
+    }
+
+    impl Inn {
+        async fn keep(self: Arc<Self>, _guest: TcpStream) {
+            let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(inside, Ordering::SeqCst);
+            self.came.send(()).unwrap();
+            self.leave.acquire().await.unwrap().forget();
+            self.inside.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn all_listeners_of_a_server_share_its_room() {
+        let (came, mut comes) = mpsc::unbounded_channel();
+        let leave = Semaphore::new(0);
+        let inn = Arc::new(Inn { inside: 0.into(), most: 0.into(), came, leave });
+        let places = Room::of(0).server().outward;
+        let closing = CancellationToken::new();
+        let _close = closing.clone().drop_guard();
+        let mut guests = vec![];
+        for _ in 0..3 {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let inn = inn.clone();
+            let attend = move |guest| inn.clone().keep(guest);
+            tokio::spawn(serve(listener, places.clone(), closing.clone(), attend));
+            for _ in 0..3 {
+                guests.push(TcpStream::connect(address).await.unwrap());
+            }
+        }
+        for _ in 0..2 {
+            comes.recv().await.unwrap();
+        }
+        assert!(places.try_take().is_none(), "both are taken");
+        for _ in 2..guests.len() {
+            inn.leave.add_permits(1);
+            comes.recv().await.unwrap();
+        }
+        assert_eq!(inn.most.load(Ordering::SeqCst), 2);
+    }
 }

@@ -2,21 +2,23 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::AGAIN;
 use super::outward::{copy, reset};
+use super::room::Places;
 
-/// Questions of one server at a time; it asks again for those that are lost.
-const QUESTIONS: usize = 128;
-/// Those that are asked by TCP.
-pub(super) const STREAMS: usize = 16;
+/// Questions of one server in a second, and as many at once.
+const RATE: u32 = 200;
+const SECOND: Duration = Duration::from_secs(1);
+/// For so long it is known who the machine's name servers are.
+const KNOWN: Duration = Duration::from_secs(1);
 /// How long a name server may take before the next one is asked.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one connection may last.
@@ -67,28 +69,34 @@ pub(in crate::runner::local) fn inside(machine: &str) -> String {
 /// Asks in the name of one server.
 pub(super) struct Names {
     servers: Arc<NameServers>,
-    room: Arc<Semaphore>,
+    /// Those of the machine, and when it was read who they are.
+    read: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+    room: Places,
+    pace: Mutex<Pace>,
 }
 
 impl Names {
-    pub(super) fn new(servers: Arc<NameServers>) -> Self {
-        Self { servers, room: Arc::new(Semaphore::new(QUESTIONS)) }
+    pub(super) fn new(servers: Arc<NameServers>, room: Places) -> Self {
+        Self { servers, read: Mutex::default(), room, pace: Mutex::default() }
     }
 
-    /// Answers what is asked by UDP, until it is closed.
+    /// Answers what is asked by UDP, until it is closed. What comes faster than it may waits, or is lost.
     pub(super) async fn serve(self: Arc<Self>, socket: UdpSocket, closing: CancellationToken) {
-        let socket = Arc::new(socket);
+        closing.run_until_cancelled(self.attend_all(Arc::new(socket))).await;
+    }
+
+    async fn attend_all(self: Arc<Self>, socket: Arc<UdpSocket>) {
         let mut question = vec![0; MAX_ANSWER];
         loop {
-            let asked = tokio::select! {
-                () = closing.cancelled() => return,
-                asked = socket.recv_from(&mut question) => asked,
+            let Ok((length, from)) = socket.recv_from(&mut question).await else {
+                sleep(AGAIN).await;
+                continue;
             };
-            let Ok((length, from)) = asked else { continue };
-            let Ok(permit) = self.room.clone().try_acquire_owned() else { continue };
+            self.turn().await;
+            let Some(place) = self.room.try_take() else { continue };
             let (names, socket, question) = (self.clone(), socket.clone(), question[..length].to_vec());
             tokio::spawn(async move {
-                let _permit = permit;
+                let _place = place;
                 if let Some(answer) = names.ask(&question).await {
                     let _asks_again = socket.send_to(&answer, from).await;
                 }
@@ -98,6 +106,7 @@ impl Names {
 
     /// Passes on a connection to a name server.
     pub(super) async fn attend(self: Arc<Self>, inside: TcpStream) {
+        self.turn().await;
         for server in self.servers().await {
             if let Ok(Ok(outside)) = timeout(PATIENCE, TcpStream::connect(server)).await {
                 let _in_time = timeout(STREAM_PATIENCE, copy(inside, outside)).await;
@@ -105,6 +114,11 @@ impl Names {
             }
         }
         reset(&inside);
+    }
+
+    async fn turn(&self) {
+        let turn = self.pace.lock().unwrap_or_else(PoisonError::into_inner).next(Instant::now());
+        sleep_until(turn).await;
     }
 
     async fn ask(&self, question: &[u8]) -> Option<Vec<u8>> {
@@ -117,12 +131,33 @@ impl Names {
     }
 
     async fn servers(&self) -> Vec<SocketAddr> {
-        match &*self.servers {
-            NameServers::These(servers) => servers.clone(),
-            NameServers::Machine => {
-                told(&tokio::fs::read_to_string(MACHINE).await.unwrap_or_default()).take(MOST).collect()
-            }
+        if let NameServers::These(servers) = &*self.servers {
+            return servers.clone();
         }
+        let read = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, servers)) = &*read()
+            && at.elapsed() < KNOWN
+        {
+            return servers.clone();
+        }
+        let text = tokio::fs::read_to_string(MACHINE).await.unwrap_or_default();
+        let servers: Vec<_> = told(&text).take(MOST).collect();
+        *read() = Some((Instant::now(), servers.clone()));
+        servers
+    }
+}
+
+/// When the next question may be asked: so many a second, and as many at once after a silence.
+#[derive(Debug, Default)]
+struct Pace(Option<Instant>);
+
+impl Pace {
+    /// The turn of one that comes now.
+    fn next(&mut self, now: Instant) -> Instant {
+        let turn = self.0.map_or(now, |free| free.max(now));
+        self.0 = Some(turn + SECOND / RATE);
+        // What a silence has saved may go at once.
+        turn.checked_sub(SECOND).map_or(now, |early| early.max(now))
     }
 }
 
@@ -149,7 +184,47 @@ fn told(text: &str) -> impl Iterator<Item = SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::room::Room;
     use super::*;
+
+    #[test]
+    fn questions_come_at_a_pace() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        let turns: Vec<_> = (0..2 * RATE + 1).map(|_| pace.next(now) - now).collect();
+        assert!(turns[..=RATE as usize].iter().all(Duration::is_zero), "so many at once");
+        assert_eq!(turns[RATE as usize + 1], SECOND / RATE);
+        assert_eq!(turns[2 * RATE as usize], SECOND, "then so many a second");
+        let later = now + SECOND * 9;
+        let turns: Vec<_> = (0..RATE + 2).map(|_| pace.next(later) - later).collect();
+        assert!(
+            turns[..=RATE as usize].iter().all(Duration::is_zero)
+                && turns[RATE as usize + 1] > Duration::ZERO
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_asks_without_end_is_passed_on_at_a_pace() {
+        let bind = async || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (machine, door, asking) = (bind().await, bind().await, bind().await);
+        let servers = Arc::new(NameServers::These(vec![machine.local_addr().unwrap()]));
+        let names = Arc::new(Names::new(servers, Room::of(u64::MAX).server().questions));
+        *names.pace.lock().unwrap() = Pace(Some(Instant::now() + SECOND));
+        let address = door.local_addr().unwrap();
+        let closing = CancellationToken::new();
+        let _close = closing.clone().drop_guard();
+        tokio::spawn(names.serve(door, closing));
+        let since = Instant::now();
+        for question in 0..20 {
+            asking.send_to(&[question], address).await.unwrap();
+            let (mut heard, mut answer) = ([0; 9], [0; 9]);
+            let (_, from) = machine.recv_from(&mut heard).await.unwrap();
+            machine.send_to(&[heard[0], 7], from).await.unwrap();
+            assert_eq!(asking.recv(&mut answer).await.unwrap(), 2);
+            assert_eq!(answer[..2], [question, 7]);
+        }
+        // Its second was used up: all but the first wait for their turn.
+        assert!(since.elapsed() >= SECOND / RATE * 18, "{:?}", since.elapsed());
+    }
 
     #[test]
     fn name_servers_are_read_as_they_are_written() {

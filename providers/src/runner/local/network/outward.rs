@@ -13,9 +13,6 @@ use tokio::time::timeout;
 
 use super::rules::ServerRules;
 
-/// Connections of one server at a time; more wait.
-pub(super) const CONNECTIONS: usize = 1024;
-
 /// How long a connection may take to come about.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -1,6 +1,7 @@
 //! What a server may reach, told by addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -9,13 +10,11 @@ use thiserror::Error;
 use crate::addresses::is_public;
 
 /// Where clouds answer questions about the machine, beside link-local addresses.
-const METADATA: [IpAddr; 5] = [
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254)),
-];
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+
+/// The same of version 6, with what clouds have beside it: the first 32 bits.
+const METADATA_V6: [(u16, u16); 3] = [(0xfd00, 0x0ec2), (0xfd00, 0x0042), (0xfd20, 0x00ce)];
 
 /// An address of nobody: a machine on which it can be taken takes any.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 231));
@@ -79,7 +78,7 @@ impl ServerRules {
         if is_nobodys_business(to.ip()) {
             return Err("Servers may not reach this.");
         }
-        if is_this_machine(to.ip()) {
+        if is_this_machine(to.ip()) || inner(to.ip()).is_some_and(is_this_machine) {
             let why = "It is the machine of the platform, which servers may not reach.";
             return (platform == Some(to.port())).then_some(()).ok_or(why);
         }
@@ -93,34 +92,53 @@ impl ServerRules {
     }
 }
 
-/// Whether the machine can tell which addresses are its own.
-pub(in crate::runner::local) fn knows_itself() -> bool {
-    !is_this_machine(NOBODY)
+/// Whether the machine can tell which addresses are its own; why not.
+pub(in crate::runner::local) fn knows_itself() -> io::Result<()> {
+    match UdpSocket::bind((NOBODY, 0)) {
+        Err(error) if error.kind() == ErrorKind::AddrNotAvailable => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::other("net.ipv4.ip_nonlocal_bind hides which addresses are the machine's")),
+    }
 }
 
 /// Only addresses of the machine's own can be taken.
 fn is_this_machine(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).is_ok()
+    may_be_own(&UdpSocket::bind((ip, 0)))
+}
+
+/// What came of taking an address: only that word says that it is somebody else's. A machine that is out of
+/// descriptors or memory does not know, so it may be its own.
+fn may_be_own<T>(taken: &io::Result<T>) -> bool {
+    !taken.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
+}
+
+/// The address of version 4 that one of version 6 leads to, whoever translates it.
+fn inner(ip: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(ip) = ip else { return None };
+    let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into();
+    match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(join(high, low)),
+        _ => None,
+    }
 }
 
 /// Loopback, neighbours on the wire, metadata services, and what is no address of anybody.
 fn is_nobodys_business(ip: IpAddr) -> bool {
-    if METADATA.contains(&ip) {
-        return true;
+    if let Some(inner) = inner(ip) {
+        return !is_public(inner) || is_nobodys_business(inner);
     }
     match ip {
         IpAddr::V4(ip) => {
             let [first, ..] = ip.octets();
-            ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || first == 0 || first >= 240
+            let is_strange = ip.is_loopback() || ip.is_link_local() || ip.is_multicast();
+            is_strange || first == 0 || first >= 240 || METADATA_V4.contains(&ip)
         }
         IpAddr::V6(ip) => {
-            let [a, b, c, d, e, f, g, h] = ip.segments();
-            let inner = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+            let [a, b, ..] = ip.segments();
             match (a, b) {
-                // Ways to addresses of version 4: what is inside counts, whoever translates it.
-                (0x64, 0xff9b) if (c, d, e, f) == (0, 0, 0, 0) => !is_public(inner(g, h).into()),
+                // Other ways to addresses of version 4.
                 (0x64, 0xff9b) | (0, _) | (0x2001, 0) => true,
-                (0x2002, _) => !is_public(inner(b, c).into()),
+                start if METADATA_V6.contains(&start) => true,
                 _ => ip.is_unicast_link_local() || ip.is_multicast() || a & 0xffc0 == 0xfec0,
             }
         }
@@ -129,6 +147,8 @@ fn is_nobodys_business(ip: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     fn allows(rules: &str, to: &str) -> bool {
@@ -157,6 +177,11 @@ mod tests {
             "[::ffff:127.0.0.1]:1",
             "[::127.0.0.1]:1",
             "[fd00:ec2::254]:80",
+            "[fd00:ec2::23]:80",
+            "[fd00:42::42]:80",
+            "[fd20:ce::254]:80",
+            "[64:ff9b::a83f:8110]:80",
+            "[2002:a83f:8110::1]:80",
             "[64:ff9b::a9fe:a9fe]:80",
             "[64:ff9b::7f00:1]:80",
             "[2002:7f00:1::]:1",
@@ -165,6 +190,31 @@ mod tests {
         for near in never {
             assert!(!allows("*, 0.0.0.0/0, ::/0", near), "{near}");
         }
+    }
+
+    #[test]
+    fn only_the_word_that_an_address_is_not_there_makes_it_somebody_elses() {
+        let failed = |number| Err::<(), _>(io::Error::from_raw_os_error(number));
+        assert!(!may_be_own(&failed(Errno::ADDRNOTAVAIL.raw_os_error())));
+        assert!(may_be_own(&Ok(())));
+        let others =
+            [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRINUSE, Errno::ACCESS];
+        for other in others {
+            assert!(may_be_own(&failed(other.raw_os_error())), "{other}");
+        }
+        assert!(is_this_machine(Ipv4Addr::LOCALHOST.into()) && !is_this_machine(NOBODY));
+        knows_itself().unwrap();
+    }
+
+    #[test]
+    fn an_address_of_version_6_is_what_it_leads_to() {
+        let inner = |ip: &str| super::inner(ip.parse().unwrap()).map(|ip| ip.to_string());
+        assert_eq!(inner("64:ff9b::c000:2e7").as_deref(), Some("192.0.2.231"));
+        assert_eq!(inner("2002:c000:2e7::1").as_deref(), Some("192.0.2.231"));
+        assert_eq!(
+            (inner("64:ff9b:1::c000:2e7"), inner("2a00:1450::1"), inner("192.0.2.231")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -14,20 +13,33 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
+use crate::programs;
+
 /// The address of a server that it takes for its own, beside loopback.
 pub(super) const OWN_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 2);
 pub(super) const OWN_V6: Ipv6Addr = Ipv6Addr::new(0xfd4d, 0x4153, 0x5452, 0, 0, 0, 0, 2);
 
-/// Where connections to anywhere are led to.
-const DOOR: u16 = 3128;
-/// Where questions for names are led to.
-const NAMES: u16 = 3127;
+/// Ports inside that everything is led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Doors {
+    /// For connections to anywhere.
+    world: u16,
+    /// For questions for names.
+    names: u16,
+}
+
+impl Doors {
+    /// Not the platform's own port, which is answered there as well.
+    fn beside(platform: Option<SocketAddr>) -> Self {
+        match platform.map(|at| at.port()) {
+            Some(3127 | 3128) => Self { world: 3126, names: 3125 },
+            _ => Self { world: 3128, names: 3127 },
+        }
+    }
+}
 
 /// How long the sandbox may take to bring its loopback up, and a program to set rules.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Where programs of the system are, whatever the platform's own `PATH`.
-const PROGRAMS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Someone of the internet, to see whether there is a way to addresses of version 6. Nothing is sent.
 const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888);
@@ -91,26 +103,27 @@ fn prepare(network: File, platform: Option<SocketAddr>, has_v6: bool, sockets: S
     move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
     drop(network);
     until_up()?;
+    let at = Doors::beside(platform);
     run("ip", &["-batch", "-"], &routes(has_v6))?;
-    run("nft", &["-f", "-"], &filter(has_v6))?;
+    run("nft", &["-f", "-"], &filter(has_v6, at))?;
     let listen = |address: SocketAddr| {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         io::Result::Ok(listener)
     };
-    let mut doors = vec![listen((Ipv4Addr::LOCALHOST, DOOR).into())?];
+    let mut doors = vec![listen((Ipv4Addr::LOCALHOST, at.world).into())?];
     if has_v6 {
-        doors.push(listen((Ipv6Addr::LOCALHOST, DOOR).into())?);
+        doors.push(listen((Ipv6Addr::LOCALHOST, at.world).into())?);
     }
-    let names = UdpSocket::bind((Ipv4Addr::LOCALHOST, NAMES))?;
+    let names = UdpSocket::bind((Ipv4Addr::LOCALHOST, at.names))?;
     names.set_nonblocking(true)?;
-    let name_streams = listen((Ipv4Addr::LOCALHOST, NAMES).into())?;
+    let name_streams = listen((Ipv4Addr::LOCALHOST, at.names).into())?;
     let mut own = vec![];
-    if let Some(at) = platform {
-        own.push(listen(at)?);
+    if let Some(first) = platform {
+        own.push(listen(first)?);
         // By whatever name it is called. Not everywhere is there a version 6.
-        let others = [(Ipv4Addr::LOCALHOST, at.port()).into(), (Ipv6Addr::LOCALHOST, at.port()).into()];
-        own.extend(others.into_iter().filter(|other| *other != at).filter_map(|other| listen(other).ok()));
+        let others = [(Ipv4Addr::LOCALHOST, first.port()).into(), (Ipv6Addr::LOCALHOST, first.port()).into()];
+        own.extend(others.into_iter().filter(|other| *other != first).filter_map(|other| listen(other).ok()));
     }
     Ok(Space { doors, names, name_streams, platform: own, sockets })
 }
@@ -143,9 +156,9 @@ fn routes(has_v6: bool) -> String {
 }
 
 /// Leads names and connections to the platform, and refuses what is neither.
-fn filter(has_v6: bool) -> String {
+fn filter(has_v6: bool, Doors { world, names }: Doors) -> String {
     let v6 = if has_v6 {
-        format!("ip6 daddr {OWN_V6} accept\n    meta nfproto ipv6 meta l4proto tcp redirect to :{DOOR}")
+        format!("ip6 daddr {OWN_V6} accept\n    meta nfproto ipv6 meta l4proto tcp redirect to :{world}")
     } else {
         String::new()
     };
@@ -154,10 +167,10 @@ fn filter(has_v6: bool) -> String {
         "table inet ways {{
   chain led {{
     type nat hook output priority -100; policy accept;
-    meta nfproto ipv4 meta l4proto {{ tcp, udp }} th dport 53 redirect to :{NAMES}
+    meta nfproto ipv4 meta l4proto {{ tcp, udp }} th dport 53 redirect to :{names}
     ip daddr {{ 127.0.0.0/8, {OWN_V4} }} accept
     ip6 daddr ::1 accept
-    meta nfproto ipv4 meta l4proto tcp redirect to :{DOOR}
+    meta nfproto ipv4 meta l4proto tcp redirect to :{world}
     {v6}
   }}
   chain kept {{
@@ -176,7 +189,8 @@ fn filter(has_v6: bool) -> String {
 
 /// Runs a program of the system in the network of this thread, with its orders on standard input.
 fn run(program: &str, arguments: &[&str], orders: &str) -> io::Result<()> {
-    let found = find(program).ok_or_else(|| io::Error::other(format!("the program {program} is missing")))?;
+    let found = programs::find(program)
+        .ok_or_else(|| io::Error::other(format!("the program {program} is missing")))?;
     let mut command = Command::new(found);
     command.args(arguments).env_clear().current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -200,6 +214,20 @@ fn run(program: &str, arguments: &[&str], orders: &str) -> io::Result<()> {
     Err(io::Error::other(format!("{program} made no network: {}", complaint.trim())))
 }
 
-fn find(program: &str) -> Option<PathBuf> {
-    PROGRAMS.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.is_file())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platform_may_be_at_any_port() {
+        let beside = |port| Doors::beside(Some((Ipv4Addr::LOCALHOST, port).into()));
+        assert_eq!(Doors::beside(None), Doors { world: 3128, names: 3127 });
+        for port in [3125, 3126, 3127, 3128, 4111, 8080] {
+            let Doors { world, names } = beside(port);
+            assert!(world != port && names != port && world != names, "{port}");
+            let rules = filter(true, beside(port));
+            assert_eq!(rules.matches(&format!("redirect to :{world}\n")).count(), 2, "{rules}");
+            assert_eq!(rules.matches(&format!("redirect to :{names}\n")).count(), 1, "{rules}");
+        }
+    }
 }

@@ -22,10 +22,8 @@ use super::network::Network;
 use super::record::Record;
 use super::{Jail, arguments, procfs};
 use crate::runner::egress::listen_in;
+use crate::runner::local::OPEN_FILES;
 use crate::runner::local::network::{self, Space};
-
-/// Files, sockets and pipes that one process may have open.
-const OPEN_FILES: u64 = 65_536;
 
 /// A sandbox that runs.
 pub(super) struct Launched {

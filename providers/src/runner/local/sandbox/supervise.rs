@@ -37,11 +37,17 @@ pub(in crate::runner::local) struct Running {
     /// The platform's sockets in its network, when that has ways in and out.
     pub(in crate::runner::local) space: Option<Space>,
     init: i32,
+    gone: CancellationToken,
     ended: watch::Receiver<Option<Ended>>,
     _kill: DropGuard,
 }
 
 impl Running {
+    /// Resolves as soon as its processes are gone; what they used and left is looked at afterwards.
+    pub(in crate::runner::local) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
     /// Resolves when it has ended and nothing of it is left.
     pub(in crate::runner::local) async fn ended(&self) -> Ended {
         let mut ended = self.ended.clone();
@@ -87,8 +93,10 @@ async fn supervise(claim: Arc<Claim>, jail: Jail, answer: oneshot::Sender<io::Re
     let pipes = launched.monitor.stdout.take().zip(launched.monitor.stderr.take());
     let Inside { door, space } = std::mem::take(&mut launched.inside);
     let (init, _kill) = (launched.init.pid, kill.clone().drop_guard());
-    let _dropped_kills = answer.send(Ok(Running { pipes, door, space, init, ended, _kill }));
-    let (outcome, used) = until_gone(launched, &limits, disk, &kill).await;
+    let gone = CancellationToken::new();
+    let tell_gone = gone.clone().drop_guard();
+    let _dropped_kills = answer.send(Ok(Running { pipes, door, space, init, gone, ended, _kill }));
+    let (outcome, used) = until_gone(launched, &limits, disk, &kill, tell_gone).await;
     claim.note(used);
     drop(claim);
     tell.send_replace(Some(outcome));
@@ -112,6 +120,7 @@ async fn until_gone(
     limits: &Resources,
     disk: Disk,
     kill: &CancellationToken,
+    gone: DropGuard,
 ) -> (Ended, Peak) {
     let mut most = 0;
     let watched_memory = limits.memory_mib.filter(|_| launched.cgroup.is_none());
@@ -131,6 +140,7 @@ async fn until_gone(
             }
         }
     };
+    drop(gone);
     let code = status.and_then(|status| status.code());
     let mut used = Peak::default();
     if let Some(cgroup) = &launched.cgroup {
