@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::{DeploymentId, EnvironmentId};
 use domain::policy::{Action, Resource};
 use domain::ports::telemetry::{ErrorFilter, ErrorGroup, ErrorId, ErrorPlace, ErrorSource};
@@ -22,13 +22,15 @@ use crate::traces::{period, tenant};
 
 /// So many deployments of an environment are looked at, the newest.
 const DEPLOYMENTS: i64 = 1000;
+/// What is looked through when it is not said: a day.
+const BEFORE: TimeDelta = TimeDelta::days(1);
 
 /// Which errors. All that is given must hold; numbers are of those that match.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(rename_all = "camelCase")]
 pub(crate) struct Wanted {
-    /// Not before.
+    /// Not before; a day before `to`, or before now, when absent.
     from: Option<DateTime<Utc>>,
     /// Before this.
     to: Option<DateTime<Utc>>,
@@ -99,7 +101,7 @@ pub(crate) async fn handler(
     if !(1..=200).contains(&limit) {
         return Err(ApiError::field("limit", "out_of_range", "must be 1 to 200"));
     }
-    let mut filter = ErrorFilter { limit: limit + 1, ..filter(&wanted)? };
+    let mut filter = ErrorFilter { limit: limit + 1, ..filter(&wanted, (platform.now)())? };
     filter.deployments = deployments(&platform, &project, &wanted).await?;
     if filter.source != Some(ErrorSource::Span)
         && !project.may(&platform, Some(project.it.id), Resource::Logs, Action::Read).await?
@@ -134,7 +136,7 @@ async fn deployments(
     Ok(Some(those.filter(|id| wanted.deployment_id.is_none_or(|only| only == *id)).collect()))
 }
 
-fn filter(wanted: &Wanted) -> Result<ErrorFilter, ApiError> {
+fn filter(wanted: &Wanted, now: DateTime<Utc>) -> Result<ErrorFilter, ApiError> {
     let source = match wanted.source.as_deref() {
         None => None,
         Some("span") => Some(ErrorSource::Span),
@@ -148,8 +150,10 @@ fn filter(wanted: &Wanted) -> Result<ErrorFilter, ApiError> {
         .id
         .as_deref()
         .map(|id| id.parse::<ErrorId>().map_err(|error| ApiError::field("id", "invalid", error.to_string())));
+    period(wanted.from, wanted.to)?;
+    let from = wanted.from.or_else(|| wanted.to.unwrap_or(now).checked_sub_signed(BEFORE));
     Ok(ErrorFilter {
-        period: period(wanted.from, wanted.to)?,
+        period: period(from, wanted.to)?,
         source,
         text: wanted.text.clone(),
         group: group.transpose()?,

@@ -25,7 +25,7 @@ pub(crate) async fn handler(
     let (limit, cursor) = (wanted.limit.is_some(), wanted.cursor.is_some());
     whole(&[("limit", limit), ("cursor", cursor), ("around", wanted.around.is_some())])?;
     let filter = LogFilter { limit: PAGE, ..line_filter(wanted)? };
-    let filter = LogFilter { period: until(filter.period, project.caller().at()), ..filter };
+    let filter = LogFilter { period: until(&platform, filter.period, project.caller().at()), ..filter };
     let by = given(&[
         ("level", filter.least.is_some()),
         ("text", filter.text.is_some()),

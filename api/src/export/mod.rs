@@ -7,7 +7,8 @@ mod logs;
 mod scores;
 mod spans;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use domain::access::{AccessEvent, TelemetrySignal};
+use domain::ids::ProjectId;
 use domain::ports::telemetry::{Period, TelemetryError};
 use futures_util::{TryStreamExt, stream};
 use http::{StatusCode, header};
@@ -38,6 +40,9 @@ const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_secs(1);
 /// So many may be under way in one server process: each holds a page.
 static SEATS: Semaphore = Semaphore::const_new(8);
+/// So many of these are one project's: who reads slowly holds up no other project.
+const OF_A_PROJECT: usize = 2;
+static TAKEN: Mutex<BTreeMap<ProjectId, usize>> = Mutex::new(BTreeMap::new());
 
 /// What is exported.
 trait Source: Send + Sized + 'static {
@@ -87,9 +92,10 @@ fn whole(all: &[(&'static str, bool)]) -> Result<(), ApiError> {
     }
 }
 
-/// An export that has begun; it ends with what was there then.
-fn until(mut period: Period, now: DateTime<Utc>) -> Period {
-    period.to = Some(period.to.map_or(now, |to| to.min(now)));
+/// An export that has begun: clocks of senders may be ahead, but no row is from later than the store takes in now.
+fn until(platform: &Platform, mut period: Period, now: DateTime<Utc>) -> Period {
+    let last = *platform.telemetry.window(now).end();
+    period.to = Some(period.to.map_or(last, |to| to.min(last)));
     period
 }
 
@@ -100,7 +106,7 @@ async fn export<S: Source>(
     Narrowed { period, by }: Narrowed,
     source: S,
 ) -> Result<Response, ApiError> {
-    let seat = SEATS.try_acquire().map_err(|_| {
+    let seat = Seat::take(project.it.id).ok_or_else(|| {
         let detail = "Too many exports are under way.";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_exports", detail).with_retry_after(30)
     })?;
@@ -137,7 +143,43 @@ struct Rest<S> {
     source: S,
     rows: u64,
     is_over: bool,
-    _seat: SemaphorePermit<'static>,
+    _seat: Seat,
+}
+
+/// Room for one export.
+struct Seat {
+    project: ProjectId,
+    _one: SemaphorePermit<'static>,
+}
+
+impl Seat {
+    /// One of a project, if there is one left for it.
+    fn take(project: ProjectId) -> Option<Self> {
+        let one = SEATS.try_acquire().ok()?;
+        let mut taken = taken();
+        let own = taken.entry(project).or_default();
+        if *own == OF_A_PROJECT {
+            return None;
+        }
+        *own += 1;
+        Some(Self { project, _one: one })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = taken();
+        let left = taken.get(&self.project).map_or(0, |own| own.saturating_sub(1));
+        match left {
+            0 => taken.remove(&self.project),
+            left => taken.insert(self.project, left),
+        };
+    }
+}
+
+/// Nothing is left half done where a panic could strike.
+fn taken() -> MutexGuard<'static, BTreeMap<ProjectId, usize>> {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<S: Source> Rest<S> {

@@ -24,7 +24,7 @@ pub(crate) async fn handler(
 ) -> Result<Response, ApiError> {
     whole(&[("limit", wanted.limit.is_some()), ("cursor", wanted.cursor.is_some())])?;
     let filter = ScoreFilter { limit: PAGE, ..score_filter(wanted)? };
-    let filter = ScoreFilter { period: until(filter.period, project.caller().at()), ..filter };
+    let filter = ScoreFilter { period: until(&platform, filter.period, project.caller().at()), ..filter };
     let by = given(&[
         ("kind", filter.kind.is_some()),
         ("name", filter.name.is_some()),

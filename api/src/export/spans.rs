@@ -25,7 +25,7 @@ pub(crate) async fn handler(
     whole(&[("limit", wanted.limit.is_some()), ("cursor", wanted.cursor.is_some())])?;
     let filter = trace_filter(wanted)?;
     let filter = SpanFilter {
-        period: until(filter.period, project.caller().at()),
+        period: until(&platform, filter.period, project.caller().at()),
         status: filter.status,
         name: filter.name,
         min_duration_us: filter.min_duration_us,

@@ -23,7 +23,7 @@ fn in_routes() -> Vec<Route> {
             telemetry::mastra_spans,
         )
         .gives::<telemetry::Accepted>()
-        .also(&[400, 408, 415]),
+        .also(&[400, 402, 408, 415]),
         post("/v1/logs", Sender, "Takes lines in: OTLP/HTTP, protobuf or JSON", telemetry::otlp_logs)
             .answers(&["application/json", "application/x-protobuf"])
             .also(&[400, 408, 415]),
@@ -34,7 +34,7 @@ fn in_routes() -> Vec<Route> {
             telemetry::mastra_logs,
         )
         .gives::<telemetry::Accepted>()
-        .also(&[400, 408, 415]),
+        .also(&[400, 402, 408, 415]),
         post(
             "/v1/metrics",
             Sender,
@@ -50,7 +50,7 @@ fn in_routes() -> Vec<Route> {
             telemetry::mastra_metrics,
         )
         .gives::<telemetry::Accepted>()
-        .also(&[400, 408, 415]),
+        .also(&[400, 402, 408, 415]),
         post(
             "/projects/{project}/ai/scores/publish",
             Sender,
@@ -58,7 +58,7 @@ fn in_routes() -> Vec<Route> {
             telemetry::mastra_scores,
         )
         .gives::<telemetry::Accepted>()
-        .also(&[400, 408, 415]),
+        .also(&[400, 402, 408, 415]),
         post(
             "/projects/{project}/ai/feedback/publish",
             Sender,
@@ -66,7 +66,7 @@ fn in_routes() -> Vec<Route> {
             telemetry::mastra_feedback,
         )
         .gives::<telemetry::Accepted>()
-        .also(&[400, 408, 415]),
+        .also(&[400, 402, 408, 415]),
         post("/api/v1/projects/{project}/scores", Sender, "Takes one score in", telemetry::one_score)
             .gives::<telemetry::Accepted>()
             .also(&[408]),

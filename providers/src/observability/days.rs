@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use domain::ports::telemetry::{TelemetryError, Tenant};
+use sqlx::error::DatabaseError;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -22,8 +23,10 @@ const TURN: Duration = Duration::from_secs(3);
 const READING: Duration = Duration::from_secs(10);
 /// Clocks of senders may be ahead by this much.
 const AHEAD: TimeDelta = TimeDelta::hours(1);
-/// No partition takes the row: another server has dropped the day.
+/// No partition takes the row: another server has dropped the day. With the name of a constraint: the row breaks it.
 const CHECK_VIOLATION: &str = "23514";
+/// So many rows of a project are dropped at once.
+const AT_ONCE: i64 = 10_000;
 
 /// Whose turn it is. Tables may share it.
 pub(super) struct Turns {
@@ -52,7 +55,7 @@ impl Turns {
     ) -> Result<T, TelemetryError> {
         let _turn = turn(&self.readers).await?;
         let read = tokio::time::timeout(READING + TURN, reading).await;
-        read.map_err(|_| TelemetryError::Busy)?.map_err(failed)
+        read.map_err(|_| TelemetryError::Busy)?.map_err(unread)
     }
 }
 
@@ -65,8 +68,8 @@ pub(super) struct Table {
     pub(super) make: &'static str,
     /// `$1` is the first day that stays; it answers how many have gone.
     pub(super) drop: &'static str,
-    /// Drops rows: `$1` is the team, `$2` the project, `$3` the first day that stays.
-    pub(super) forget: &'static str,
+    /// Its name, with its schema's.
+    pub(super) name: &'static str,
 }
 
 /// The days of a table.
@@ -105,7 +108,7 @@ impl DayTable {
     {
         self.make_room(days).await?;
         match first.await {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(CHECK_VIOLATION) => {
+            Err(sqlx::Error::Database(error)) if has_no_day(&*error) => {
                 self.known().retain(|day| !days.contains(day));
                 self.make_room(days).await?;
                 again.await
@@ -118,20 +121,49 @@ impl DayTable {
     pub(super) async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
         let (today, oldest) = (now.date_naive(), self.oldest(now));
         let soon = [Some(today), today.succ_opt()].into_iter().flatten().collect();
-        self.make_room(&soon).await.map_err(failed)?;
+        self.make_room(&soon).await.map_err(unread)?;
         self.known().retain(|day| *day >= oldest);
         let dropped: i32 =
-            sqlx::query_scalar(self.table.drop).bind(oldest).fetch_one(&self.pool).await.map_err(failed)?;
+            sqlx::query_scalar(self.table.drop).bind(oldest).fetch_one(&self.pool).await.map_err(unread)?;
         if dropped > 0 {
             tracing::info!(days = dropped, "dropped {dropped} days of {}", self.table.what);
         }
         Ok(())
     }
 
-    /// Drops a project's rows of before this day. Rows one by one: a project has few of a day, and asks for it once a day.
+    /// Drops a project's rows of before this day: day by day, and so many at a time that no statement takes long.
     pub(super) async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
-        let query = sqlx::query(self.table.forget).bind(tenant.team.0).bind(tenant.project.0).bind(before);
-        Ok(query.execute(&self.pool).await.map_err(failed)?.rows_affected())
+        self.forget_rows(tenant, before).await.map_err(unread)
+    }
+
+    async fn forget_rows(&self, tenant: Tenant, before: NaiveDate) -> sqlx::Result<u64> {
+        let name = self.table.name;
+        // Older days than these go as a whole.
+        let days = format!(
+            "SELECT $3::date - n FROM generate_series(1, $4) n CROSS JOIN LATERAL (
+               SELECT 1 FROM {name} r
+                WHERE r.team_id = $1 AND r.project_id = $2 AND r.day = $3::date - n LIMIT 1) any_row"
+        );
+        // Where a row is tells it apart within a partition, which is a day.
+        let some = format!(
+            "DELETE FROM {name} WHERE team_id = $1 AND project_id = $2 AND day = $3 AND ctid = ANY(ARRAY(
+               SELECT r.ctid FROM {name} r WHERE r.team_id = $1 AND r.project_id = $2 AND r.day = $3 LIMIT $4))"
+        );
+        let days = sqlx::query_scalar(&days).bind(tenant.team.0).bind(tenant.project.0).bind(before);
+        let kept = i32::try_from(self.days).unwrap_or(i32::MAX).saturating_add(2);
+        let days: Vec<NaiveDate> = days.bind(kept).fetch_all(&self.pool).await?;
+        let mut gone = 0;
+        for day in days {
+            loop {
+                let some = sqlx::query(&some).bind(tenant.team.0).bind(tenant.project.0);
+                let rows = some.bind(day).bind(AT_ONCE).execute(&self.pool).await?.rows_affected();
+                gone += rows;
+                if rows < AT_ONCE.cast_unsigned() {
+                    break;
+                }
+            }
+        }
+        Ok(gone)
     }
 
     /// Makes partitions for days that are not known to have one.
@@ -163,11 +195,23 @@ async fn turn(those: &Semaphore) -> Result<SemaphorePermit<'_>, TelemetryError> 
     turn.ok().and_then(Result::ok).ok_or(TelemetryError::Busy)
 }
 
+/// Whether the row is for a day that there is no room for.
+fn has_no_day(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some(CHECK_VIOLATION) && error.constraint().is_none()
+}
+
+/// Why rows were not written.
 fn failed(error: sqlx::Error) -> TelemetryError {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let said = error.as_database_error().filter(|said| !has_no_day(*said));
     // What was given is out of range, breaks a rule or is too large: the classes of PostgreSQL's codes.
-    if code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class))) {
+    let is_class = |code: &str| ["22", "23", "54"].iter().any(|class| code.starts_with(class));
+    if said.and_then(DatabaseError::code).is_some_and(|code| is_class(&code)) {
         return TelemetryError::Refused(Box::new(error));
     }
+    unread(error)
+}
+
+/// Why something else was not done, where no rows were given that could be wrong.
+fn unread(error: sqlx::Error) -> TelemetryError {
     TelemetryError::Store(Box::new(error))
 }

@@ -6,8 +6,8 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 /// Rows that are read before it is known how large they are.
 const FIRST: usize = 16;
-/// Rows that are read at once at most.
-const MOST: usize = 1024;
+/// Rows that are read at once at most: behind small ones there may be large ones.
+const MOST: usize = 64;
 
 /// A page that is being filled.
 pub(super) struct Filling<T> {
@@ -98,6 +98,11 @@ mod tests {
         assert_eq!(large.next(), 1);
         large.add((0..9).map(|_| Of(PAGE_BYTES / 4)));
         assert_eq!((large.next(), large.rows().len()), (0, 4), "the row that reaches it is the last");
+        // Small, then large: what is read at once stays within some pages.
+        let mut mixed = Filling::new();
+        mixed.add((0..1000).map(|_| Of(1)));
+        let half_a_mebibyte = 1 << 19;
+        assert!(mixed.next() * half_a_mebibyte <= 4 * PAGE_BYTES, "{}", mixed.next());
         let mut one = Filling::new();
         one.add([Of(usize::MAX / 2)]);
         assert_eq!((one.next(), one.rows().len()), (0, 1));

@@ -35,7 +35,9 @@ impl Weighs for LogRecord {
 impl Weighs for Span {
     fn weight(&self) -> usize {
         let items = self.events.iter().chain(&self.links).map(of_value).sum::<usize>();
-        COLUMNS + self.name.len() + of_object(&self.attributes) + of_object(&self.resource) + items
+        let texts = [&self.status_message, &self.user_id, &self.session_id].into_iter().flatten();
+        let texts = texts.chain(&self.tags).map(String::len).sum::<usize>() + self.name.len();
+        COLUMNS + texts + of_object(&self.attributes) + of_object(&self.resource) + items
     }
 }
 

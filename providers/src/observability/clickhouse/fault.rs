@@ -29,12 +29,13 @@ impl From<clickhouse::error::Error> for Fault {
     }
 }
 
-/// What the engine says of rows that it cannot take: that it cannot read them, or that they are out of range or too large.
-const REFUSED: [&str; 9] = ["6", "27", "33", "53", "69", "72", "117", "131", "321"];
+/// What the engine says of rows that it cannot take: that it cannot read them, that they are out of range or too large, or
+/// that they break a rule of the table. Not what it says of a body that was cut off, or of another schema than it has.
+const REFUSED: [&str; 7] = ["6", "27", "69", "72", "131", "321", "469"];
 
 impl Fault {
     /// Whether others would be taken.
-    fn is_refusal(&self) -> bool {
+    pub(super) fn is_refusal(&self) -> bool {
         let Self::Engine(error) = self else { return false };
         let clickhouse::error::Error::BadResponse(said) = &**error else { return false };
         let code = said.trim_start().strip_prefix("Code: ").and_then(|rest| rest.split('.').next());
@@ -45,5 +46,25 @@ impl Fault {
 impl From<Fault> for TelemetryError {
     fn from(fault: Fault) -> Self {
         if fault.is_refusal() { Self::Refused(Box::new(fault)) } else { Self::Store(Box::new(fault)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_concerns_rows_is_a_refusal() {
+        let said = |code: u32| {
+            let text = format!("Code: {code}. DB::Exception: so it is. (SO)");
+            TelemetryError::from(Fault::from(clickhouse::error::Error::BadResponse(text)))
+        };
+        for code in [6, 321, 469] {
+            assert!(matches!(said(code), TelemetryError::Refused(_)), "{code}");
+        }
+        // A body that was cut off, types of another release, too many parts.
+        for code in [33, 53, 117, 252] {
+            assert!(matches!(said(code), TelemetryError::Store(_)), "{code}");
+        }
     }
 }

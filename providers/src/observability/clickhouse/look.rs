@@ -77,6 +77,8 @@ pub(super) trait Listed: RowOwned + RowRead {
     const AT: &'static str = "at";
     /// The column of its id.
     const ID: &'static str = "id";
+    /// The column that tells apart those with the same id.
+    const PART: Option<&'static str> = None;
     /// What it is a row of.
     type It: Weighs;
 
@@ -107,6 +109,9 @@ async fn read<R: Listed>(client: &Client, tenant: Tenant, found: &[Found]) -> Re
     let mut sql = Sql::new(format!("SELECT {} FROM {} FINAL WHERE ", R::COLUMN_NAMES.join(", "), R::TABLE));
     sql.append(&Sql::of(tenant)).within(R::AT, period).push(" AND ");
     sql.any_of(R::ID, found.iter().map(|found| &found.id[..]));
+    if let Some(part) = R::PART {
+        sql.pairs([R::ID, part], found.iter().map(|found| (&found.id[..], &found.part[..])));
+    }
     let rows = sql.into_query(client).fetch_all::<R>().await?;
     let mut rows: HashMap<Found, R> = rows.into_iter().map(|row| (row.found(), row)).collect();
     // What was dropped meanwhile is not there any more.

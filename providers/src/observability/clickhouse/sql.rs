@@ -124,6 +124,19 @@ impl Sql {
         self.push(")")
     }
 
+    /// Further, that these columns together are one of these.
+    pub(super) fn pairs<'a>(
+        &mut self,
+        [id, part]: [&str; 2],
+        those: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> &mut Self {
+        self.push(" AND (").push(id).push(", ").push(part).push(") IN (");
+        for (n, (id, part)) in those.into_iter().enumerate() {
+            self.push(if n == 0 { "(" } else { ",(" }).bytes(id).push(",").bytes(part).push(")");
+        }
+        self.push(")")
+    }
+
     /// As the client takes it, for which a question mark is a place to fill in.
     pub(super) fn into_query(self, client: &clickhouse::Client) -> clickhouse::query::Query {
         client.query(&self.0.replace('?', "??"))

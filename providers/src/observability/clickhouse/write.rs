@@ -1,6 +1,6 @@
 //! Rows in: what waits is written together, what is known is left out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -103,7 +103,7 @@ async fn write_all<T: Kept>(engine: Engine, mut waiting: mpsc::Receiver<Job<T>>)
         let written = written.unwrap_or_else(|_| Err(Fault::late()));
         for (n, answer) in answers.into_iter().enumerate() {
             // Who has gone meanwhile asks again, and then it is known.
-            _ = answer.send(written.as_ref().map(|written| written[n]).map_err(Clone::clone));
+            _ = answer.send(written.as_ref().map_err(Clone::clone).and_then(|written| written[n].clone()));
         }
     }
 }
@@ -122,28 +122,73 @@ fn gather<T>(first: Job<T>, waiting: &mut mpsc::Receiver<Job<T>>) -> Vec<Job<T>>
     jobs
 }
 
-/// Stores what is not known yet; what became of each batch.
-async fn write<T: Kept>(engine: &Engine, batches: Vec<(Tenant, Vec<T>)>) -> Result<Vec<Written>, Fault> {
+/// What became of a batch.
+type Became = Result<Written, Fault>;
+
+/// Stores what is not known yet; what became of each batch. What is refused is refused to the one who brought it.
+async fn write<T: Kept>(engine: &Engine, batches: Vec<(Tenant, Vec<T>)>) -> Result<Vec<Became>, Fault> {
     let client = engine.ready().await?;
-    let mut known = known(client, &batches).await?;
-    let (mut new, mut written) = (Vec::new(), Vec::new());
-    for (tenant, rows) in batches {
-        let (all, before) = (rows.len(), new.len());
-        let unknown = rows.into_iter().filter(|row| known.insert(identity(tenant, row)));
-        new.extend(unknown.map(|row| {
-            let last = row.at().date_naive().checked_add_days(Days::new(engine.days.into()));
-            row.row(tenant, day_number(last.unwrap_or(NaiveDate::MAX)))
-        }));
-        let stored = new.len() - before;
-        written.push(Written { stored: stored as u64, repeated: (all - stored) as u64 });
+    let known = known(client, &batches).await?;
+    let (new, brought) = unknown(engine.days, batches, &known);
+    let together = insert(client, T::TABLE.name, new.iter()).await;
+    let is_alone = together.as_ref().is_err_and(Fault::is_refusal) && brought.len() > 1;
+    if !is_alone {
+        together?;
     }
-    if !new.is_empty() {
-        insert(client, T::TABLE.name, &new).await?;
+    let mut is_stored = vec![false; new.len()];
+    let mut became = Vec::new();
+    for (all, mut places) in brought {
+        places.retain(|place| !is_stored[*place]);
+        let stored = if is_alone {
+            insert(client, T::TABLE.name, places.iter().map(|place| &new[*place])).await
+        } else {
+            Ok(())
+        };
+        if stored.is_ok() {
+            places.iter().for_each(|place| is_stored[*place] = true);
+        }
+        let written = Written { stored: places.len() as u64, repeated: (all - places.len()) as u64 };
+        became.push(stored.map(|()| written));
     }
-    Ok(written)
+    Ok(became)
 }
 
-async fn insert<R: RowOwned + RowWrite>(client: &Client, table: &str, rows: &[R]) -> Result<(), Fault> {
+/// How many rows a batch has, and which of the new ones it brings.
+type Brought = (usize, BTreeSet<usize>);
+
+/// What is new, each row once, and who brings it.
+fn unknown<T: Kept>(
+    days: u32,
+    batches: Vec<(Tenant, Vec<T>)>,
+    known: &HashSet<Identity>,
+) -> (Vec<T::Row>, Vec<Brought>) {
+    let (mut new, mut seen, mut brought) = (Vec::new(), HashMap::new(), Vec::new());
+    for (tenant, rows) in batches {
+        let (all, mut places) = (rows.len(), BTreeSet::new());
+        for row in rows {
+            let identity = identity(tenant, &row);
+            if known.contains(&identity) {
+                continue;
+            }
+            places.insert(*seen.entry(identity).or_insert_with(|| {
+                let last = row.at().date_naive().checked_add_days(Days::new(days.into()));
+                new.push(row.row(tenant, day_number(last.unwrap_or(NaiveDate::MAX))));
+                new.len() - 1
+            }));
+        }
+        brought.push((all, places));
+    }
+    (new, brought)
+}
+
+async fn insert<'a, R: RowOwned + RowWrite + 'a>(
+    client: &Client,
+    table: &str,
+    rows: impl ExactSizeIterator<Item = &'a R>,
+) -> Result<(), Fault> {
+    if rows.len() == 0 {
+        return Ok(());
+    }
     let insert = client.insert::<R>(table).await?;
     // Captures and late senders bring many days at once.
     let mut insert = insert.with_setting("max_partitions_per_insert_block", "0");
@@ -172,11 +217,7 @@ async fn known<T: Kept>(client: &Client, batches: &[(Tenant, Vec<T>)]) -> Result
         let ids: HashSet<&[u8]> = some.iter().map(|(id, _)| &id[..]).collect();
         sql.push(" AND ").any_of(T::TABLE.id, ids);
         if let Some(part) = T::TABLE.part {
-            sql.push(" AND (").push(T::TABLE.id).push(", ").push(part).push(") IN (");
-            for (n, (id, part)) in some.iter().enumerate() {
-                sql.push(if n == 0 { "(" } else { ",(" }).bytes(id).push(",").bytes(part).push(")");
-            }
-            sql.push(")");
+            sql.pairs([T::TABLE.id, part], some.iter().map(|(id, part)| (&id[..], &part[..])));
         }
         let rows = sql.into_query(client).fetch_all::<Known>().await?;
         known.extend(rows.into_iter().map(|row| (row.project_id, (row.id, row.part), row.day)));

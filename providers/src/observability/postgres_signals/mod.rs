@@ -27,21 +27,21 @@ const LOGS: Table = Table {
     what: "lines",
     make: "SELECT public.signals_make_day('log_records', $1)",
     drop: "SELECT public.signals_drop_before('log_records', $1)",
-    forget: "DELETE FROM public.log_records WHERE team_id = $1 AND project_id = $2 AND day < $3",
+    name: "public.log_records",
 };
 
 const POINTS: Table = Table {
     what: "measurements",
     make: "SELECT public.signals_make_day('metric_points', $1)",
     drop: "SELECT public.signals_drop_before('metric_points', $1)",
-    forget: "DELETE FROM public.metric_points WHERE team_id = $1 AND project_id = $2 AND day < $3",
+    name: "public.metric_points",
 };
 
 const SCORES: Table = Table {
     what: "scores",
     make: "SELECT public.signals_make_day('scores', $1)",
     drop: "SELECT public.signals_drop_before('scores', $1)",
-    forget: "DELETE FROM public.scores WHERE team_id = $1 AND project_id = $2 AND day < $3",
+    name: "public.scores",
 };
 
 /// The store of all signals besides spans.

@@ -154,7 +154,7 @@ async fn numbers(
     Ok(reckoning::answer(question, numbers))
 }
 
-/// From ranges of histograms, added up.
+/// From ranges of histograms, added up. Each list is unpacked once a row: to take one of its elements is to unpack all of it.
 async fn quantiles(
     db: &mut PgConnection,
     tenant: Tenant,
@@ -168,10 +168,12 @@ async fn quantiles(
     query.push(format!(
         ", e.low, e.high, sum(e.count)::float8 AS count, min(p.min) AS least, max(p.max) AS most
            FROM p CROSS JOIN LATERAL (
-                SELECT CASE WHEN b.place > 1 THEN (p.bounds ->> (b.place - 2)::int)::float8 END AS low,
-                       (p.bounds ->> (b.place - 1)::int)::float8 AS high,
-                       b.count::bigint - coalesce((p.before ->> (b.place - 1)::int)::bigint, 0) AS count
-                  FROM jsonb_array_elements_text(p.buckets) WITH ORDINALITY b (count, place)) e
+                SELECT b.low::float8 AS low, b.high::float8 AS high,
+                       b.count::bigint - coalesce(b.before::bigint, 0) AS count
+                  FROM ROWS FROM (jsonb_array_elements_text(p.buckets),
+                                  jsonb_array_elements_text('[null]'::jsonb || p.bounds),
+                                  jsonb_array_elements_text(p.bounds),
+                                  jsonb_array_elements_text(p.before)) b (count, low, high, before)) e
           WHERE e.count > 0
           GROUP BY {columns}, e.low, e.high ORDER BY {columns}, e.low NULLS FIRST, e.high LIMIT "
     ));

@@ -30,7 +30,7 @@ const SPANS: Table = Table {
     what: "spans",
     make: "SELECT public.spans_make_day($1)",
     drop: "SELECT public.spans_drop_before($1)",
-    forget: "DELETE FROM public.spans WHERE team_id = $1 AND project_id = $2 AND day < $3",
+    name: "public.spans",
 };
 
 /// The telemetry store.

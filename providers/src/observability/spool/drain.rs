@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::mem::discriminant;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::record::{Record, Rows};
 use super::segment::{Reader, Segment};
 
 /// So much is stored together.
-const ROWS: usize = 5_000;
+pub(super) const ROWS: usize = 5_000;
 const BYTES: usize = 8 << 20;
 /// So many projects' rows at a time: others bring theirs meanwhile.
 const AT_A_TIME: usize = 3;
@@ -23,7 +24,7 @@ const AT_A_TIME: usize = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Rows of a project, and when the first of them was taken in.
-type Part = (DateTime<Utc>, Tenant, Rows);
+pub(super) type Part = (DateTime<Utc>, Tenant, Rows);
 
 /// Goes on until it is cut off.
 pub(super) async fn drain(inner: Arc<Inner>) {
@@ -45,36 +46,63 @@ pub(super) async fn drain(inner: Arc<Inner>) {
 /// Stores a file, and removes it.
 async fn empty(inner: &Inner, segment: Segment) {
     let Segment { path, bytes, .. } = segment;
-    let mut reader = Reader::open(&path, bytes);
+    let mut from = 0;
     loop {
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut reader = reader?;
-            let parts = read(&mut reader)?;
-            Ok((reader, parts))
-        });
-        let read = reading.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        let (back, parts) = match read {
-            Ok(read) => read,
+        let file = path.clone();
+        let reading = tokio::task::spawn_blocking(move || read(&file, from, bytes)).await;
+        match reading.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(Taken { parts, position, more }) => {
+                store(inner, parts).await;
+                match more {
+                    More::Yes => from = position,
+                    More::No => return inner.queue.done(true),
+                    More::Damaged => return inner.queue.done(false),
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "telemetry: {} cannot be read: {error}", path.display());
-                return inner.queue.done(false);
+                if error.kind() == io::ErrorKind::NotFound {
+                    return inner.queue.done(false);
+                }
+                // Nothing is wrong with the file: it is read again.
+                tokio::time::sleep(PAUSE).await;
             }
-        };
-        if parts.is_empty() {
-            return inner.queue.done(back.is_at_end());
         }
-        store(inner, parts).await;
-        reader = Ok(back);
     }
 }
 
-/// The next records, those of one project and signal together.
-fn read(reader: &mut Reader) -> io::Result<Vec<Part>> {
+/// Some records of a file.
+#[derive(Debug, PartialEq)]
+pub(super) struct Taken {
+    pub(super) parts: Vec<Part>,
+    /// Where the next record begins.
+    pub(super) position: u64,
+    pub(super) more: More,
+}
+
+/// Whether there is more in a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum More {
+    Yes,
+    No,
+    /// There is, but nobody can read it.
+    Damaged,
+}
+
+/// The next records, those of one project and signal together, but no more than so many rows.
+pub(super) fn read(path: &Path, from: u64, end: u64) -> io::Result<Taken> {
+    let mut reader = Reader::open(path, from, end)?;
     let (mut parts, mut places): (Vec<Part>, HashMap<_, usize>) = Default::default();
-    let (mut rows, mut bytes) = (0, 0);
+    let (mut rows, mut bytes, mut more) = (0, 0, More::Yes);
     while rows < ROWS && bytes < BYTES {
-        let Some(packed) = reader.next()? else { break };
-        let (record, size) = Record::unpack(&packed)?;
+        let Some(packed) = reader.next()? else {
+            more = if reader.is_at_end() { More::No } else { More::Damaged };
+            break;
+        };
+        let Ok((record, size)) = Record::unpack(&packed) else {
+            more = More::Damaged;
+            break;
+        };
         (rows, bytes) = (rows + record.rows.len(), bytes + size);
         let tenant = record.tenant();
         let place = (tenant.team, tenant.project, discriminant(&record.rows));
@@ -84,7 +112,19 @@ fn read(reader: &mut Reader) -> io::Result<Vec<Part>> {
             None => parts.push((packed.at, tenant, record.rows)),
         }
     }
-    Ok(parts)
+    let parts = parts.into_iter().flat_map(in_pieces).collect();
+    Ok(Taken { parts, position: reader.position(), more })
+}
+
+/// A part in parts that are not too long.
+fn in_pieces((at, tenant, mut rows): Part) -> Vec<Part> {
+    let mut pieces = vec![];
+    while rows.len() > ROWS {
+        let rest = rows.split_off(ROWS);
+        pieces.push((at, tenant, std::mem::replace(&mut rows, rest)));
+    }
+    pieces.push((at, tenant, rows));
+    pieces
 }
 
 /// Stores all of it, however long that takes.
@@ -99,55 +139,79 @@ async fn store(inner: &Inner, mut parts: Vec<Part>) {
         });
         let tried: Vec<_> = stream::iter(tries).buffered(AT_A_TIME).collect().await;
         parts = vec![];
-        let mut away = None;
+        let (mut failed, mut away) = (vec![], None);
         for (part, written) in tried {
             match written {
                 Ok(written) => inner.queue.stored(written),
-                Err(TelemetryError::Refused(error)) => parts.extend(without_refused(inner, part, &*error)),
+                Err(TelemetryError::Refused(error)) => match without_refused(inner, part, &*error).await {
+                    Ok(left) => parts.extend(left),
+                    Err((part, error)) => {
+                        away = Some(error);
+                        failed.push(part);
+                    }
+                },
                 Err(error) => {
                     away = Some(error);
-                    parts.push(part);
+                    failed.push(part);
                 }
             }
         }
         match away {
             None => inner.gate.open(),
             Some(error) => {
-                inner.gate.shut(&error);
-                wait(inner).await;
+                // Who has too much to do is there.
+                if !matches!(error, TelemetryError::Busy) {
+                    inner.gate.shut(&error);
+                }
+                // What fails in a store that is there may be too much at once.
+                if wait(inner).await {
+                    failed = failed.into_iter().flat_map(halves).collect();
+                }
             }
         }
+        parts.extend(failed);
     }
 }
 
-/// What the store does not take is found by halves, and put aside.
-fn without_refused(
+/// A part, as two if it can be.
+fn halves((at, tenant, mut rows): Part) -> Vec<Part> {
+    if rows.len() < 2 {
+        return vec![(at, tenant, rows)];
+    }
+    let half = rows.split();
+    vec![(at, tenant, rows), (at, tenant, half)]
+}
+
+/// What the store does not take is found by halves, and put aside. What could not be put aside is given back.
+async fn without_refused(
     inner: &Inner,
-    (at, tenant, mut rows): Part,
+    part: Part,
     error: &(dyn std::error::Error + Send + Sync),
-) -> Vec<Part> {
+) -> Result<Vec<Part>, (Part, TelemetryError)> {
+    let (at, tenant, rows) = part;
     if rows.len() > 1 {
-        let half = rows.split();
-        return vec![(at, tenant, rows), (at, tenant, half)];
+        return Ok(halves((at, tenant, rows)));
     }
     tracing::error!(%error, "telemetry: a row is put aside, which the store does not take: {error}");
-    let put = Record::new(tenant, rows.clone()).pack(at).and_then(|packed| inner.queue.set_aside(&packed));
-    match put {
-        Ok(()) => vec![],
-        Err(error) => {
-            tracing::warn!(%error, "telemetry: it could not be put aside: {error}");
-            vec![(at, tenant, rows)]
-        }
-    }
+    let put = match Record::new(tenant, rows.clone()).pack(at) {
+        Ok(packed) => inner.queue.set_aside(packed).await,
+        Err(error) => Err(error),
+    };
+    put.map(|()| vec![]).map_err(|error| {
+        tracing::warn!(%error, "telemetry: it could not be put aside: {error}");
+        ((at, tenant, rows), TelemetryError::Store(Box::new(error)))
+    })
 }
 
-/// Until the store answers.
-async fn wait(inner: &Inner) {
+/// Until the store answers; whether it did at once.
+async fn wait(inner: &Inner) -> bool {
+    let mut is_first = true;
     loop {
         tokio::time::sleep(PAUSE).await;
         if inner.check().await.is_ok() {
-            return;
+            return is_first;
         }
+        is_first = false;
     }
 }
 

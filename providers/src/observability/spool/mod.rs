@@ -86,7 +86,9 @@ impl Spooled {
         if !self.inner.gate.is_shut() {
             match tokio::time::timeout(PATIENCE, write(rows.clone())).await {
                 Ok(Ok(written)) => return Ok(written),
-                Ok(Err(refused @ TelemetryError::Refused(_))) => return Err(refused),
+                // Of several, those that can be stored are found behind the disk.
+                Ok(Err(TelemetryError::Refused(_))) if rows.len() > 1 => {}
+                Ok(Err(refused)) if matches!(refused, TelemetryError::Refused(_)) => return Err(refused),
                 // It is there, and has enough to do.
                 Ok(Err(TelemetryError::Busy)) => {}
                 Ok(Err(error)) => self.inner.gate.shut(&error),

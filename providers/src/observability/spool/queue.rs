@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use domain::ports::telemetry::{Backlog, Written};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::room::{self, ASIDE, Part};
+use super::room::{self, ASIDE, DAMAGED, Part, UNREADABLE};
 use super::segment::{Open, Packed, Segment};
 
 /// From so many bytes on, a file takes no more: what is stored is removed by whole files.
@@ -154,14 +154,19 @@ impl Queue {
     }
 
     /// A row of the oldest file never will be.
-    pub(super) fn set_aside(&self, record: &Packed) -> io::Result<()> {
+    pub(super) async fn set_aside(&self, record: Packed) -> io::Result<()> {
         let number = self.shared.state().number();
-        let mut file = Open::create(room::file(&self.shared.part.dir, ASIDE, number))?;
-        file.append(std::slice::from_ref(record))?;
+        let path = room::file(&self.shared.part.dir, ASIDE, number);
+        let rows = u64::from(record.rows);
+        let adding = tokio::task::spawn_blocking(move || {
+            let (file, added) = append(None, path, &[record]);
+            added.map(|()| file.map_or(0, |file| file.segment.bytes))
+        });
+        let bytes = adding.await.unwrap_or_else(|error| Err(io::Error::other(error)))?;
         let mut state = self.shared.state();
-        state.aside += file.segment.bytes;
-        state.counts.set_aside += u64::from(record.rows);
-        state.leave(record.rows.into());
+        state.aside += bytes;
+        state.counts.set_aside += rows;
+        state.leave(rows);
         Ok(())
     }
 
@@ -170,7 +175,7 @@ impl Queue {
         let Some(front) = self.shared.state().sealed.pop_front() else { return };
         let gone = if front.is_damaged || !is_whole {
             tracing::error!("telemetry: {} is damaged and cannot be read to its end", front.path.display());
-            std::fs::rename(&front.path, front.path.with_extension("damaged"))
+            self.keep_damaged(&front)
         } else {
             std::fs::remove_file(&front.path)
         };
@@ -178,6 +183,17 @@ impl Queue {
             // Stored again after the next start, it is known.
             tracing::warn!(%error, "telemetry: {} could not be removed: {error}", front.path.display());
         }
+    }
+
+    /// For operators to look at.
+    fn keep_damaged(&self, front: &Segment) -> io::Result<()> {
+        let path = front.path.with_extension(DAMAGED);
+        std::fs::rename(&front.path, &path)?;
+        let bytes = std::fs::metadata(&path)?.len();
+        let mut state = self.shared.state();
+        state.aside += bytes;
+        state.counts.set_aside += front.rows.max(UNREADABLE);
+        Ok(())
     }
 
     /// Ends it as the end of its process would.

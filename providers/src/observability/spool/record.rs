@@ -52,12 +52,16 @@ impl Rows {
 
     /// Takes away the second half.
     pub(super) fn split(&mut self) -> Self {
-        let half = self.len() / 2;
+        self.split_off(self.len() / 2)
+    }
+
+    /// Takes away what is behind so many.
+    pub(super) fn split_off(&mut self, at: usize) -> Self {
         match self {
-            Self::Spans(rows) => Self::Spans(rows.split_off(half)),
-            Self::Logs(rows) => Self::Logs(rows.split_off(half)),
-            Self::Points(rows) => Self::Points(rows.split_off(half)),
-            Self::Scores(rows) => Self::Scores(rows.split_off(half)),
+            Self::Spans(rows) => Self::Spans(rows.split_off(at)),
+            Self::Logs(rows) => Self::Logs(rows.split_off(at)),
+            Self::Points(rows) => Self::Points(rows.split_off(at)),
+            Self::Scores(rows) => Self::Scores(rows.split_off(at)),
         }
     }
 }

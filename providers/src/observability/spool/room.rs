@@ -12,6 +12,10 @@ const PARTS: usize = 64;
 const ENDING: &str = "rows";
 /// What the names of files begin with that are not to be stored.
 pub(super) const ASIDE: &str = "aside-";
+/// What the names of files end with that cannot be read to their end.
+pub(super) const DAMAGED: &str = "damaged";
+/// How many rows there are that nobody can read is not known: one at least.
+pub(super) const UNREADABLE: u64 = 1;
 
 /// What this process has of it.
 pub(super) struct Part {
@@ -42,22 +46,35 @@ pub(super) fn take(root: &Path) -> io::Result<(Part, Found)> {
         }
     }
     let (number, part) = own.ok_or_else(|| io::Error::other("too many servers use this directory"))?;
-    let mut next = files(&part.dir)?.iter().map(|file| file.0 + 1).max().unwrap_or_default();
+    // Before anything comes behind what it ended with.
+    let mut found = look(&part.dir)?;
+    found.next = files(&part.dir)?.iter().map(|file| file.number + 1).max().unwrap_or_default();
     for other in (number + 1..PARTS).map(|number| root.join(number.to_string())) {
         if !other.exists() {
             continue;
         }
         // Whoever had it has ended; while it is locked here, nobody begins in it.
         let Some(left) = lock(&other)? else { continue };
-        let found = look(&left.dir, 0)?;
-        let waiting = found.waiting.into_iter().map(|segment| ("", segment));
-        for (kind, segment) in waiting.chain(found.aside.into_iter().map(|segment| (ASIDE, segment))) {
-            std::fs::rename(segment.path, file(&part.dir, kind, next))?;
-            next += 1;
-        }
+        let Found { waiting, aside, .. } = look(&left.dir)?;
+        found.waiting.extend(over(waiting, &part.dir, "", &mut found.next)?);
+        found.aside.extend(over(aside, &part.dir, ASIDE, &mut found.next)?);
     }
-    let found = look(&part.dir, next)?;
     Ok((part, found))
+}
+
+/// Takes files over; where they are then.
+fn over(segments: Vec<Segment>, dir: &Path, kind: &str, next: &mut u64) -> io::Result<Vec<Segment>> {
+    let mut taken = vec![];
+    for segment in segments {
+        let mut path = file(dir, kind, *next);
+        if segment.path.extension().is_some_and(|ending| ending == DAMAGED) {
+            path = file(dir, "", *next).with_extension(DAMAGED);
+        }
+        std::fs::rename(&segment.path, &path)?;
+        *next += 1;
+        taken.push(Segment { path, ..segment });
+    }
+    Ok(taken)
 }
 
 /// The name of a file.
@@ -77,16 +94,29 @@ fn lock(dir: &Path) -> io::Result<Option<Part>> {
     }
 }
 
+/// A file of a part.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    number: u64,
+    is_aside: bool,
+    is_damaged: bool,
+    path: PathBuf,
+}
+
 /// The files of a part by their numbers.
-fn files(dir: &Path) -> io::Result<Vec<(u64, String, PathBuf)>> {
+fn files(dir: &Path) -> io::Result<Vec<Entry>> {
     let mut files = vec![];
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        let is_ours = path.extension().is_some_and(|ending| ending == ENDING);
-        let name = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_ours).map(str::to_owned);
-        let Some(name) = name else { continue };
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let Some((name, ending)) = name.zip(ending).filter(|(_, ending)| [ENDING, DAMAGED].contains(ending))
+        else {
+            continue;
+        };
+        let (is_aside, is_damaged) = (name.starts_with(ASIDE), ending == DAMAGED);
         if let Ok(number) = name.trim_start_matches(ASIDE).parse() {
-            files.push((number, name, path));
+            files.push(Entry { number, is_aside, is_damaged, path });
         }
     }
     files.sort();
@@ -95,11 +125,16 @@ fn files(dir: &Path) -> io::Result<Vec<(u64, String, PathBuf)>> {
 
 /// What is in the files. The newest may end with what was being written when the server was killed: nobody was told that
 /// it is kept, and it goes.
-fn look(dir: &Path, next: u64) -> io::Result<Found> {
-    let mut found = Found { next, ..Found::default() };
-    for (_, name, path) in files(dir)? {
+fn look(dir: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
+    for Entry { is_aside, is_damaged, path, .. } in files(dir)? {
+        if is_damaged {
+            let bytes = std::fs::metadata(&path)?.len();
+            found.aside.push(Segment { path, bytes, rows: UNREADABLE, oldest: None, is_damaged });
+            continue;
+        }
         let segment = Segment::scan(path)?;
-        if name.starts_with(ASIDE) { &mut found.aside } else { &mut found.waiting }.push(segment);
+        if is_aside { &mut found.aside } else { &mut found.waiting }.push(segment);
     }
     if let Some(newest) = found.waiting.last_mut().filter(|newest| newest.is_damaged) {
         tracing::info!("telemetry: {} ended in the middle of a record", newest.path.display());

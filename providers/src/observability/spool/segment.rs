@@ -4,7 +4,7 @@
 //! power cut left half written is recognised, and cut off.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -68,7 +68,7 @@ pub(super) struct Segment {
 impl Segment {
     /// Looks through a file.
     pub(super) fn scan(path: PathBuf) -> io::Result<Self> {
-        let mut reader = Reader::open(&path, u64::MAX)?;
+        let mut reader = Reader::open(&path, 0, u64::MAX)?;
         let (mut rows, mut oldest) = (0, None);
         while let Some(record) = reader.next()? {
             rows += u64::from(record.rows);
@@ -98,13 +98,21 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads up to there.
-    pub(super) fn open(path: &Path, end: u64) -> io::Result<Self> {
+    /// Reads from a record on, or from the first one, up to there.
+    pub(super) fn open(path: &Path, from: u64, end: u64) -> io::Result<Self> {
         let mut file = BufReader::new(File::open(path)?);
         let mut magic = [0; MAGIC.len()];
-        let is_ours = fill(&mut file, &mut magic)? && magic == *MAGIC;
-        let position = if is_ours { MAGIC.len() as u64 } else { 0 };
-        Ok(Self { file, position, end: if is_ours { end } else { 0 } })
+        if !fill(&mut file, &mut magic)? || magic != *MAGIC {
+            return Ok(Self { file, position: 0, end: 0 });
+        }
+        let position = from.max(MAGIC.len() as u64);
+        file.seek(SeekFrom::Start(position))?;
+        Ok(Self { file, position, end })
+    }
+
+    /// Where the next record begins.
+    pub(super) fn position(&self) -> u64 {
+        self.position
     }
 
     /// Whether all is read that there was to read.

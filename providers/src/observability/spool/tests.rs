@@ -27,7 +27,7 @@ fn files(root: &Path) -> Vec<PathBuf> {
 /// All records of the oldest file.
 async fn front(queue: &Queue) -> Vec<Packed> {
     let Some(segment) = queue.front().await else { return vec![] };
-    let mut reader = segment::Reader::open(&segment.path, segment.bytes).unwrap();
+    let mut reader = segment::Reader::open(&segment.path, 0, segment.bytes).unwrap();
     std::iter::from_fn(|| reader.next().unwrap()).collect()
 }
 
@@ -78,10 +78,91 @@ async fn a_file_that_is_damaged_in_its_middle_is_kept_for_operators() {
     assert_eq!(queue.backlog().rows, 1 + 2 + 4);
     assert_eq!(front(&queue).await, [record(1)]);
     queue.done(true);
-    assert_eq!(std::fs::read(older.with_extension("damaged")).unwrap(), broken);
+    let damaged = older.with_extension("damaged");
+    assert_eq!(std::fs::read(&damaged).unwrap(), broken);
     assert_eq!(front(&queue).await, [record(2), record(4)]);
+    queue.stored(Written { stored: 6, repeated: 0 });
     queue.done(true);
     assert_eq!((queue.front().await, files(root.path()).len()), (None, 0));
+    // It takes up room, and operators are told of it, also after the next start.
+    let told = |queue: &Queue| (queue.backlog().set_aside, queue.backlog().bytes);
+    assert_eq!(told(&queue), (1, broken.len() as u64));
+    queue.end().await;
+    let queue = Queue::open(root.path(), ROOM).unwrap();
+    assert_eq!(told(&queue), (1, broken.len() as u64));
+    queue.add(record(5)).await.unwrap();
+    assert!(front(&queue).await.len() == 1 && damaged.exists());
+    queue.end().await;
+    let _first = Queue::open(&root.path().join("elsewhere"), ROOM).unwrap();
+    assert_eq!(std::fs::read(&damaged).unwrap(), broken, "no other file took its name");
+}
+
+#[tokio::test]
+async fn what_a_kill_cut_off_is_no_damage_where_files_of_others_are_taken_over() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, other) = (Queue::open(root.path(), ROOM).unwrap(), Queue::open(root.path(), ROOM).unwrap());
+    one.add(record(1)).await.unwrap();
+    other.add(record(2)).await.unwrap();
+    one.end().await;
+    other.end().await;
+    for file in files(root.path()) {
+        let torn = [std::fs::read(&file).unwrap(), vec![9; 57]].concat();
+        std::fs::write(file, torn).unwrap();
+    }
+    let both = Queue::open(root.path(), ROOM).unwrap();
+    for n in [1, 2] {
+        assert_eq!(front(&both).await, [record(n)]);
+        both.stored(Written { stored: n.cast_unsigned(), repeated: 0 });
+        both.done(true);
+    }
+    assert_eq!((both.backlog().set_aside, both.backlog().bytes), (0, 0));
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_aside_leaves_nothing_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = Queue::open(root.path(), ROOM).unwrap();
+    // The name that it gets is taken.
+    std::fs::create_dir(room::file(&root.path().join("0"), room::ASIDE, 0)).unwrap();
+    queue.set_aside(record(1)).await.unwrap_err();
+    assert_eq!((queue.backlog().set_aside, queue.backlog().bytes), (0, 0));
+    queue.set_aside(record(2)).await.unwrap();
+    assert_eq!(queue.backlog().set_aside, 2);
+}
+
+/// A file with these records.
+fn written(dir: &Path, records: &[Packed]) -> segment::Segment {
+    let mut open = segment::Open::create(dir.join("x.rows")).unwrap();
+    open.append(records).unwrap();
+    open.segment
+}
+
+fn points(rows: usize) -> Packed {
+    Record::new(tenant(), Rows::Points(vec![point(); rows])).pack(at(9)).unwrap()
+}
+
+#[test]
+fn what_can_be_read_before_a_damage_is_read_and_long_records_come_in_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    // Its checksum is right, and nobody can unpack it.
+    let file = written(dir.path(), &[points(1), points(2), record(3), points(4)]);
+    let taken = drain::read(&file.path, 0, file.bytes).unwrap();
+    let rows = |taken: &drain::Taken| taken.parts.iter().map(|part| part.2.len()).collect::<Vec<_>>();
+    assert_eq!((rows(&taken), taken.more), (vec![3], drain::More::Damaged));
+
+    std::fs::remove_file(&file.path).unwrap();
+    let file = written(dir.path(), &[points(2 * drain::ROWS + 1), points(1)]);
+    let taken = drain::read(&file.path, 0, file.bytes).unwrap();
+    assert_eq!((rows(&taken), taken.more), (vec![drain::ROWS, drain::ROWS, 1], drain::More::Yes));
+    let taken = drain::read(&file.path, taken.position, file.bytes).unwrap();
+    assert_eq!((rows(&taken), taken.more), (vec![1], drain::More::No));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_now_is_not_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    // A directory opens, and says when it is read that it is one.
+    drain::read(dir.path(), 0, 100).unwrap_err();
 }
 
 #[tokio::test]
@@ -116,7 +197,7 @@ async fn servers_share_a_directory_and_one_takes_up_what_another_left() {
     let (one, other) = (Queue::open(root.path(), ROOM).unwrap(), Queue::open(root.path(), ROOM).unwrap());
     one.add(record(1)).await.unwrap();
     other.add(record(2)).await.unwrap();
-    other.set_aside(&record(3)).unwrap();
+    other.set_aside(record(3)).await.unwrap();
     other.end().await;
     assert_eq!(front(&one).await, [record(1)]);
     one.end().await;
@@ -127,10 +208,16 @@ async fn servers_share_a_directory_and_one_takes_up_what_another_left() {
     assert_eq!(front(&both).await, [record(2)]);
 }
 
-#[test]
-fn rows_are_what_they_were() {
+fn tenant() -> Tenant {
+    Tenant {
+        team: domain::ids::TeamId(Uuid::from_u128(1)),
+        project: domain::ids::ProjectId(Uuid::from_u128(2)),
+    }
+}
+
+fn point() -> Point {
     let label = serde_json::json!({ "ä": [1, -2.5, 0.1, 1e300, null, u64::MAX], "b": { "c": true } });
-    let point = Point {
+    Point {
         id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
         name: "x".into(),
         kind: domain::ports::telemetry::MetricKind::Histogram,
@@ -150,12 +237,12 @@ fn rows_are_what_they_were() {
         deployment_id: Some(domain::ids::DeploymentId(Uuid::from_u128(7))),
         trace_id: Some("0123456789abcdef0123456789abcdef".parse().unwrap()),
         span_id: Some("0123456789abcdef".parse().unwrap()),
-    };
-    let tenant = Tenant {
-        team: domain::ids::TeamId(Uuid::from_u128(1)),
-        project: domain::ids::ProjectId(Uuid::from_u128(2)),
-    };
-    let record = Record::new(tenant, Rows::Points(vec![point.clone(), point]));
+    }
+}
+
+#[test]
+fn rows_are_what_they_were() {
+    let record = Record::new(tenant(), Rows::Points(vec![point(), point()]));
     let packed = record.pack(at(9)).unwrap();
     assert_eq!((packed.rows, packed.at), (2, at(9)));
     assert_eq!(Record::unpack(&packed).unwrap().0, record);

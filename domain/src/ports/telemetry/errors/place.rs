@@ -5,22 +5,28 @@ use super::alike::normal;
 
 /// Bytes that are looked at.
 const MOST: usize = 16 << 10;
-/// What is not the application's own.
-const FOREIGN: [&str; 8] = [
-    "node_modules/",
-    "node:",
-    "internal/",
-    "<anonymous>",
-    "native",
-    "site-packages/",
-    "/lib/python",
-    "<frozen",
-];
+/// Where files are that are not the application's own.
+const FOREIGN: [&str; 4] = ["/node_modules/", "\\node_modules\\", "site-packages/", "/lib/python"];
+/// What their names begin with.
+const INNER: [&str; 5] = ["node:", "internal/", "node_modules/", "<anonymous>", "<frozen"];
+/// What functions of Java itself begin with.
+const JAVA: [&str; 3] = ["java.", "jdk.", "sun."];
 
 /// A frame: the function, and where it is.
 struct Frame<'a> {
     function: &'a str,
     file: &'a str,
+}
+
+impl Frame<'_> {
+    /// Whether it is the application's own.
+    fn is_own(&self) -> bool {
+        let Self { function, file } = self;
+        // Java names no folders, and the packages of its functions.
+        let is_java = !file.contains('/') && JAVA.iter().any(|package| function.starts_with(package));
+        let is_inner = *file == "native" || INNER.iter().any(|start| file.starts_with(start));
+        !is_java && !is_inner && !FOREIGN.iter().any(|folder| file.contains(folder))
+    }
 }
 
 /// Of a stack as JavaScript, Java or Python write one; empty when it is another text.
@@ -32,7 +38,7 @@ pub(super) fn thrown(stack: &str) -> String {
         // Python's innermost frame is its last.
         frames.reverse();
     }
-    let own = frames.iter().find(|frame| FOREIGN.iter().all(|foreign| !frame.file.contains(foreign)));
+    let own = frames.iter().find(|frame| frame.is_own());
     let Some(frame) = own.or(frames.first()) else { return String::new() };
     let file = frame.file.rsplit(['/', '\\']).next().unwrap_or_default();
     let name = file.split(['?', ':']).next().unwrap_or_default();

@@ -51,6 +51,24 @@ fn it_matters_where_it_was_thrown_and_not_in_which_build() {
                   File \"/usr/lib/python3/site-packages/x.py\", line 1, in get\nValueError: no";
     assert_eq!(place::thrown(python), "buy shop.py");
     assert_eq!(place::thrown("at a (node:x:1:1)"), "a node", "better than none");
+    for (above, own, place) in [
+        ("at map (native)", "at buy (/app/src/alternative.ts:1:2)", "buy alternative.ts"),
+        ("at run (internal/process.js:1:2)", "at pay (/app/src/internal/pay.js:1:2)", "pay pay.js"),
+        ("at x (C:\\app\\node_modules\\a\\b.js:1:2)", "at y (C:\\app\\sun.js:1:2)", "y sun.js"),
+        ("at Promise (<anonymous>)", "at native (/app/my-node_modules.js:1:2)", "native my-node_modules.js"),
+        (
+            "at java.base/java.util.Optional.get(Optional.java:7)\nat sun.reflect.Method.invoke0(Native Method)",
+            "at com.acme.java.Shop.buy(Shop.java:7)",
+            "com.acme.java.Shop.buy Shop.java",
+        ),
+        (
+            "at jdk.internal.A.b(A.java:1)\nat java.util.List.of(List.java:1)",
+            "at sunny.A.b(B.java:1)",
+            "sunny.A.b B.java",
+        ),
+    ] {
+        assert_eq!(place::thrown(&format!("E: x\n{above}\n{own}")), place);
+    }
     for odd in ["", "no stack", "at", "File \"", "at (", "at )", "\u{0}"] {
         place::thrown(odd);
     }

@@ -119,6 +119,7 @@ impl Listed for SpanRow {
     const TABLE: &'static str = <Span as Kept>::TABLE.name;
     const AT: &'static str = "started_at";
     const ID: &'static str = "trace_id";
+    const PART: Option<&'static str> = <Span as Kept>::TABLE.part;
     type It = Span;
 
     fn found(&self) -> Found {
