@@ -68,7 +68,10 @@ struct Host {
 
 impl Host {
     async fn at(ip: IpAddr, word: &'static str) -> Self {
-        let listener = TcpListener::bind((ip, 0)).await.unwrap();
+        Self::on(TcpListener::bind((ip, 0)).await.unwrap(), word)
+    }
+
+    fn on(listener: TcpListener, word: &'static str) -> Self {
         let (port, guests) = (listener.local_addr().unwrap().port(), Arc::<AtomicUsize>::default());
         let counted = guests.clone();
         tokio::spawn(async move {
@@ -197,6 +200,38 @@ async fn large_bodies_and_many_connections_pass_whole() {
         assert!(answer.len() >= sent.len(), "{} of {}", answer.len(), sent.len());
         assert!(answer.ends_with(b"\r\n0\r\n\r\n"));
     }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_in_a_network_of_its_own_is_not_tried_again() {
+    let bench = Bench::start(Kind::Local).await;
+    let twice = "import net from 'node:net';
+const port = Number(process.env.PORT);
+net.createServer().listen(port, '127.0.0.1', () => net.createServer().listen(port, '127.0.0.1'));";
+    let failure = bench.runner.start(bench.plan(twice), bench.output.clone()).await.err().unwrap();
+    assert_eq!(failure.exit_code, Some(1), "{failure:?}");
+    let text = bench.output.text();
+    assert_eq!(text.matches("Error: listen EADDRINUSE").count(), 1, "{text}");
+    assert!(!text.contains("trying another one"), "{text}");
+}
+
+#[tokio::test]
+async fn a_platform_at_the_port_of_the_ways_out_is_reached_and_so_is_the_world() {
+    // Either would do; who else runs on this machine may have one.
+    let ports = [3128, 3127].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let listener = TcpListener::bind(&ports[..]).await.unwrap();
+    let (own, platform) = (own_address(), Host::on(listener, "platform"));
+    let world = Host::at(own.into(), "world").await;
+    let rules = format!("{own}:{}", world.port).parse().unwrap();
+    let names = name_server(own).await.to_string().parse().unwrap();
+    let bench = Bench::networked(Kind::Local, &ServerNetwork::Required(rules, names)).await;
+    let mut plan = bench.plan(TRAVELLER);
+    plan.telemetry.as_mut().unwrap().url = format!("http://127.0.0.1:{}", platform.port);
+    let address = bench.runner.start(plan, bench.output.clone()).await.unwrap().address();
+    let knock =
+        async |host: &str, port: u16| get(address, &format!("/knock?host={host}&port={port}")).await.unwrap();
+    assert_eq!(knock("127.0.0.1", platform.port).await, "platform");
+    assert_eq!(knock("world.test", world.port).await, "world");
 }
 
 #[tokio::test]
