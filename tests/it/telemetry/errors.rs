@@ -144,7 +144,9 @@ async fn listed(store: &[(&str, &str)]) {
     ];
     let path = format!("//projects/{}/ai/spans/publish", project.id);
     sender.post(&path, json!({ "spans": spans })).await.expect(200);
-    let lines = json!({ "logs": [{ "timestamp": Utc::now(), "level": "error", "message": "no more" }] });
+    let before = Utc::now() - TimeDelta::days(2);
+    let lines = json!({ "logs": [{ "timestamp": Utc::now(), "level": "error", "message": "no more" },
+                                 { "timestamp": before, "level": "error", "message": "of old" }] });
     sender.post(&format!("//projects/{}/ai/logs/publish", project.id), lines).await.expect(200);
 
     let errors = format!("/projects/{}/errors", project.id);
@@ -171,6 +173,12 @@ async fn listed(store: &[(&str, &str)]) {
     assert_eq!(count(&format!("id={}", group["id"].as_str().unwrap())).await, 2);
     assert_eq!(count(&format!("environmentId={}", project.production)).await, 1);
     assert_eq!(count("to=2020-01-01T00:00:00Z").await, 0);
+    // What is older than a day is there for those who ask for it.
+    let day = |at: chrono::DateTime<Utc>| at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    assert_eq!(count("source=log&text=of+old").await, 0);
+    let earlier = day(before - TimeDelta::minutes(1));
+    assert_eq!(count(&format!("source=log&text=of+old&from={earlier}")).await, 1);
+    assert_eq!(count(&format!("text=of+old&to={}", day(before + TimeDelta::minutes(1)))).await, 1);
     let page = owner.get(&format!("{errors}?limit=1")).await.expect(200);
     let rest = format!("{errors}?cursor={}", page["nextCursor"].as_str().unwrap());
     assert_eq!(owner.get(&rest).await.expect(200)["items"], json!([group]));

@@ -65,6 +65,25 @@ async fn a_project_forgets_its_own_in_postgresql() {
 }
 
 #[tokio::test]
+async fn much_is_forgotten_in_many_statements_none_of_which_is_long() {
+    let db = store::signals().await;
+    let signals: &dyn Signals = &PostgresSignals::new(db.pool().clone(), 30);
+    let (mine, at) = (tenant(), Utc::now() - TimeDelta::days(2));
+    let lines = (1..=20_001).map(|n| line(n, at)).collect();
+    assert_eq!(signals.write_logs(mine, lines).await.unwrap().stored, 20_001);
+    let long = "CREATE FUNCTION long() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                  IF (SELECT count(*) FROM gone) > 10000 THEN RAISE EXCEPTION 'too many at once'; END IF;
+                  RETURN NULL;
+                END $$";
+    let when = "CREATE TRIGGER long AFTER DELETE ON log_records REFERENCING OLD TABLE AS gone
+                FOR EACH STATEMENT EXECUTE FUNCTION long()";
+    for sql in [long, when] {
+        sqlx::query(sql).execute(db.pool()).await.unwrap();
+    }
+    assert_eq!(signals.forget(mine, Utc::now().date_naive()).await.unwrap(), 20_001);
+}
+
+#[tokio::test]
 async fn a_project_forgets_its_own_in_clickhouse() {
     let engine = ClickHouse::some().await;
     let store = engine.store(30);

@@ -193,3 +193,26 @@ async fn a_store_that_is_too_slow_is_waited_for_once_and_a_row_that_it_refuses_h
     let direct = async || span(&sender, &project, 4, "bad").await.status == 400;
     app.wait_until("the store is asked again", LONG, direct).await;
 }
+
+#[tokio::test]
+async fn what_is_too_much_at_once_is_stored_by_halves() {
+    let app = TestApp::start().await;
+    let (_, project, sender) = open(&app).await;
+    // As a statement ends that takes too long.
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                  IF (SELECT count(*) FROM fresh) > 3 THEN
+                    RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = '57014';
+                  END IF;
+                  RETURN NULL;
+                END $$";
+    let when = "CREATE TRIGGER slow AFTER INSERT ON log_records REFERENCING NEW TABLE AS fresh
+                FOR EACH STATEMENT EXECUTE FUNCTION slow()";
+    for sql in [slow, when] {
+        sqlx::query(sql).execute(app.db.pool()).await.unwrap();
+    }
+    send(&sender, &project, 0..10, 20).await.expect(200);
+    until_nothing_waits(&app).await;
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM log_records").fetch_one(app.db.pool()).await.unwrap();
+    assert_eq!((rows, &waiting(&app).await["setAsideRows"]), (10, &json!(0)));
+}
