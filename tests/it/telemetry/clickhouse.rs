@@ -138,10 +138,7 @@ async fn the_schema_is_made_once_and_never_behind_anybodys_back() {
         engine.ask(&format!("DROP TABLE {table} SYNC")).await;
     }
     engine.store(30).migrate().await.unwrap();
-    assert_eq!(
-        (made().await.as_str(), engine.ask("SELECT count() FROM scores").await.as_str()),
-        (all, "0")
-    );
+    assert_eq!((made().await.as_str(), engine.ask("SELECT count() FROM scores").await.as_str()), (all, "0"));
     let refused = async |what: &str| {
         let error = engine.store(30).migrate().await.unwrap_err();
         let TelemetryError::Store(cause) = error else { panic!("{error}") };
