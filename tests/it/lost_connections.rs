@@ -40,6 +40,10 @@ async fn bus_behind(wire: &Wire, bus: &Bus) -> (Commands, PgPool) {
     (Bus::on(pool.clone()).await.0, pool)
 }
 
+async fn events(bus: &Bus) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(bus.db.pool()).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_command_costs_one_round_trip_and_two_with_what_is_not_known_yet() {
     let bus = Bus::start().await;
@@ -96,9 +100,7 @@ async fn an_append_whose_answer_is_lost_is_known_to_have_happened() {
         let answer = tokio::time::timeout(Duration::from_secs(20), renaming).await.unwrap().unwrap();
         // The wire is cut for good: it cannot be known, and that is what is said. What is in the log is in it once.
         assert!(answer.is_err(), "{cut:?}: {answer:?}");
-        let events: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(bus.db.pool()).await.unwrap();
-        assert_eq!(events, if cut == Cut::After { 2 } else { 1 });
+        assert_eq!(events(&bus).await, if cut == Cut::After { 2 } else { 1 });
     }
 }
 
@@ -120,9 +122,7 @@ async fn a_lone_event_is_sent_again_and_is_there_once() {
         wire.hang_up();
         let receipt = tokio::time::timeout(Duration::from_secs(20), calling).await.unwrap().unwrap().unwrap();
         assert_eq!((receipt.version, receipt.position), (3, 3), "{cut:?}");
-        let events: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(bus.db.pool()).await.unwrap();
-        assert_eq!(events, 3, "{cut:?}");
+        assert_eq!(events(&bus).await, 3, "{cut:?}");
     }
 }
 

@@ -40,7 +40,10 @@ pub(super) async fn traces(
     ));
     within(&mut query, "r", tenant, filter.period);
     query.push(FIRST_ROOT);
-    of_root(&mut query, filter);
+    of_itself(
+        &mut query,
+        (filter.status, filter.name.as_deref(), filter.min_duration_us, filter.deployment_id),
+    );
     of_any(&mut query, tenant, filter);
     if let Some(after) = filter.after {
         query.push(" AND (r.day, r.started_at, r.trace_id) < (").push_bind(after.started_at.date_naive());
@@ -178,18 +181,20 @@ pub(super) fn within(query: &mut Query, of: &str, tenant: Tenant, period: Period
     }
 }
 
-/// What must hold of the root.
-fn of_root(query: &mut Query, filter: &Filter) {
-    if let Some(status) = filter.status {
+/// What must hold of a span `r`: how it ended, a part of its name, how long it took at least, where it came from.
+pub(super) type Itself<'a> = (Option<Status>, Option<&'a str>, Option<i64>, Option<DeploymentId>);
+
+pub(super) fn of_itself(query: &mut Query, (status, name, least, deployment): Itself<'_>) {
+    if let Some(status) = status {
         query.push(" AND r.status = ").push_bind(status.as_str());
     }
-    if let Some(name) = &filter.name {
-        query.push(" AND strpos(lower(r.name), lower(").push_bind(name.clone()).push(")) > 0");
+    if let Some(name) = name {
+        query.push(" AND strpos(lower(r.name), lower(").push_bind(name.to_owned()).push(")) > 0");
     }
-    if let Some(least) = filter.min_duration_us {
+    if let Some(least) = least {
         query.push(" AND r.duration_us >= ").push_bind(least);
     }
-    if let Some(deployment) = filter.deployment_id {
+    if let Some(deployment) = deployment {
         query.push(" AND r.deployment_id = ").push_bind(deployment.0);
     }
 }

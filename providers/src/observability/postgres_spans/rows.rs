@@ -4,7 +4,7 @@ use domain::ports::telemetry::{Span, SpanFilter, Tenant};
 use sqlx::PgPool;
 
 use super::COLUMNS;
-use super::read::{span, within};
+use super::read::{of_itself, span, within};
 use crate::observability::days::reading;
 use crate::observability::pages;
 
@@ -13,18 +13,10 @@ const CURSOR: &str = "page_of_spans";
 pub(super) async fn find(pool: &PgPool, tenant: Tenant, filter: &SpanFilter) -> sqlx::Result<Vec<Span>> {
     let mut query = pages::question(CURSOR, format!("SELECT {COLUMNS} FROM public.spans r WHERE "));
     within(&mut query, "r", tenant, filter.period);
-    if let Some(status) = filter.status {
-        query.push(" AND r.status = ").push_bind(status.as_str());
-    }
-    if let Some(name) = &filter.name {
-        query.push(" AND strpos(lower(r.name), lower(").push_bind(name.clone()).push(")) > 0");
-    }
-    if let Some(least) = filter.min_duration_us {
-        query.push(" AND r.duration_us >= ").push_bind(least);
-    }
-    if let Some(deployment) = filter.deployment_id {
-        query.push(" AND r.deployment_id = ").push_bind(deployment.0);
-    }
+    of_itself(
+        &mut query,
+        (filter.status, filter.name.as_deref(), filter.min_duration_us, filter.deployment_id),
+    );
     let texts = [("user_id", &filter.user_id), ("session_id", &filter.session_id), ("model", &filter.model)];
     for (column, wanted) in texts {
         if let Some(wanted) = wanted {

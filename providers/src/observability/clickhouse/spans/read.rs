@@ -45,7 +45,10 @@ pub(super) async fn traces(
 /// Roots that traces are listed by.
 fn page(tenant: Tenant, filter: &Filter, period: Period, limit: i64) -> Sql {
     let mut wanted = roots(tenant, period);
-    of_root(&mut wanted, filter);
+    of_itself(
+        &mut wanted,
+        (filter.status, filter.name.as_deref(), filter.min_duration_us, filter.deployment_id),
+    );
     of_any(&mut wanted, tenant, filter);
     if let Some(after) = filter.after {
         wanted.push(" AND (started_at, trace_id) < (").moment(after.started_at).push(", toFixedString(");
@@ -155,18 +158,20 @@ fn first_of(tenant: Tenant, wanted: &Sql) -> Sql {
     sql
 }
 
-/// What must hold of the root.
-fn of_root(sql: &mut Sql, filter: &Filter) {
-    if let Some(status) = filter.status {
+/// What must hold of a span: how it ended, a part of its name, how long it took at least, where it came from.
+pub(super) type Itself<'a> = (Option<Status>, Option<&'a str>, Option<i64>, Option<DeploymentId>);
+
+pub(super) fn of_itself(sql: &mut Sql, (status, name, least, deployment): Itself<'_>) {
+    if let Some(status) = status {
         sql.push(" AND status = ").text(status.as_str());
     }
-    if let Some(name) = &filter.name {
+    if let Some(name) = name {
         sql.push(" AND positionCaseInsensitiveUTF8(name, ").text(name).push(") > 0");
     }
-    if let Some(least) = filter.min_duration_us {
+    if let Some(least) = least {
         sql.push(" AND duration_us >= ").number(least);
     }
-    if let Some(deployment) = filter.deployment_id {
+    if let Some(deployment) = deployment {
         sql.push(" AND deployment_id = ").uuid(deployment.0);
     }
 }

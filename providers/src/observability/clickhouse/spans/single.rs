@@ -4,7 +4,7 @@ use chrono::Utc;
 use clickhouse::Client;
 use domain::ports::telemetry::{Period, Span, SpanFilter, Tenant};
 
-use super::read::LOOK_BACK;
+use super::read::{LOOK_BACK, of_itself};
 use super::row::SpanRow;
 use crate::observability::clickhouse::fault::Fault;
 use crate::observability::clickhouse::look::{self, Found};
@@ -25,18 +25,10 @@ fn matching(tenant: Tenant, period: Period, filter: &SpanFilter) -> Sql {
     let mut sql =
         Sql::new("SELECT started_at AS at, trace_id AS id, span_id AS part FROM spans FINAL WHERE ");
     sql.append(&Sql::of(tenant)).within("started_at", period);
-    if let Some(status) = filter.status {
-        sql.push(" AND status = ").text(status.as_str());
-    }
-    if let Some(name) = &filter.name {
-        sql.push(" AND positionCaseInsensitiveUTF8(name, ").text(name).push(") > 0");
-    }
-    if let Some(least) = filter.min_duration_us {
-        sql.push(" AND duration_us >= ").number(least);
-    }
-    if let Some(deployment) = filter.deployment_id {
-        sql.push(" AND deployment_id = ").uuid(deployment.0);
-    }
+    of_itself(
+        &mut sql,
+        (filter.status, filter.name.as_deref(), filter.min_duration_us, filter.deployment_id),
+    );
     let texts = [("user_id", &filter.user_id), ("session_id", &filter.session_id), ("model", &filter.model)];
     for (column, wanted) in texts {
         if let Some(wanted) = wanted {
