@@ -266,11 +266,18 @@ class Server:
             self.root.query(f"CREATE DATABASE IF NOT EXISTS `{args.database}`")
         self.sessions, self.slock = {}, threading.Lock()
         self.active, self.alock = 0, threading.Lock()
+        self.rows_read = 0
         self.stopping = threading.Event()
         self.sock = socket.socket(socket.AF_INET6 if ":" in args.host else socket.AF_INET)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.sock.bind((args.host, args.port))
         self.sock.listen(512)
+
+    def count(self, result):
+        """What this part of a result took to read, of the tables themselves; the engine tells it part by part."""
+        with self.alock:
+            self.rows_read += result.storage_rows_read()
+        return result
 
     def serve(self):
         r, w = os.pipe()
@@ -485,6 +492,10 @@ class Client:
         if url.path in ("/ping", "/replicas_status"):
             self.drain()
             self.plain(200, "Ok.\n")
+            return self.keep
+        if url.path == "/rows-read":  # of our own: what all questions have read so far, which chDB has no log of
+            self.drain()
+            self.plain(200, f"{self.s.rows_read}\n")
             return self.keep
         if url.path not in ("/", "/query", ""):
             self.drain()
@@ -769,7 +780,7 @@ class Client:
                     raise
         if stream is None:
             res = conn.query(sql, fmt, params=params)
-            data = res.bytes() if res is not None else b""
+            data = self.s.count(res).bytes() if res is not None else b""
             self.begin(fmt)
             if data:
                 self.chunk(data)
@@ -779,7 +790,7 @@ class Client:
         try:
             pending = None
             if self.q.get("wait_end_of_query") == "1":
-                parts = [c.bytes() for c in stream]
+                parts = [self.s.count(c).bytes() for c in stream]
                 cut = rbwnat_header(parts[0]) if parts and parts[0] and fmt.lower() == "rowbinarywithnamesandtypes" else b""
                 pending = b"".join(parts[:1] + [x[len(cut):] if cut and x.startswith(cut) else x for x in parts[1:]])
                 self.begin(fmt)
@@ -789,7 +800,7 @@ class Client:
             else:
                 head, cut = None, b""
                 for piece in stream:
-                    data = piece.bytes()
+                    data = self.s.count(piece).bytes()
                     if head is None:
                         head = data
                         if fmt.lower() == "rowbinarywithnamesandtypes" and data:
