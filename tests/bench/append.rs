@@ -18,7 +18,7 @@ use tests::bus::OpenWrap;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::measure::Figure;
+use crate::measure::{Figure, median};
 
 /// How long each side runs before the other has its turn.
 const ROUND: Duration = Duration::from_secs(3);
@@ -281,9 +281,4 @@ async fn run_pgbench(durable: &Durable, clients: usize) -> f64 {
     let tps = text.lines().find_map(|line| line.strip_prefix("tps = "));
     let tps = tps.and_then(|rest| rest.split(' ').next()).and_then(|number| number.parse().ok());
     tps.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
-}
-
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -11,6 +11,7 @@ mod permissions;
 mod queue;
 mod rebuild;
 mod router;
+mod telemetry;
 mod webhooks;
 
 use std::time::{Duration, Instant};
@@ -25,8 +26,19 @@ use tests::repository;
 use tests::world::{Project, project, team, team_and_project};
 
 /// The groups of figures, by the name that selects one: `cargo bench … -- append`.
-const GROUPS: [&str; 9] =
-    ["platform", "append", "audit", "permissions", "queue", "webhooks", "router", "hostile", "rebuild"];
+const GROUPS: [&str; 11] = [
+    "platform",
+    "append",
+    "audit",
+    "permissions",
+    "queue",
+    "webhooks",
+    "router",
+    "hostile",
+    "ingest",
+    "telemetry",
+    "rebuild",
+];
 
 #[tokio::main]
 async fn main() {
@@ -48,6 +60,8 @@ async fn main() {
             "webhooks" => webhooks::figures().await,
             "hostile" => hostile::figures().await,
             "router" => router::figures().await,
+            "ingest" => telemetry::ingest().await,
+            "telemetry" => telemetry::figures().await,
             "rebuild" => rebuild::figures().await,
             _ => platform().await,
         });

@@ -76,6 +76,12 @@ pub(crate) fn percentile(mut times: Vec<Duration>, percent: usize) -> f64 {
     times[place].as_secs_f64() * 1000.0
 }
 
+/// The value in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// How long the server of the fixture needs by itself, from its start to its first healthy answer: the median
 /// of five runs without the platform.
 pub(crate) async fn own_start(repository: &Path) -> Duration {
