@@ -15,9 +15,9 @@ const BODIES: usize = 48 << 20;
 /// Those of one project: the largest body, packed and unpacked, and some.
 const OWN_BODIES: usize = MAX_SENT + MAX_UNPACKED + (1 << 20);
 /// Bytes of rows that are made of them and not stored yet, of all requests together.
-const ROWS: usize = 128 << 20;
+const ROWS: usize = 80 << 20;
 /// Bytes of what bodies become while they are read, of all requests together.
-pub(super) const READING: usize = 512 << 20;
+pub(super) const READING: usize = 192 << 20;
 /// So many bodies are read at a time: meanwhile each of them takes up several times its size.
 const READ: usize = 4;
 /// So many batches of one project are on their way to the store: those of others are not behind all that it sends.

@@ -233,16 +233,32 @@ async fn sums(
 ) -> Result<HashMap<TraceId, SumRow>, Fault> {
     let mut scope = since(tenant, Some(first));
     scope.push(" AND ").any_of("trace_id", ids.iter().map(TraceId::as_bytes));
-    let mut sql = Sql::new(
-        "SELECT trace_id, count() AS spans, countIf(status = 'error') AS errors,
-                sumIf(toInt128(input_tokens), counted) AS input, sumIf(toInt128(output_tokens), counted) AS output,
-                sumIf(ifNull(cost, toDecimal128(0, 12)), counted) AS cost_all
-           FROM (SELECT trace_id, status, input_tokens, output_tokens, cost, ",
-    );
-    sql.append(&counts(&scope)).push(" AS counted FROM spans FINAL WHERE ").append(&scope);
-    sql.push(") GROUP BY trace_id");
-    let rows = sql.into_query(client).fetch_all::<SumRow>().await?;
+    let rows = in_one_look(&scope).into_query(client).fetch_all::<SumRow>().await?;
     rows.into_iter().map(|row| Ok((id(&row.trace_id)?, row))).collect()
+}
+
+/// The sums of each trace over those of its spans that count, as `counts` has it, in one look at the spans: each is told to
+/// itself and to its parent, twice. So a span knows of calls below it, and of those below its children.
+fn in_one_look(scope: &Sql) -> Sql {
+    let mut sql = Sql::new(
+        "WITH spans_of AS (SELECT trace_id, span_id, parent_id, counting,
+                   (status, input_tokens, output_tokens, ifNull(cost, toDecimal128(0, 12))) AS said FROM spans FINAL WHERE ",
+    );
+    sql.append(scope).push(
+        "), told AS (SELECT trace_id, parent_id, counting, said,
+                   arrayJoin([(span_id, true), (parent_id, false)]) AS to, to.2 AS itself FROM spans_of),
+             heard AS (SELECT trace_id, to.1 AS span_id, groupArrayIf((parent_id, counting, said), itself) AS own,
+                   countIf(counting = 1 AND NOT itself) > 0 AS calls FROM told GROUP BY trace_id, span_id),
+             told_again AS (SELECT trace_id, arrayJoin(own) AS it, it.2 AS counting, it.3 AS said, calls,
+                   arrayJoin([(span_id, true), (it.1, false)]) AS to, to.2 AS itself FROM heard),
+             heard_again AS (SELECT trace_id, groupArrayIf((counting, calls, said), itself) AS own,
+                   countIf(calls AND NOT itself) > 0 AS calls_below FROM told_again GROUP BY trace_id, to.1),
+             sums AS (SELECT trace_id, arrayJoin(own) AS it, it.3 AS said,
+                   it.1 = 1 OR (it.1 = 2 AND NOT it.2 AND NOT calls_below) AS counted FROM heard_again)
+         SELECT trace_id, count() AS spans, countIf(said.1 = 'error') AS errors, sumIf(toInt128(said.2), counted) AS input,
+                sumIf(toInt128(said.3), counted) AS output, sumIf(said.4, counted) AS cost_all FROM sums GROUP BY trace_id",
+    );
+    sql
 }
 
 #[derive(Row, Deserialize)]
