@@ -5,11 +5,13 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{NotAnId, Span, SpanId, Status, TraceId};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::raw::Raw;
 use super::resource::Resource;
-use super::{Batch, conventions, malformed};
+use super::walk::{self, parsed};
+use super::{Batch, conventions};
 use crate::error::ApiError;
 
 /// What has a column of its own, or stands there under a second name.
@@ -36,20 +38,24 @@ const COLUMNS: &[&str] = &[
 /// Reads a body.
 pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch<Span>, ApiError> {
     let mut batch = Batch::default();
-    for span in list(body, "spans")? {
-        batch.add_with(|| row(span, deployment));
-    }
+    each(body, "spans", |span| batch.add_with(|| row(parsed(span)?, deployment)))?;
     Ok(batch)
 }
 
-/// The list that a body consists of.
-pub(super) fn list(body: &[u8], name: &str) -> Result<Vec<Value>, ApiError> {
-    let mut body: Value =
-        serde_json::from_slice(body).map_err(|error| malformed(format!("The body is no JSON: {error}.")))?;
-    match body.get_mut(name).map(Value::take) {
-        Some(Value::Array(rows)) => Ok(rows),
-        _ => Err(ApiError::field(name, "required", format!("must be a list of {name}"))),
+/// Shows each item of the list that a body consists of.
+pub(super) fn each<'a>(
+    body: &'a [u8],
+    name: &'static str,
+    mut show: impl FnMut(&'a RawValue),
+) -> Result<(), ApiError> {
+    let is_there = walk::each(body, name, |item| {
+        show(item);
+        Ok(())
+    })?;
+    if is_there {
+        return Ok(());
     }
+    Err(ApiError::field(name, "required", format!("must be a list of {name}")))
 }
 
 fn row(span: Value, deployment: Option<DeploymentId>) -> Result<Span, String> {

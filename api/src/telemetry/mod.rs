@@ -18,6 +18,7 @@ mod resource;
 mod room;
 mod scores;
 mod unpack;
+mod walk;
 mod weight;
 
 use std::sync::Arc;

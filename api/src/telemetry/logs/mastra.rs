@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::said::{Lines, Said};
 use crate::error::ApiError;
 use crate::telemetry::batch::Batch;
-use crate::telemetry::mastra::{list, optional_id, rest, time};
+use crate::telemetry::mastra::{each, optional_id, rest, time};
 use crate::telemetry::resource::Resource;
+use crate::telemetry::walk::parsed;
 
 /// What has a column of its own.
 const COLUMNS: &[&str] = &["timestamp", "level", "message", "traceId", "spanId"];
@@ -16,9 +17,7 @@ const COLUMNS: &[&str] = &["timestamp", "level", "message", "traceId", "spanId"]
 /// Reads a body.
 pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<LogRecord>, ApiError> {
     let mut lines = Lines::default();
-    for line in list(body, "logs")? {
-        lines.add_with(|| said(line, from));
-    }
+    each(body, "logs", |line| lines.add_with(|| said(parsed(line)?, from)))?;
     Ok(lines.batch)
 }
 

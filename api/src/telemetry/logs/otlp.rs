@@ -13,6 +13,7 @@ use crate::telemetry::conventions;
 use crate::telemetry::mastra::optional_id;
 use crate::telemetry::otlp::{Format, json, protobuf};
 use crate::telemetry::resource::Resource;
+use crate::telemetry::walk::parsed;
 
 /// Reads a body.
 pub(super) fn read(
@@ -35,7 +36,7 @@ pub(super) fn read(
             }
         }
         Format::Json => json::each(body, ["resourceLogs", "scopeLogs", "logRecords"], |line, resource| {
-            lines.add_with(|| of_json(line).map(|said| said.from(resource, from)));
+            lines.add_with(|| of_json(&parsed(line)?).map(|said| said.from(resource, from)));
             Ok(())
         })?,
     }

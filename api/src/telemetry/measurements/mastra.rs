@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use super::said::{Measured, Said};
 use crate::error::ApiError;
 use crate::telemetry::batch::Batch;
-use crate::telemetry::mastra::{list, optional_id, rest, time};
+use crate::telemetry::mastra::{each, optional_id, rest, time};
 use crate::telemetry::resource::Resource;
+use crate::telemetry::walk::parsed;
 
 /// What has a column of its own.
 const COLUMNS: &[&str] = &["timestamp", "name", "value", "labels", "unit", "traceId", "spanId"];
@@ -23,9 +24,7 @@ const LABELS: [(&str, &str); 4] = [
 /// Reads a body.
 pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<Point>, ApiError> {
     let mut batch = Batch::default();
-    for value in list(body, "metrics")? {
-        batch.add_with(|| said(value, from).and_then(Said::row));
-    }
+    each(body, "metrics", |sent| batch.add_with(|| said(parsed(sent)?, from).and_then(Said::row)))?;
     Ok(batch)
 }
 

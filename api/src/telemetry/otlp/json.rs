@@ -2,18 +2,20 @@
 
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{Span as Row, SpanId, Status, TraceId};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::{float, is_root, kind};
 use crate::error::ApiError;
 use crate::telemetry::raw::Raw;
 use crate::telemetry::resource::Resource;
-use crate::telemetry::{Batch, caps, malformed};
+use crate::telemetry::walk::{self, parsed};
+use crate::telemetry::{Batch, caps};
 
 pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batch<Row>, ApiError> {
     let mut batch = Batch::default();
     each(body, ["resourceSpans", "scopeSpans", "spans"], |span, resource| {
-        batch.add_with(|| row(span, resource, deployment));
+        batch.add_with(|| row(&parsed(span)?, resource, deployment));
         Ok(())
     })?;
     Ok(batch)
@@ -23,24 +25,26 @@ pub(super) fn read(body: &[u8], deployment: Option<DeploymentId>) -> Result<Batc
 pub(in crate::telemetry) fn each(
     body: &[u8],
     [senders, scopes, rows]: [&'static str; 3],
-    mut row: impl FnMut(&Value, &Resource<'_>) -> Result<(), ApiError>,
+    mut row: impl FnMut(&RawValue, &Resource<'_>) -> Result<(), ApiError>,
 ) -> Result<(), ApiError> {
-    let body: Value =
-        serde_json::from_slice(body).map_err(|error| malformed(format!("The body is no JSON: {error}.")))?;
-    if !body.is_object() {
-        return Err(ApiError::field("", "not_an_object", "must be a JSON object"));
-    }
-    for sender in list(&body, senders)? {
-        let resource = caps::object(attributes(&sender["resource"]["attributes"]));
-        for scope in list(sender, scopes)? {
-            let text = |key: &str| scope["scope"][key].as_str().unwrap_or_default();
+    walk::each(body, senders, |sender| {
+        let resource = member(sender, "resource")?;
+        let resource = caps::object(attributes(&resource["attributes"]));
+        walk::each(sender.get().as_bytes(), scopes, |part| {
+            let scope = member(part, "scope")?;
+            let text = |key: &str| scope[key].as_str().unwrap_or_default();
             let resource = Resource::new(&resource, Some([text("name"), text("version")]));
-            for it in list(scope, rows)? {
-                row(it, &resource)?;
-            }
-        }
-    }
-    Ok(())
+            walk::each(part.get().as_bytes(), rows, |it| row(it, &resource)).map(drop)
+        })
+        .map(drop)
+    })
+    .map(drop)
+}
+
+/// What is said once about all that stands beside it.
+fn member(of: &RawValue, name: &'static str) -> Result<Value, ApiError> {
+    let [said] = walk::members(of, [name])?;
+    said.map_or(Ok(Value::Null), parsed).map_err(|why| ApiError::field(name, "invalid", why))
 }
 
 /// A list that may be left out. What stands there instead was meant to be one: nothing of it is dropped in silence.

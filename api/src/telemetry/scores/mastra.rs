@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::said::{Said, Seen};
 use crate::error::ApiError;
 use crate::telemetry::batch::Batch;
-use crate::telemetry::mastra::{list, optional_id, rest, time};
+use crate::telemetry::mastra::{each, optional_id, rest, time};
+use crate::telemetry::walk::parsed;
 
 /// What has a column of its own; of scores and of feedback.
 const SCORE: &[&str] =
@@ -36,9 +37,9 @@ pub(super) fn read(
         ScoreKind::Feedback => "feedback",
     };
     let (mut batch, mut seen) = (Batch::default(), Seen::default());
-    for row in list(body, name)? {
-        batch.add_with(|| said(row, kind, from).and_then(|said| said.row(&mut seen)));
-    }
+    each(body, name, |row| {
+        batch.add_with(|| said(parsed(row)?, kind, from).and_then(|said| said.row(&mut seen)));
+    })?;
     Ok(batch)
 }
 

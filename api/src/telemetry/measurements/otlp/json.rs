@@ -10,11 +10,16 @@ use crate::telemetry::batch::Batch;
 use crate::telemetry::measurements::said::{Histogram, Measured, Said};
 use crate::telemetry::otlp::json::{attributes, each, list, number};
 use crate::telemetry::resource::Resource;
+use crate::telemetry::walk::parsed;
 
 pub(super) fn read(body: &[u8], from: Option<DeploymentId>) -> Result<Batch<Point>, ApiError> {
     let mut batch = Batch::default();
     each(body, ["resourceMetrics", "scopeMetrics", "metrics"], |sent, resource| {
-        metric(&mut batch, sent, resource, from)
+        match parsed(sent) {
+            Ok(sent) => metric(&mut batch, &sent, resource, from)?,
+            Err(why) => batch.refuse(|| format!("a measurement: {why}")),
+        }
+        Ok(())
     })?;
     Ok(batch)
 }
