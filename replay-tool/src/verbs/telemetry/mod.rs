@@ -21,11 +21,12 @@ use journal::{Journal, LogJournal};
 use tally::Tally;
 
 /// What is said behind the help.
-const WHERE: &str =
-    "It works on the store that the server uses: ClickHouse when the environment has CLICKHOUSE_URL (with
-CLICKHOUSE_USER and CLICKHOUSE_PASSWORD, as the server's), PostgreSQL otherwise.
-Run again it changes nothing; interrupted, it goes on when it is run again. Rows that wait on a server's
-disk are not in the store yet.";
+const WHERE: &str = "It works on the store that the server uses: ClickHouse when the environment has
+CLICKHOUSE_URL (with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD, as the server's),
+PostgreSQL otherwise. A server may run meanwhile.
+
+Run again it changes nothing; interrupted, it does the rest when it is run again.
+Rows that wait on a server's disk are not in the store yet.";
 
 #[derive(Args)]
 pub(crate) struct Telemetry {
