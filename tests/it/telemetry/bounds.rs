@@ -104,3 +104,24 @@ async fn a_question_that_takes_too_much_memory_is_told_so_and_others_are_answere
     let mine = Tenant { team: team.parse().unwrap(), project: project.id.parse().unwrap() };
     assert_eq!(wide.stats(mine, Default::default()).await.unwrap().traces, 1_000_001);
 }
+
+#[tokio::test]
+async fn a_question_that_takes_postgresql_too_long_is_told_so() {
+    let app = TestApp::start().await;
+    let (owner, project, _) = open(&app).await;
+    let trace = one_trace(&app, &owner, &project).await;
+    // As a question that has much to read, it gets nowhere in ten seconds.
+    let mut other = app.db.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE spans").execute(&mut *other).await.unwrap();
+    let refused = owner.get(&format!("/projects/{}/stats", project.id)).await;
+    assert_eq!(
+        (refused.status, &refused.body["code"]),
+        (503, &json!("telemetry_too_wide")),
+        "{}",
+        refused.text
+    );
+    assert!(refused.headers.contains_key("retry-after"));
+    drop(other);
+    let path = format!("/projects/{}/traces/{trace}", project.id);
+    assert_eq!(owner.get(&path).await.expect(200)["spans"], 1);
+}
