@@ -2,9 +2,9 @@
 
 use cqrs_es::DomainEvent;
 use domain::envelope::{Actor, Envelope};
-use domain::ids::{EventId, OperationId};
+use domain::ids::{EventId, OperationId, ProjectId};
 use domain::operation::OperationEvent;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 /// Records that it was done, by whom; answers the event's position. To be called last in the transaction that does
@@ -36,4 +36,17 @@ pub async fn record(db: &mut PgConnection, actor: &Actor, done: &OperationEvent)
         .bind(serde_json::to_string(&envelope).expect("strings serialise"))
         .fetch_one(db)
         .await
+}
+
+/// Whether costs of a project were begun to be reckoned again, and nothing says that this came to its end.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn is_rerate_unfinished(db: impl PgExecutor<'_>, project: ProjectId) -> sqlx::Result<bool> {
+    let query = "SELECT event_type = 'ops.telemetry_rerate_begun' FROM public.events
+                  WHERE aggregate_type = 'operation' AND payload ->> 'project_id' = $1
+                    AND event_type IN ('ops.telemetry_rerate_begun', 'ops.telemetry_rerated')
+                  ORDER BY position DESC LIMIT 1";
+    let last: Option<bool> = sqlx::query_scalar(query).bind(project.to_string()).fetch_optional(db).await?;
+    Ok(last.unwrap_or(false))
 }

@@ -122,6 +122,34 @@ pub async fn forgetful(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(TeamId, Pro
     Ok(projects.into_iter().filter_map(days).collect())
 }
 
+/// The projects that are there, or this one of them, each with its team, the oldest first; also those of closed teams.
+pub async fn tenants(
+    db: impl PgExecutor<'_>,
+    project: Option<ProjectId>,
+) -> sqlx::Result<Vec<(ProjectId, TeamId)>> {
+    let query = "SELECT id, team_id FROM projects WHERE $1::uuid IS NULL OR id = $1 ORDER BY id";
+    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(query).bind(project.map(|id| id.0)).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(project, team)| (ProjectId(project), TeamId(team))).collect())
+}
+
+/// The projects that were deleted since a moment, or whose teams were, with their teams. Read from the log: no query table has
+/// them any more.
+pub async fn deleted_since(
+    db: impl PgExecutor<'_>,
+    moment: DateTime<Utc>,
+) -> sqlx::Result<Vec<(TeamId, ProjectId)>> {
+    let query = "WITH gone AS (
+                   SELECT aggregate_type, aggregate_id, team_id FROM public.events
+                    WHERE event_type IN ('project.deleted', 'team.deleted') AND recorded_at >= $1)
+                 SELECT team_id, aggregate_id::uuid FROM gone WHERE aggregate_type = 'project' AND team_id IS NOT NULL
+                  UNION
+                 SELECT born.team_id, born.aggregate_id::uuid
+                   FROM gone JOIN public.events born ON born.team_id = gone.aggregate_id::uuid AND born.sequence = 1
+                  WHERE gone.aggregate_type = 'team' AND born.aggregate_type = 'project'";
+    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(query).bind(moment).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(team, project)| (TeamId(team), ProjectId(project))).collect())
+}
+
 /// The environment with this id, if its team is open.
 pub async fn find_environment(
     db: impl PgExecutor<'_>,

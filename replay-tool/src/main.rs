@@ -97,6 +97,8 @@ enum Command {
     Ledger(verbs::ledger::Ledger),
     /// Erases a person: destroys the keys of all that is personal.
     Shred(verbs::shred::Shred),
+    /// Puts right what is kept of deployed servers' telemetry.
+    Telemetry(verbs::telemetry::Telemetry),
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -125,5 +127,6 @@ async fn run(cli: Cli) -> Outcome {
         Command::Import(verb) => verb.run(&tool).await,
         Command::Ledger(verb) => verb.run(&tool).await,
         Command::Shred(verb) => verb.run(&tool).await,
+        Command::Telemetry(verb) => verb.run(&tool).await,
     }
 }

@@ -15,7 +15,8 @@ const ALLOWED: [(&str, &[&str]); 7] = [
     ("processes", &["commands", "domain", "projections"]),
     // Its program wires everything; that its library does not is checked below.
     ("api", &["commands", "domain", "processes", "projections", "providers"]),
-    ("replay-tool", &["domain", "projections"]),
+    // It never sees commands; of providers it uses the stores of telemetry (ADR 0056).
+    ("replay-tool", &["domain", "projections", "providers"]),
 ];
 
 /// What the language of the product must not know.

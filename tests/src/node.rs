@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use tokio::process::Command;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 use crate::app::program;
@@ -44,6 +46,42 @@ pub async fn run(peer: &str, name: &str, arguments: &[&str]) -> String {
 /// Has the agent of the Mastra project `single` answer once and fail once, with the packages that the project names and
 /// nothing but this in its environment; what it says behind `READY `.
 pub async fn mastra_agent(environment: &[(&str, &str)]) -> String {
+    let (_run, mut agent) = agent("agent.mjs", environment).await;
+    said(&mut agent).await
+}
+
+/// The same agent under a program of ours that says more than once that it is ready.
+pub struct Told {
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+    _run: TempDir,
+}
+
+impl Told {
+    /// Starts it.
+    pub async fn start(script: &str, environment: &[(&str, &str)]) -> Self {
+        let (run, mut agent) = agent(script, environment).await;
+        let mut child =
+            agent.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+        Self { lines, _child: child, _run: run }
+    }
+
+    /// What it says next behind `READY `.
+    pub async fn next(&mut self) -> String {
+        let mut before = String::new();
+        while let Some(line) = self.lines.next_line().await.expect("it can be read") {
+            if let Some(told) = line.strip_prefix("READY ") {
+                return told.to_owned();
+            }
+            before = before + &line + "\n";
+        }
+        panic!("it was not ready: {before}");
+    }
+}
+
+/// The Mastra project `single` as one file in a folder of its own, and a program that runs it there.
+async fn agent(script: &str, environment: &[(&str, &str)]) -> (TempDir, Command) {
     let (project, node) = mastra_cli::project().await;
     let run = tempfile::tempdir().expect("a temporary directory");
     crate::repository::lay(run.path(), "single");
@@ -59,10 +97,11 @@ pub async fn mastra_agent(environment: &[(&str, &str)]) -> String {
     ]);
     bundle.args(["--outfile=mastra.mjs", "--log-level=warning"]).current_dir(run.path());
     assert!(bundle.status().await.expect("it is installed").success(), "the project could not be bundled");
-    std::fs::copy(peers().join("mastra/agent.mjs"), run.path().join("agent.mjs")).expect("it can be copied");
+    std::fs::copy(peers().join("mastra").join(script), run.path().join(script)).expect("it can be copied");
     let mut agent = Command::new(node);
-    agent.arg("agent.mjs").current_dir(run.path()).env_clear().env("MASTRA_TELEMETRY_DISABLED", "1");
-    said(agent.envs(environment.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))))).await
+    agent.arg(script).current_dir(run.path()).env_clear().env("MASTRA_TELEMETRY_DISABLED", "1");
+    agent.envs(environment.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
+    (run, agent)
 }
 
 async fn said(command: &mut Command) -> String {

@@ -95,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) github: Option<GitHubConfig>,
     pub(crate) telemetry_days: u32,
     pub(crate) telemetry_spool: u64,
+    /// Bytes of ClickHouse's memory for a question.
+    pub(crate) question_memory: u64,
     pub(crate) ledger_anchors: Vec<String>,
     pub(crate) ledger_batch: std::time::Duration,
     pub(crate) ledger_anchor: std::time::Duration,
@@ -148,7 +150,7 @@ impl Config {
             npm_registry: given.npm_registry.or(file.npm_registry),
             build_egress,
             server_network: servers,
-            cache_bytes: u64::from(given.cache_mib.or(file.cache_mib).unwrap_or(4096)) << 20,
+            cache_bytes: mebibytes(given.cache_mib, file.cache_mib, 4096),
             mail_outbox: given.mail_outbox.or(file.mail_outbox),
             start_deadline: seconds(given.start_deadline, file.start_deadline, 60),
             sleep_after: seconds(given.sleep_after, file.sleep_after, 300),
@@ -160,11 +162,10 @@ impl Config {
             s3,
             github,
             retention,
-            upload_max_bytes: u64::from(given.upload_mib.or(file.upload_mib).unwrap_or(256)) << 20,
+            upload_max_bytes: mebibytes(given.upload_mib, file.upload_mib, 256),
             telemetry_days: given.telemetry_days.or(file.telemetry_days).unwrap_or(30).into(),
-            telemetry_spool: u64::from(
-                given.telemetry_spool_mib.or(file.telemetry_spool_mib).unwrap_or(1024),
-            ) << 20,
+            telemetry_spool: mebibytes(given.telemetry_spool_mib, file.telemetry_spool_mib, 1024),
+            question_memory: mebibytes(given.clickhouse_question_mib, file.clickhouse_question_mib, 1024),
             ledger_anchors: given
                 .ledger_anchors
                 .or(file.ledger_anchors)
@@ -261,6 +262,11 @@ fn builds(given: &Settings, file: &Settings) -> anyhow::Result<BuildSettings> {
 
 fn seconds(given: Option<u64>, file: Option<u64>, default: u64) -> std::time::Duration {
     std::time::Duration::from_secs(given.or(file).unwrap_or(default))
+}
+
+/// In bytes.
+fn mebibytes(given: Option<u32>, file: Option<u32>, default: u32) -> u64 {
+    u64::from(given.or(file).unwrap_or(default)) << 20
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Settings> {

@@ -237,6 +237,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "MASTRA_ADMIN_TELEMETRY_SPOOL_MIB")]
     pub(super) telemetry_spool_mib: Option<u32>,
 
+    /// Mebibytes of ClickHouse's memory that a question of a reader may take; 0: any number [default: 1024]
+    #[arg(long, env = "MASTRA_ADMIN_CLICKHOUSE_QUESTION_MIB")]
+    pub(super) clickhouse_question_mib: Option<u32>,
+
     /// Witnesses of the ledger, separated by commas: `file:PATH` (relative to the data directory),
     /// `s3:BUCKET/PREFIX`, `webhook:URL`, `put:URL` [default: file:ledger.anchor.ndjson]
     #[arg(long, env = "MASTRA_ADMIN_LEDGER_ANCHORS", value_delimiter = ',')]

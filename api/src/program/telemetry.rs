@@ -40,16 +40,14 @@ impl Former {
     }
 }
 
-/// Drops what projects keep for fewer days than the installation.
+/// Drops what projects keep for fewer days than the installation, and all of projects that were deleted.
 pub(super) async fn forget(platform: &Platform, former: Option<&Former>) {
-    let projects = match projections::projects::forgetful(&platform.pool).await {
+    let projects = match forgetful(platform).await {
         Ok(projects) => projects,
         Err(error) => return tracing::warn!(%error, "what projects keep is not known: {error}"),
     };
-    let today = (platform.now)().date_naive();
-    for (team, project, days) in projects {
-        let tenant = Tenant { team, project };
-        let before = today.checked_sub_days(Days::new(days.into())).unwrap_or_default();
+    for (tenant, before) in projects {
+        let project = tenant.project;
         let forget = async {
             let mut gone = platform.telemetry.forget(tenant, before).await?;
             gone += platform.signals.forget(tenant, before).await?;
@@ -70,6 +68,24 @@ pub(super) async fn forget(platform: &Platform, former: Option<&Former>) {
     }
 }
 
+/// Projects whose rows of before a day go. What was deleted is looked for again until the last row that may have come late,
+/// from a server's disk for example, is over by itself.
+async fn forgetful(platform: &Platform) -> sqlx::Result<Vec<(Tenant, NaiveDate)>> {
+    let now = (platform.now)();
+    let today = now.date_naive();
+    let some = projections::projects::forgetful(&platform.pool).await?;
+    let some = some.into_iter().map(|(team, project, days)| {
+        let before = today.checked_sub_days(Days::new(days.into())).unwrap_or_default();
+        (Tenant { team, project }, before)
+    });
+    let window = platform.telemetry.window(now);
+    let deleted = projections::projects::deleted_since(&platform.pool, *window.start()).await?;
+    // Clocks of senders may be ahead: not into the day after the last.
+    let all = window.end().date_naive().succ_opt().unwrap_or(NaiveDate::MAX);
+    let deleted = deleted.into_iter().map(|(team, project)| (Tenant { team, project }, all));
+    Ok(some.chain(deleted).collect())
+}
+
 /// The stores. ClickHouse may be away: the server comes up, and looks for it again whenever it needs it.
 pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Stores> {
     let days = config.telemetry_days;
@@ -78,7 +94,8 @@ pub(super) async fn open(config: &Config, pool: &PgPool) -> anyhow::Result<Store
         let (spans, signals) = spooled(config, Arc::new(spans), Arc::new(signals))?;
         return Ok(Stores { spans, signals, former: None });
     };
-    let store = Arc::new(ClickHouseStore::start(target.clone(), days));
+    let store = ClickHouseStore::start_bounded(target.clone(), days, config.question_memory);
+    let store = Arc::new(store);
     match store.migrate().await {
         Ok(()) => tracing::info!("telemetry goes to ClickHouse at {target}"),
         Err(error) => {

@@ -19,5 +19,10 @@ pub(crate) async fn handler(
 ) -> Result<Done, ApiError> {
     let id = project.it.id;
     let receipt = platform.commands.project(id, ProjectCommand::DeleteProject, &project.context()).await?;
-    Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": id, "deleted": true }))).await
+    let done =
+        Done::new(&platform, StatusCode::OK, receipt, async || Ok(json!({ "id": id, "deleted": true })))
+            .await;
+    // What is kept of it beside the log goes, too.
+    platform.rules_changed.notify_one();
+    done
 }

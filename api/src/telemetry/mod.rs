@@ -49,6 +49,9 @@ use weight::Form;
 pub(crate) const MAX_SENT: usize = 8 << 20;
 /// The largest body once it is unpacked.
 const MAX_UNPACKED: usize = 16 << 20;
+/// Seconds after which what took too much may be asked again, when others ask for less.
+const WIDE_AGAIN: u64 = 60;
+
 /// What became of a batch.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -143,6 +146,12 @@ impl From<TelemetryError> for ApiError {
         tracing::warn!(%error, cause = ?std::error::Error::source(&error), "telemetry: {error}");
         match error {
             TelemetryError::Busy | TelemetryError::Store(_) => Self::unavailable(),
+            TelemetryError::TooWide(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "telemetry_too_wide",
+                "The question takes more time or memory than one may: ask about less, a shorter period for example.",
+            )
+            .with_retry_after(WIDE_AGAIN),
             TelemetryError::Refused(_) => malformed("There are rows that cannot be stored."),
         }
     }

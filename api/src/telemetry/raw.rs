@@ -53,14 +53,10 @@ impl Raw {
             (_, Some(dollars)) => pricing::explicit(dollars),
             (_, None) => None,
         };
-        let reckon = |model: &String| pricing::reckon(model, &meaning.usage, started_at);
+        let models = (meaning.model.as_deref(), meaning.asked_model.as_deref());
         let cost = cost.or_else(|| match meaning.counting {
             Counting::Never => None,
-            _ => meaning
-                .model
-                .as_ref()
-                .and_then(reckon)
-                .or_else(|| meaning.asked_model.as_ref().and_then(reckon)),
+            _ => pricing::of_call(models.0, models.1, &meaning.usage, started_at),
         });
         let short = |text: Option<String>| {
             text.filter(|text| !text.is_empty()).map(|text| caps::text(&text, caps::NAME))

@@ -9,7 +9,7 @@ mod summary;
 
 use domain::ids::ProjectId;
 use domain::ports::telemetry::{Period, Tenant};
-use domain::pricing::PICOS;
+use domain::pricing::dollars;
 use projections::projects::ProjectRow;
 use serde::Deserialize;
 
@@ -63,12 +63,6 @@ pub(crate) fn period(
     }
 }
 
-/// US dollars as a decimal number with all its digits: money is no float.
-fn dollars(picos: i128) -> String {
-    let one = i128::from(PICOS);
-    format!("{}.{:012}", picos / one, picos % one)
-}
-
 /// Milliseconds.
 #[expect(clippy::cast_precision_loss, reason = "microseconds of three hundred years are exact")]
 fn millis(micros: i64) -> f64 {
@@ -81,8 +75,6 @@ mod tests {
 
     #[test]
     fn money_is_shown_to_the_last_digit() {
-        assert_eq!(dollars(3_300_000), "0.000003300000");
-        assert_eq!(dollars(i128::from(PICOS) * 12 + 1), "12.000000000001");
-        assert_eq!((dollars(0), millis(100_000)), ("0.000000000000".to_owned(), 100.0));
+        assert_eq!(millis(100_000), 100.0);
     }
 }

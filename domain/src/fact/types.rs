@@ -54,6 +54,8 @@ pub(super) const ALL: &[&str] = &[
     "ops.person_shredded",
     "ops.read_model_rebuilt",
     "ops.read_model_rolled_back",
+    "ops.telemetry_rerate_begun",
+    "ops.telemetry_rerated",
     "project.created",
     "project.deleted",
     "project.deploy_key_made",

@@ -1,9 +1,10 @@
 //! Events of operations. To add one: a variant, its line in `names`, its golden JSON.
 
+use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{EventId, UserId};
+use crate::ids::{EventId, ProjectId, TeamId, UserId};
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,6 +134,40 @@ pub enum OperationEvent {
         /// How many data keys there are.
         data_keys: i64,
     },
+    /// From now on calls of models in a project's telemetry get other costs.
+    #[serde(rename = "ops.telemetry_rerate_begun")]
+    TelemetryRerateBegun {
+        /// The team.
+        team_id: TeamId,
+        /// Its project.
+        project_id: ProjectId,
+        /// Calls from this moment on; all before the end when absent.
+        from: Option<DateTime<Utc>>,
+        /// Calls before this moment; all from the beginning when absent.
+        to: Option<DateTime<Utc>>,
+        /// The day of the table of prices.
+        prices: NaiveDate,
+    },
+    /// The calls of models in a project's telemetry cost what they cost by a table of prices.
+    #[serde(rename = "ops.telemetry_rerated")]
+    TelemetryRerated {
+        /// The team.
+        team_id: TeamId,
+        /// Its project.
+        project_id: ProjectId,
+        /// Calls from this moment on; all before the end when absent.
+        from: Option<DateTime<Utc>>,
+        /// Calls before this moment; all from the beginning when absent.
+        to: Option<DateTime<Utc>>,
+        /// The day of the table of prices.
+        prices: NaiveDate,
+        /// How many rows got another cost or price this time.
+        rows: u64,
+        /// What these rows cost before, in US dollars.
+        cost_before_usd: String,
+        /// What they cost now, in US dollars.
+        cost_after_usd: String,
+    },
 }
 
 impl OperationEvent {
@@ -156,6 +191,8 @@ impl OperationEvent {
                 ("ops.master_key_rotation_begun", "BeginMasterKeyRotation")
             }
             Self::MasterKeyRotated { .. } => ("ops.master_key_rotated", "RotateMasterKey"),
+            Self::TelemetryRerateBegun { .. } => ("ops.telemetry_rerate_begun", "BeginTelemetryRerate"),
+            Self::TelemetryRerated { .. } => ("ops.telemetry_rerated", "RerateTelemetry"),
         }
     }
 

@@ -20,15 +20,22 @@ pub const PICOS: i64 = 1_000_000_000_000;
 /// More than this costs no span: a million dollars.
 const MOST: i64 = PICOS * 1_000_000;
 
-static TABLE: LazyLock<HashMap<String, Vec<Price>>> = LazyLock::new(|| {
+static TABLE: LazyLock<Prices> = LazyLock::new(|| {
     let table: Table = serde_json::from_str(include_str!("prices.json")).expect("a test has read it");
-    let mut prices: HashMap<String, Vec<Price>> = HashMap::new();
+    let mut of: HashMap<String, Vec<Price>> = HashMap::new();
     for price in table.prices {
-        prices.entry(price.model.clone()).or_default().push(price);
+        of.entry(price.model.clone()).or_default().push(price);
     }
-    prices.values_mut().for_each(|prices| prices.sort_by_key(|price| price.from));
-    prices
+    of.values_mut().for_each(|prices| prices.sort_by_key(|price| price.from));
+    Prices { version: table.version, of }
 });
+
+/// The table as it is asked.
+struct Prices {
+    version: NaiveDate,
+    /// By model, the oldest first.
+    of: HashMap<String, Vec<Price>>,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -75,8 +82,35 @@ impl TryFrom<String> for Rate {
     }
 }
 
+/// The day that the table is of: what is told of costs that were reckoned with it.
+pub fn version() -> NaiveDate {
+    TABLE.version
+}
+
+/// US dollars as a decimal number with all its digits: money is no float.
+pub fn dollars(picos: i128) -> String {
+    let one = i128::from(PICOS);
+    format!("{}.{:012}", picos / one, picos % one)
+}
+
+/// What a call cost when it was made: by the price of the model that answered, or else of the one that was asked. This is
+/// how every cost is reckoned, when a span comes and when it is reckoned again.
+pub fn of_call(
+    answered: Option<&str>,
+    asked: Option<&str>,
+    usage: &Usage,
+    at: DateTime<Utc>,
+) -> Option<Cost> {
+    [answered, asked].into_iter().flatten().find_map(|model| reckon(model, usage, at))
+}
+
+/// The model that a price is of, as `source/model@day` says it.
+pub fn model_of(price: &str) -> Option<&str> {
+    Some(price.split_once('/')?.1.rsplit_once('@')?.0)
+}
+
 /// What a call of this model cost when it was made; nothing when its price is not known.
-pub fn reckon(model: &str, usage: &Usage, at: DateTime<Utc>) -> Option<Cost> {
+fn reckon(model: &str, usage: &Usage, at: DateTime<Utc>) -> Option<Cost> {
     let price = find(model, at.date_naive())?;
     let known = |tokens: i64| tokens.max(0);
     let audio_input = if price.audio_input.is_some() { known(usage.audio_input) } else { 0 };
@@ -110,7 +144,7 @@ pub fn explicit(dollars: f64) -> Option<Cost> {
 /// The price of that day; before the first one is known, the first.
 fn find(model: &str, day: NaiveDate) -> Option<&'static Price> {
     let name = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
-    let prices = TABLE.get(&name).or_else(|| TABLE.get(undated(&name)))?;
+    let prices = TABLE.of.get(&name).or_else(|| TABLE.of.get(undated(&name)))?;
     prices.iter().rev().find(|price| price.from <= day).or(prices.first())
 }
 
@@ -141,7 +175,7 @@ mod tests {
         format!("{day}T12:00:00Z").parse().unwrap()
     }
 
-    fn dollars(model: &str, usage: Usage) -> i64 {
+    fn picos(model: &str, usage: Usage) -> i64 {
         reckon(model, &usage, at("2026-11-21")).unwrap().picos
     }
 
@@ -160,19 +194,19 @@ mod tests {
     #[test]
     fn parts_of_the_input_are_not_paid_twice() {
         let plain = Usage { input: 1_000_000, output: 1_000_000, ..Usage::default() };
-        assert_eq!(dollars("gpt-4o-mini", plain), PICOS * 3 / 4);
+        assert_eq!(picos("gpt-4o-mini", plain), PICOS * 3 / 4);
         // 1,000 of which 900 were cached: 100 × 0.15 + 900 × 0.075 for a million; reasoning is part of the output.
         let cached = Usage { input: 1000, cache_read: 900, output: 10, reasoning: 8, ..Usage::default() };
-        assert_eq!(dollars("gpt-4o-mini", cached), 100 * 150_000 + 900 * 75_000 + 10 * 600_000);
+        assert_eq!(picos("gpt-4o-mini", cached), 100 * 150_000 + 900 * 75_000 + 10 * 600_000);
         let wrote = Usage { input: 100, cache_write: 100, ..Usage::default() };
-        assert_eq!(dollars("claude-sonnet-4-5", wrote), 100 * 3_750_000);
+        assert_eq!(picos("claude-sonnet-4-5", wrote), 100 * 3_750_000);
         // A sender whose parts are more than the whole.
         let odd = Usage { input: 5, cache_read: 9, ..Usage::default() };
-        assert_eq!(dollars("gpt-4o-mini", odd), 9 * 75_000);
+        assert_eq!(picos("gpt-4o-mini", odd), 9 * 75_000);
         let sound = Usage { input: 10, audio_input: 4, output: 10, audio_output: 10, ..Usage::default() };
-        assert_eq!(dollars("gpt-4o-audio-preview", sound), 6 * 2_500_000 + 4 * 40_000_000 + 10 * 80_000_000);
+        assert_eq!(picos("gpt-4o-audio-preview", sound), 6 * 2_500_000 + 4 * 40_000_000 + 10 * 80_000_000);
         let negative = Usage { input: -5, output: i64::MIN, ..Usage::default() };
-        assert_eq!(dollars("gpt-4o-mini", negative), 0);
+        assert_eq!(picos("gpt-4o-mini", negative), 0);
         let huge = Usage { input: i64::MAX, ..Usage::default() };
         assert_eq!(reckon("gpt-4o-mini", &huge, at("2026-01-01")), None);
     }
@@ -181,12 +215,26 @@ mod tests {
     fn a_model_is_found_under_the_names_that_senders_give_it() {
         let usage = Usage { input: 22, ..Usage::default() };
         for name in ["gpt-4o-mini", "openai/gpt-4o-mini", "gpt-4o-mini-2024-07-18", "GPT-4o-mini-latest"] {
-            assert_eq!(dollars(name, usage), 3_300_000, "{name}");
+            assert_eq!(picos(name, usage), 3_300_000, "{name}");
         }
-        assert_eq!(dollars("claude-sonnet-4-20250514", usage), 66_000_000);
+        assert_eq!(picos("claude-sonnet-4-20250514", usage), 66_000_000);
         assert_eq!(reckon("stub-1", &usage, at("2026-01-01")), None);
         assert_eq!(reckon("", &usage, at("2026-01-01")), None);
         assert_eq!(reckon("ö-2024-07-18", &usage, at("2026-01-01")), None);
+    }
+
+    #[test]
+    fn the_model_that_answered_counts_and_else_the_one_that_was_asked() {
+        let usage = Usage { input: 22, ..Usage::default() };
+        let price = |answered, asked| {
+            of_call(answered, asked, &usage, at("2026-01-01"))
+                .and_then(|cost| model_of(&cost.price).map(str::to_owned))
+        };
+        assert_eq!(price(Some("gpt-4o"), Some("gpt-4o-mini")).as_deref(), Some("gpt-4o"));
+        assert_eq!(price(Some("stub-1"), Some("gpt-4o-mini")).as_deref(), Some("gpt-4o-mini"));
+        assert_eq!(price(None, Some("gpt-4o-mini")).as_deref(), Some("gpt-4o-mini"));
+        assert_eq!(price(Some("stub-1"), None), None);
+        assert_eq!(model_of(EXPLICIT), None);
     }
 
     #[test]
@@ -199,6 +247,13 @@ mod tests {
             (2 * PICOS, "openai/o3@2025-06-10".into())
         );
         assert_eq!(on("2024-01-01").picos, 10 * PICOS);
+    }
+
+    #[test]
+    fn money_is_shown_with_all_its_digits() {
+        assert_eq!(super::dollars(3_300_000), "0.000003300000");
+        assert_eq!(super::dollars(i128::from(PICOS) * 12 + 1), "12.000000000001");
+        assert_eq!(super::dollars(0), "0.000000000000");
     }
 
     #[test]

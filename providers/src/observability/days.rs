@@ -25,6 +25,8 @@ const READING: Duration = Duration::from_secs(10);
 const AHEAD: TimeDelta = TimeDelta::hours(1);
 /// No partition takes the row: another server has dropped the day. With the name of a constraint: the row breaks it.
 const CHECK_VIOLATION: &str = "23514";
+/// The database has ended a statement that took too long.
+const QUERY_CANCELED: &str = "57014";
 /// So many rows of a project are dropped at once.
 const AT_ONCE: i64 = 10_000;
 
@@ -55,7 +57,7 @@ impl Turns {
     ) -> Result<T, TelemetryError> {
         let _turn = turn(&self.readers).await?;
         let read = tokio::time::timeout(READING + TURN, reading).await;
-        read.map_err(|_| TelemetryError::Busy)?.map_err(unread)
+        read.map_err(|_| TelemetryError::Busy)?.map_err(unanswered)
     }
 }
 
@@ -207,6 +209,15 @@ fn failed(error: sqlx::Error) -> TelemetryError {
     let is_class = |code: &str| ["22", "23", "54"].iter().any(|class| code.starts_with(class));
     if said.and_then(DatabaseError::code).is_some_and(|code| is_class(&code)) {
         return TelemetryError::Refused(Box::new(error));
+    }
+    unread(error)
+}
+
+/// Why a question was not answered.
+fn unanswered(error: sqlx::Error) -> TelemetryError {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    if code.as_deref() == Some(QUERY_CANCELED) {
+        return TelemetryError::TooWide(Box::new(error));
     }
     unread(error)
 }

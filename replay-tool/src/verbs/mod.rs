@@ -11,6 +11,7 @@ pub(crate) mod rebuild;
 pub(crate) mod rollback;
 pub(crate) mod shred;
 pub(crate) mod status;
+pub(crate) mod telemetry;
 pub(crate) mod transfer;
 pub(crate) mod verify;
 

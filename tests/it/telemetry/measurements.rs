@@ -12,6 +12,7 @@ use providers::observability::postgres_signals::PostgresSignals;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use tests::app::TestApp;
+use tests::clickhouse::ClickHouse;
 use tests::client::Client;
 use tests::python;
 
@@ -37,7 +38,7 @@ pub(super) fn point(n: u64, name: &str, kind: MetricKind, at: DateTime<Utc>, val
         started_at: None,
         series: id(1),
         count: 1,
-        sum: value,
+        sum: Some(value),
         min: Some(value),
         max: Some(value),
         bounds: vec![],
@@ -184,6 +185,7 @@ pub(super) async fn contract(store: &dyn Measurements) {
     assert_eq!(store.write_points(mine, vec![]).await.unwrap(), Written::default());
     parts::partial_steps(store).await;
     parts::what_is_left_out_is_told(store).await;
+    parts::a_sum_that_is_not_said_is_not_nothing(store).await;
 }
 
 #[tokio::test]
@@ -267,6 +269,37 @@ pub(super) async fn of_mastra(store: &[(&str, &str)]) {
     let model = owner.get(&format!("/projects/{}/metrics?{model}", project.id)).await.expect(200);
     assert_eq!(model["items"][0]["group"], json!({ "model": "gpt-4o-mini" }));
     drop(app);
+}
+
+#[tokio::test]
+async fn a_histogram_without_a_sum_is_in_no_sum_and_no_average() {
+    let engine = ClickHouse::some().await;
+    for store in [&[][..], &engine.settings()] {
+        let app = TestApp::start_with(store).await;
+        let (owner, project, sender) = open(&app).await;
+        let send = async |seconds: i64, sum: Value| {
+            let at = Utc::now() - TimeDelta::seconds(seconds);
+            let mut point = json!({ "timeUnixNano": at.timestamp_nanos_opt().unwrap().to_string(), "count": "2",
+                                    "bucketCounts": ["2", "0"], "explicitBounds": [10], "min": 0 });
+            point.as_object_mut().unwrap().extend(sum.as_object().cloned().unwrap());
+            let body = json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": [
+                { "name": "took", "histogram": { "dataPoints": [point], "aggregationTemporality": 1 } },
+            ] }] }] });
+            let request = sender.request(Method::POST, "//v1/metrics").json(&body);
+            assert_eq!(Client::send(request).await.expect(200), json!({}));
+        };
+        let of = async |agg: &str| number(&owner, &project.id, &format!("name=took&agg={agg}")).await;
+        send(9, json!({})).await;
+        for agg in ["sum", "avg"] {
+            let path = format!("/projects/{}/metrics?name=took&agg={agg}", project.id);
+            assert_eq!(owner.get(&path).await.expect(200)["items"], json!([]), "{agg}: nobody has said it");
+        }
+        assert_eq!((of("count").await, of("p50").await), (json!(2.0), json!(5.0)));
+        send(8, json!({ "sum": 12 })).await;
+        for (agg, wanted) in [("sum", 12.0), ("avg", 6.0), ("count", 4.0), ("p50", 5.0), ("min", 0.0)] {
+            assert_eq!(of(agg).await, json!(wanted), "{agg}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Telemetry: what senders said is what is read back, once, and costs what it cost.
 
 mod bad;
+mod bounds;
 mod clickhouse;
 mod clickhouse_signals;
 mod contract;
@@ -15,6 +16,7 @@ mod measurements;
 mod node;
 mod parts;
 mod quota;
+mod rerate;
 mod retention;
 mod same;
 mod scores;

@@ -59,3 +59,40 @@ pub(super) async fn what_is_left_out_is_told(store: &dyn Measurements) {
     let groups: Vec<_> = answer.samples.iter().map(|sample| sample.group[0].as_deref()).collect();
     assert_eq!((groups, answer.truncated), (vec![Some("/a")], true));
 }
+
+/// Who does not say the sum of a histogram says nothing of it: sums and averages are of the others, all else of all.
+pub(super) async fn a_sum_that_is_not_said_is_not_nothing(store: &dyn Measurements) {
+    let (mine, now) = (tenant(), Utc::now());
+    let told = |n: u64, kind, seconds, counts: [i64; 2], sum| Point {
+        sum,
+        count: counts.iter().sum(),
+        bounds: vec![10.0],
+        buckets: counts.to_vec(),
+        min: Some(0.0),
+        max: None,
+        ..point(n, "took", kind, now - TimeDelta::seconds(seconds), 0.0)
+    };
+    let answers = async |mine| {
+        let mut numbers = vec![];
+        let quantile = Aggregate::Quantile(0.5);
+        for aggregate in [Aggregate::Sum, Aggregate::Average, Aggregate::Count, quantile] {
+            let answer = store.metrics(mine, &question("took", aggregate)).await.unwrap();
+            numbers.push(answer.samples.first().map(|sample| sample.value));
+        }
+        numbers
+    };
+    let kind = MetricKind::Histogram;
+    store.write_points(mine, vec![told(1, kind, 9, [2, 0], None)]).await.unwrap();
+    assert_eq!(answers(mine).await, [None, None, Some(2.0), Some(5.0)]);
+    store.write_points(mine, vec![told(2, kind, 8, [2, 0], Some(12.0))]).await.unwrap();
+    assert_eq!(answers(mine).await, [Some(12.0), Some(6.0), Some(4.0), Some(5.0)]);
+
+    // Told all again each time: what is new of the sum is known where it was told now and before.
+    let (mine, kind) = (tenant(), MetricKind::CumulativeHistogram);
+    let sums = [Some(4.0), None, Some(16.0), Some(20.0)];
+    for ((n, seconds), sum) in (1..).zip([9, 8, 7, 6]).zip(sums) {
+        let counts = [i64::try_from(n).unwrap() * 2, 0];
+        store.write_points(mine, vec![told(n, kind, seconds, counts, sum)]).await.unwrap();
+    }
+    assert_eq!(answers(mine).await, [Some(8.0), Some(2.0), Some(8.0), Some(5.0)]);
+}

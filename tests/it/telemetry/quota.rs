@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::app::TestApp;
 use tests::client::{Answer, Client};
+use tests::node::Told;
 use tests::people::join;
 use tests::world::Project;
 
@@ -116,4 +117,56 @@ async fn two_servers_count_together() {
     let stored: i64 =
         sqlx::query_scalar("SELECT count(*) FROM log_records").fetch_one(app.db.pool()).await.unwrap();
     assert_eq!((stored, today(&owner, &project).await), (200, json!(200)));
+}
+
+/// The exporter as npm has it: it drops what it has, pauses for as long as it was told, and asks with an empty batch; once
+/// there is room again, it sends what comes from then on, and nothing of before.
+#[tokio::test]
+async fn mastras_exporter_pauses_when_it_was_enough_and_sends_again_when_there_is_room() {
+    let app = TestApp::start().await;
+    let (owner, project, sender) = open(&app).await;
+    let path = format!("/projects/{}/telemetry-quota", project.id);
+    owner.put(&path, json!({ "rowsPerDay": 1 })).await.expect(200);
+    send(&sender, &project, 0..1).await.expect(200);
+    let mut agent = Told::start(
+        "quota.mjs",
+        &[
+            ("MASTRA_PLATFORM_OBSERVABILITY_ENDPOINT", &app.url),
+            ("MASTRA_PLATFORM_ACCESS_TOKEN", sender.token().unwrap()),
+            ("MASTRA_PROJECT_ID", &project.id),
+        ],
+    )
+    .await;
+    assert_eq!(agent.next().await, "paused");
+    let traces = async || owner.get(&format!("/projects/{}/traces", project.id)).await.expect(200);
+    assert_eq!((traces().await["items"].clone(), today(&owner, &project).await), (json!([]), json!(1)));
+    owner.put(&path, json!({ "rowsPerDay": null })).await.expect(200);
+
+    let told: Value = serde_json::from_str(&agent.next().await).unwrap();
+    let requests = told["requests"].as_array().unwrap();
+    let is_probe = |it: &&Value| it["rows"] == 0;
+    let first_probe = requests.iter().position(|it| it["rows"] == 0).unwrap();
+    let (before, after) = requests.split_at(first_probe);
+    // Spans, lines and measurements of the first answers, each tried once.
+    assert!((1..=6).contains(&before.len()), "{told}");
+    assert!(before.iter().all(|it| it["status"] == 402 && it["capabilities"] == "quota-pause-v1"), "{told}");
+    let (probes, sent): (Vec<&Value>, Vec<&Value>) = after.iter().partition(is_probe);
+    let (last, refused) = probes.split_last().unwrap();
+    assert!(!refused.is_empty() && refused.iter().all(|it| it["status"] == 402), "{told}");
+    assert_eq!((&last["status"], &last["signal"]), (&json!(200), &json!("spans")));
+    // Nothing but probes until then, at the pace it was told.
+    let resumed = after.iter().position(|it| it["status"] == 200).unwrap();
+    assert!(after[..resumed].iter().all(|it| it["rows"] == 0), "{told}");
+    assert!(sent.iter().all(|it| it["status"] == 200) && !sent.is_empty(), "{told}");
+    let asked = |it: &&Value| it["retryAfter"].as_str().unwrap().parse::<u64>().unwrap() * 1000;
+    let pauses: Vec<u64> = told["timers"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+    assert_eq!(pauses[1..], refused.iter().map(asked).collect::<Vec<_>>(), "{told}");
+    assert!(before.iter().map(|it| asked(&it)).any(|pause| pause == pauses[0]), "{told}");
+
+    let shown = traces().await;
+    let items = shown["items"].as_array().unwrap();
+    assert!(
+        !items.is_empty() && items.iter().all(|it| it["name"] == "agent run: 'weather-agent'"),
+        "{shown}"
+    );
 }

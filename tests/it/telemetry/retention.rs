@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
-use domain::ports::telemetry::{LogFilter, MetricKind, Period, ScoreFilter, Signals, Telemetry};
+use domain::ports::telemetry::{LogFilter, MetricKind, Period, ScoreFilter, Signals, Telemetry, Tenant};
 use providers::observability::postgres_signals::PostgresSignals;
 use providers::observability::postgres_spans::PostgresSpans;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use tests::app::TestApp;
 use tests::clickhouse::ClickHouse;
 use tests::client::{Answer, Client};
 use tests::people::join;
-use tests::world::Project;
+use tests::world::{self, Project, team_and_project};
 
 use super::contract::{span, tenant};
 use super::logs::line;
@@ -132,4 +132,93 @@ async fn what_a_project_keeps_is_set_by_who_may_and_holds_for_what_is_there() {
     developer.put(&path, json!({ "days": 7 })).await.expect(200);
     let viewer = join(&app, &owner, "viewer@example.org", Some(("acme", "viewer"))).await;
     assert_eq!(viewer.put(&path, json!({ "days": 7 })).await.status, 403);
+}
+
+/// How many traces, lines, names of measurements and scores there are.
+async fn left(spans: &dyn Telemetry, signals: &dyn Signals, mine: Tenant) -> [usize; 4] {
+    let traces = spans.stats(mine, Period::default()).await.unwrap().traces;
+    let lines = signals.logs(mine, &LogFilter { limit: 99, ..LogFilter::default() }).await.unwrap();
+    let names = signals.metric_names(mine, Period::default(), 99).await.unwrap();
+    let scores = signals.scores(mine, &ScoreFilter { limit: 99, ..ScoreFilter::default() }).await.unwrap();
+    [usize::try_from(traces).unwrap(), lines.len(), names.len(), scores.len()]
+}
+
+/// Something of each signal, today and long ago.
+async fn fill(spans: &dyn Telemetry, signals: &dyn Signals, mine: Tenant) {
+    for (n, days) in [(1, 0), (2, 29)] {
+        let at = Utc::now() - TimeDelta::days(days);
+        spans.write(mine, vec![span(n, 1, at)]).await.unwrap();
+        signals.write_logs(mine, vec![line(n, at)]).await.unwrap();
+        let name = format!("m{n}");
+        signals.write_points(mine, vec![point(n, &name, MetricKind::Gauge, at, 1.0)]).await.unwrap();
+        signals.write_scores(mine, vec![score(n, at)]).await.unwrap();
+    }
+}
+
+/// Whatever the telemetry goes to.
+async fn what_was_deleted_leaves_nothing(
+    settings: &[(&str, &str)],
+    stores: impl Fn(&TestApp) -> (Box<dyn Telemetry>, Box<dyn Signals>),
+) {
+    let app = TestApp::start_with(settings).await;
+    let owner = app.owner().await;
+    let first = team_and_project(&app, &owner, "tiny").await;
+    let url = app.repository("tiny", "others");
+    let mut projects = vec![first];
+    for (team, slug) in [("acme", "second"), ("acme", "kept"), ("doomed", "of-a-team")] {
+        if team == "doomed" {
+            world::team(&owner, team).await;
+        }
+        projects.push(world::project(&owner, team, slug, &url, json!({})).await);
+    }
+    let mut tenants = vec![];
+    for project in &projects {
+        let team = owner.get(&format!("/teams/{}", project.team)).await.expect(200)["id"].clone();
+        let team = team.as_str().unwrap().parse().unwrap();
+        tenants.push(Tenant { team, project: project.id.parse().unwrap() });
+    }
+    let (spans, signals) = stores(&app);
+    for tenant in &tenants {
+        fill(&*spans, &*signals, *tenant).await;
+        assert_eq!(left(&*spans, &*signals, *tenant).await, [2; 4]);
+    }
+    let delete =
+        async |project: &Project| owner.delete(&format!("/projects/{}", project.id)).await.expect(200);
+    let gone = async |n: usize| left(&*spans, &*signals, tenants[n]).await == [0; 4];
+    let soon = Duration::from_secs(30);
+    delete(&projects[0]).await;
+    app.wait_until("the first has gone", soon, async || gone(0).await).await;
+    assert_eq!(left(&*spans, &*signals, tenants[1]).await, [2; 4], "others stay");
+
+    // What comes late, from the disk of a server for example, goes when it is looked again; so does what a team had whose thirty
+    // days are over.
+    fill(&*spans, &*signals, tenants[0]).await;
+    let over = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, team_id)
+                VALUES ('team', $1::text, 2, 'team.closed', '1', $2, '{}', $1)";
+    let closed = json!({ "type": "team.closed", "until": "2020-01-01T00:00:00Z" });
+    sqlx::query(over).bind(tenants[3].team.0).bind(closed).execute(app.db.pool()).await.unwrap();
+    let purged = "SELECT count(*) = 1 FROM events WHERE event_type = 'team.deleted'";
+    let purged = async || sqlx::query_scalar(purged).fetch_one(app.db.pool()).await.unwrap();
+    app.wait_until("the team is purged", soon, purged).await;
+    delete(&projects[1]).await;
+    app.wait_until("all has gone", soon, async || gone(0).await && gone(1).await && gone(3).await).await;
+    assert_eq!(left(&*spans, &*signals, tenants[2]).await, [2; 4], "others stay");
+}
+
+#[tokio::test]
+async fn what_was_deleted_leaves_nothing_in_postgresql() {
+    let stores = |app: &TestApp| -> (Box<dyn Telemetry>, Box<dyn Signals>) {
+        let pool = app.db.pool();
+        (Box::new(PostgresSpans::new(pool.clone(), 30)), Box::new(PostgresSignals::new(pool.clone(), 30)))
+    };
+    what_was_deleted_leaves_nothing(&[], stores).await;
+}
+
+#[tokio::test]
+async fn what_was_deleted_leaves_nothing_in_clickhouse() {
+    let engine = ClickHouse::start().await;
+    let stores = |_: &TestApp| -> (Box<dyn Telemetry>, Box<dyn Signals>) {
+        (Box::new(engine.store(30)), Box::new(engine.store(30)))
+    };
+    what_was_deleted_leaves_nothing(&engine.settings(), stores).await;
 }

@@ -259,7 +259,8 @@ fn told(n: u64, world: &World, dice: &mut Dice) -> Point {
     let ends = dice.of(&[(None, None), (Some(1.0), Some(30.0))]);
     let buckets = if bounds.is_empty() && dice.below(2) == 0 { vec![] } else { buckets };
     let count = if buckets.is_empty() { dice.below(9).cast_signed() } else { buckets.iter().sum() };
-    Point { count, bounds, buckets, min: ends.0, max: ends.1, ..plain }
+    let sum = dice.of(&[plain.sum, plain.sum, None]);
+    Point { count, sum, bounds, buckets, min: ends.0, max: ends.1, ..plain }
 }
 
 async fn numbers(world: &World, [one, other]: [&dyn Signals; 2], dice: &mut Dice) {

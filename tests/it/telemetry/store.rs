@@ -9,6 +9,10 @@ use super::contract::{self, span, tenant};
 
 static SIGNALS: Template = Template::new("signals");
 
+/// Of measurements, and of the log, which is not there.
+const UNKNOWN_SUMS: &str =
+    include_str!("../../../migrations/postgres/0054_unknown_sums_and_deleted_projects.sql");
+
 /// A database with all tables of signals.
 pub(super) async fn signals() -> TestDb {
     TestDb::create(&SIGNALS, async |pool| {
@@ -16,6 +20,7 @@ pub(super) async fn signals() -> TestDb {
             include_str!("../../../migrations/postgres/0037_spans.sql"),
             include_str!("../../../migrations/postgres/0043_signals.sql"),
             include_str!("../../../migrations/postgres/0050_errors.sql"),
+            UNKNOWN_SUMS.split("-- What is kept").next().expect("it has a beginning"),
         ] {
             sqlx::raw_sql(sql).execute(pool).await.expect("the migration applies");
         }

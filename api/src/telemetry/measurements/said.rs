@@ -65,13 +65,13 @@ impl Said<'_> {
             Measured::Number(value) => {
                 let value =
                     within(value).ok_or_else(|| refused("its value is no number that can be kept"))?;
-                (1, value, Some(value), Some(value), vec![], vec![])
+                (1, Some(value), Some(value), Some(value), vec![], vec![])
             }
             Measured::Histogram(histogram) => {
                 let checked = checked(histogram).map_err(refused)?;
                 let buckets = checked.buckets.iter().map(|count| count.cast_signed()).collect();
-                let sum = checked.sum.unwrap_or_default();
-                (checked.count.cast_signed(), sum, checked.min, checked.max, checked.bounds, buckets)
+                let (sum, min, max) = (checked.sum, checked.min, checked.max);
+                (checked.count.cast_signed(), sum, min, max, checked.bounds, buckets)
             }
         };
         let context = self.context.into_map();

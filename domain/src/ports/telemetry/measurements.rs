@@ -103,8 +103,8 @@ pub struct Point {
     pub series: RecordId,
     /// How many values it stands for: one, unless it is a histogram.
     pub count: i64,
-    /// Their sum: the value itself, unless it is a histogram.
-    pub sum: f64,
+    /// Their sum: the value itself, unless it is a histogram, whose sender may not say it.
+    pub sum: Option<f64>,
     /// The least of them.
     pub min: Option<f64>,
     /// The largest of them.

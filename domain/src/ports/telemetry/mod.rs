@@ -10,6 +10,7 @@ mod log_records;
 mod measurements;
 mod page;
 mod query;
+mod rating;
 mod row;
 mod scores;
 mod signals;
@@ -33,6 +34,7 @@ pub use measurements::{
 };
 pub use page::{PAGE_BYTES, Weighs, is_full, may_go_on};
 pub use query::{Filter, ModelUsage, Period, Place, Stats, TraceSummary};
+pub use rating::{Call, NewCost, Rating};
 pub use row::{Cost, Counting, Span, Status, Usage};
 pub use scores::{Score, ScoreFilter, ScoreKind, Scores};
 pub use signals::{Keeping, Signals};
@@ -145,6 +147,9 @@ pub enum TelemetryError {
     /// The store takes others, and not these rows.
     #[error("the telemetry store does not take these rows")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The question takes more time or memory than one may: a narrower one would be answered.
+    #[error("the question takes more of the telemetry store than one may")]
+    TooWide(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store could not be reached or failed.
     #[error("the telemetry store failed")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),

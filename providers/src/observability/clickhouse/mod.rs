@@ -9,6 +9,7 @@ mod labels;
 mod logs;
 mod look;
 mod points;
+mod rating;
 mod reckoning;
 mod row;
 mod schema;
@@ -28,6 +29,7 @@ use domain::ports::telemetry::{Keeping, LogRecord, Point, Score, Span, Telemetry
 use tokio::sync::{OnceCell, Semaphore};
 
 use fault::Fault;
+pub use rating::ClickHouseRating;
 pub use target::{Target, TargetError};
 use write::{Kept, Writer};
 
@@ -37,6 +39,8 @@ const READERS: usize = 8;
 const TURN: Duration = Duration::from_secs(3);
 /// How long a question may take: the engine ends it then.
 const READING: Duration = Duration::from_secs(10);
+/// So many bytes of the engine's memory a question may take, unless the operator says otherwise.
+const READING_MEMORY: u64 = 1 << 30;
 /// How long a batch may take, from when it came: the usual exporters wait for ten seconds.
 const WRITING: Duration = Duration::from_secs(9);
 /// How long the engine may take to say that it is there.
@@ -54,6 +58,8 @@ pub struct ClickHouseStore {
     points: Writer<Point>,
     scores: Writer<Score>,
     readers: Semaphore,
+    /// Who asks, with the bounds of a question.
+    reader: Client,
 }
 
 /// The engine, and whether it has the present schema.
@@ -107,7 +113,16 @@ impl ClickHouseStore {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(target: Target, days: u32) -> Self {
+        Self::start_bounded(target, days, READING_MEMORY)
+    }
+
+    /// The same, where a question may take so many bytes of the engine's memory; 0: any.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start_bounded(target: Target, days: u32, memory: u64) -> Self {
         let client = target.client();
+        let reader = client.clone().with_setting("max_memory_usage", memory.to_string());
         let engine = Engine { target, client, days, migrated: Default::default() };
         Self {
             spans: Writer::start(&engine),
@@ -116,6 +131,7 @@ impl ClickHouseStore {
             scores: Writer::start(&engine),
             engine,
             readers: Semaphore::new(READERS),
+            reader,
         }
     }
 
@@ -134,7 +150,12 @@ impl ClickHouseStore {
     ) -> Result<T, TelemetryError> {
         let turn = tokio::time::timeout(TURN, self.readers.acquire()).await;
         let _turn = turn.ok().and_then(Result::ok).ok_or(TelemetryError::Busy)?;
-        in_time(READING + TURN, async { question(self.engine.ready().await?).await }).await
+        let asked = async {
+            self.engine.ready().await?;
+            question(&self.reader).await
+        };
+        let answer = tokio::time::timeout(READING + TURN, asked).await;
+        answer.unwrap_or_else(|_| Err(Fault::late())).map_err(Fault::of_a_question)
     }
 }
 

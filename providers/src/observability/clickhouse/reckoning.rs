@@ -57,10 +57,12 @@ fn of_question(tenant: Tenant, period: Period, question: &MetricQuestion) -> Sql
 /// what it did not tell before. Where nothing was told before, all of it is new, unless its sender began long before.
 fn news(tenant: Tenant, question: &MetricQuestion, kind: MetricKind) -> Sql {
     const COLUMNS: &str = "at, label_texts, service, deployment_id, bounds, buckets";
+    // What is not said counts nowhere.
+    const SUM: &str = "if(no_total, NULL, total)";
     let kind_is = |sql: &mut Sql| _ = sql.push(" AND kind = ").text(kind.as_str());
     if !kind.is_cumulative() {
         let mut sql = Sql::new(format!(
-            "WITH p AS (SELECT {COLUMNS}, amount AS new_amount, total AS new_total, least AS new_least,
+            "WITH p AS (SELECT {COLUMNS}, amount AS new_amount, {SUM} AS new_total, least AS new_least,
                                largest AS new_largest, emptyArrayInt64() AS before
                           FROM metric_points FINAL WHERE "
         ));
@@ -71,18 +73,19 @@ fn news(tenant: Tenant, question: &MetricQuestion, kind: MetricKind) -> Sql {
     }
     let earlier = reckoning::earlier(question.period);
     let mut sql = Sql::new(format!(
-        "WITH told AS (SELECT {COLUMNS}, started_at, amount, total, least, largest,
+        "WITH told AS (SELECT {COLUMNS}, started_at, amount, {SUM} AS its_total, least, largest,
                               lagInFrame(toNullable(amount)) OVER w AS told_amount,
-                              lagInFrame(toNullable(total)) OVER w AS told_total,
+                              lagInFrame({SUM}) OVER w AS told_total,
                               lagInFrame(buckets) OVER w AS told_buckets, lagInFrame(bounds) OVER w AS told_bounds
                          FROM metric_points FINAL WHERE "
     ));
     sql.append(&of_question(tenant, earlier, question));
     kind_is(&mut sql);
     // Who begins anew without saying so tells less than before.
-    let again = if kind.is_histogram() { "told_amount > amount" } else { "told_total > total" };
-    let new = |it: &str| format!("if(told_{it} IS NULL OR {again}, {it}, {it} - assumeNotNull(told_{it}))");
-    let (amount, total) = (new("amount"), new("total"));
+    let again = if kind.is_histogram() { "told_amount > amount" } else { "told_total > its_total" };
+    let new = |it: &str, told: &str| format!("if(told_amount IS NULL OR {again}, {it}, {it} - {told})");
+    let amount = new("amount", "assumeNotNull(told_amount)");
+    let total = new("its_total", "told_total");
     // The least and the largest of increments are they themselves, of histograms what was told.
     let (amount, least, largest, moved) = match kind.is_histogram() {
         true => (&*amount, "least", "largest", "new_amount"),
@@ -100,7 +103,7 @@ fn news(tenant: Tenant, question: &MetricQuestion, kind: MetricKind) -> Sql {
     ));
     if let Some((from, earlier)) = question.period.from.zip(earlier.from) {
         sql.push(" AND at >= ").moment(from);
-        sql.push(" AND (told_total IS NOT NULL OR started_at >= ").moment(earlier).push(")");
+        sql.push(" AND (told_amount IS NOT NULL OR started_at >= ").moment(earlier).push(")");
     }
     sql.push(")");
     sql
@@ -142,7 +145,9 @@ fn numbers(tenant: Tenant, question: &MetricQuestion, kind: MetricKind) -> Sql {
         Aggregate::Rate if !kind.is_histogram() => sql.push("sum(new_total)"),
         Aggregate::Sum => sql.push("sum(new_total)"),
         Aggregate::Rate | Aggregate::Count => sql.push("number"),
-        Aggregate::Average => sql.push("if(number = 0, NULL, sum(new_total) / number)"),
+        Aggregate::Average => sql.push(
+            "sum(new_total) / nullIf(toFloat64(sumIf(toInt128(new_amount), new_total IS NOT NULL)), 0)",
+        ),
         Aggregate::Min => sql.push("min(new_least)"),
         Aggregate::Max => sql.push("max(new_largest)"),
         Aggregate::Quantile(part) => sql

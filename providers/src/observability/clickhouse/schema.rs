@@ -14,10 +14,11 @@ use super::target::Target;
 use super::write::Table;
 
 /// Number, name, statements. Each may be repeated: the engine has no transactions, and two servers may start at once.
-const MIGRATIONS: [(u32, &str, &str); 3] = [
+const MIGRATIONS: [(u32, &str, &str); 4] = [
     (1, "spans", include_str!("../../../../migrations/clickhouse/0001_spans.sql")),
     (2, "signals", include_str!("../../../../migrations/clickhouse/0002_signals.sql")),
     (5, "errors", include_str!("../../../../migrations/clickhouse/0005_errors.sql")),
+    (7, "unknown_sums", include_str!("../../../../migrations/clickhouse/0007_unknown_sums.sql")),
 ];
 
 /// What was applied.
@@ -31,10 +32,7 @@ pub(super) async fn migrate(target: &Target) -> Result<(), Fault> {
     let client = target.client();
     client.query(APPLIED).execute().await?;
     let applied = applied(&client).await?;
-    let newest = MIGRATIONS.iter().map(|migration| migration.0).max().unwrap_or_default();
-    if let Some(newer) = applied.keys().find(|version| **version > newest) {
-        return Err(Fault::Other(format!("ClickHouse has the schema {newer} of a newer release")));
-    }
+    not_newer(&applied)?;
     for (version, name, text) in MIGRATIONS {
         let checksum = hex::encode(Sha256::digest(text));
         match applied.get(&version) {
@@ -55,6 +53,29 @@ pub(super) async fn migrate(target: &Target) -> Result<(), Fault> {
         tracing::info!("applied migration {version} ({name}) of ClickHouse");
     }
     Ok(())
+}
+
+/// That the engine has the present schema; changes nothing.
+pub(super) async fn is_present(target: &Target) -> Result<(), Fault> {
+    let table = format!("EXISTS TABLE `{}`.schema_migrations", target.database());
+    let is_there = target.outside().query(&table).fetch_one::<u8>().await? == 1;
+    let applied = if is_there { applied(&target.client()).await? } else { BTreeMap::new() };
+    not_newer(&applied)?;
+    match MIGRATIONS.iter().find(|migration| !applied.contains_key(&migration.0)) {
+        None => Ok(()),
+        Some((version, name, _)) => Err(Fault::Other(format!(
+            "ClickHouse lacks migration {version} ({name}) of this release: `mastra-admin migrate` brings it"
+        ))),
+    }
+}
+
+/// What a newer release has made is not understood.
+fn not_newer(applied: &BTreeMap<u32, String>) -> Result<(), Fault> {
+    let newest = MIGRATIONS.iter().map(|migration| migration.0).max().unwrap_or_default();
+    match applied.keys().find(|version| **version > newest) {
+        Some(newer) => Err(Fault::Other(format!("ClickHouse has the schema {newer} of a newer release"))),
+        None => Ok(()),
+    }
 }
 
 /// The part of a file up to each line that ends with a semicolon.

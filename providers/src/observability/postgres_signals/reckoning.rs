@@ -73,8 +73,9 @@ fn news(query: &mut Query, tenant: Tenant, question: &MetricQuestion, kind: Metr
     query.push(" AND r.kind = ").push_bind(kind.as_str());
     // Who begins anew without saying so tells less than before.
     let again = if kind.is_histogram() { "t.told_count > t.count" } else { "t.told_sum > t.sum" };
+    // A sum that is not said, now or before, is none of what is new.
     let new =
-        |it: &str| format!("t.{it} - CASE WHEN t.told_{it} IS NULL OR {again} THEN 0 ELSE t.told_{it} END");
+        |it: &str| format!("t.{it} - CASE WHEN t.told_count IS NULL OR {again} THEN 0 ELSE t.told_{it} END");
     // The least and the most of increments are they themselves, of histograms what was told.
     let (count, sum) = (new("count"), new("sum"));
     // Where nothing is new, there is no measurement.
@@ -91,7 +92,7 @@ fn news(query: &mut Query, tenant: Tenant, question: &MetricQuestion, kind: Metr
     ));
     if let Some((from, earlier)) = question.period.from.zip(earlier.from) {
         query.push(" AND t.at >= ").push_bind(from);
-        query.push(" AND (t.told_sum IS NOT NULL OR t.started_at >= ").push_bind(earlier).push(")");
+        query.push(" AND (t.told_count IS NOT NULL OR t.started_at >= ").push_bind(earlier).push(")");
     }
     query.push(")");
 }
@@ -136,7 +137,9 @@ async fn numbers(
         Aggregate::Rate if !kind.is_histogram() => query.push("sum(p.sum)"),
         Aggregate::Sum => query.push("sum(p.sum)"),
         Aggregate::Rate | Aggregate::Count => query.push("sum(p.count)::float8"),
-        Aggregate::Average => query.push("sum(p.sum) / nullif(sum(p.count), 0)::float8"),
+        Aggregate::Average => {
+            query.push("sum(p.sum) / nullif(sum(p.count) FILTER (WHERE p.sum IS NOT NULL), 0)::float8")
+        }
         Aggregate::Min => query.push("min(p.min)"),
         Aggregate::Max => query.push("max(p.max)"),
         Aggregate::Quantile(part) => {

@@ -3,6 +3,7 @@
 //! For small installations. What is written is written by one statement, and answered when that is on disk.
 
 mod costs;
+mod rating;
 mod read;
 mod rows;
 mod write;
@@ -19,6 +20,8 @@ use domain::ports::telemetry::{
 use sqlx::PgPool;
 
 use super::days::{DayTable, Table, Turns};
+
+pub use rating::PostgresRating;
 
 /// What a span has, besides whose it is.
 const COLUMNS: &str = "trace_id, span_id, day, parent_id, is_root, name, kind, status, status_message, started_at,

@@ -284,7 +284,7 @@ pub(super) fn span(row: &PgRow) -> sqlx::Result<Span> {
     })
 }
 
-fn tokens(row: &PgRow) -> sqlx::Result<Usage> {
+pub(super) fn tokens(row: &PgRow) -> sqlx::Result<Usage> {
     Ok(Usage {
         input: row.try_get("input_tokens")?,
         output: row.try_get("output_tokens")?,

@@ -226,7 +226,7 @@ fn point() -> Point {
         started_at: Some(at(0)),
         series: "0123456789abcdef0123456789abcdee".parse().unwrap(),
         count: 3,
-        sum: 0.1 + 0.2,
+        sum: Some(0.1 + 0.2),
         min: Some(5e-324),
         max: None,
         bounds: vec![1.0 / 3.0],
