@@ -16,6 +16,7 @@ mod node;
 mod parts;
 mod quota;
 mod retention;
+mod rollups;
 mod same;
 mod scores;
 mod senders;

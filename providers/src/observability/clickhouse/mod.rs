@@ -10,6 +10,7 @@ mod logs;
 mod look;
 mod points;
 mod reckoning;
+mod rollups;
 mod row;
 mod schema;
 mod scores;
