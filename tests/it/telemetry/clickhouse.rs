@@ -196,7 +196,8 @@ async fn what_was_answered_survives_a_kill_of_the_engine_and_nothing_is_answered
         }
     };
     let killed = async {
-        let some = async || engine.ask("SELECT count() >= 150 FROM spans").await == "1";
+        // What is stored may not be answered yet: of four, three are.
+        let some = async || engine.ask("SELECT count() >= 200 FROM spans").await == "1";
         app.wait_until("some is stored", Duration::from_secs(60), some).await;
         engine.kill().await;
     };

@@ -1,5 +1,6 @@
 //! Days that are rolled up in ClickHouse: they say what the rows say, and what PostgreSQL says.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
@@ -17,8 +18,11 @@ fn ago(days: i64, minute: i64) -> DateTime<Utc> {
     day(days).and_time(NaiveTime::MIN).and_utc() + TimeDelta::minutes(minute)
 }
 
+/// Of all that is told here, also when midnight comes.
+static TODAY: LazyLock<NaiveDate> = LazyLock::new(|| Utc::now().date_naive());
+
 fn day(days: i64) -> NaiveDate {
-    Utc::now().date_naive() - TimeDelta::days(days)
+    *TODAY - TimeDelta::days(days)
 }
 
 /// A root that took so long.

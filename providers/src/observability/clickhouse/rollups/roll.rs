@@ -18,7 +18,9 @@ use crate::observability::clickhouse::sql::Sql;
 /// How long one day of one project may take.
 const ROLLING: &str = "60";
 /// How long all of them may; what is left is rolled up an hour later.
-const ENOUGH: Duration = Duration::from_secs(90);
+const ENOUGH: Duration = Duration::from_secs(50);
+/// So many that cannot be rolled up are passed over.
+const FAILED: usize = 3;
 /// So many that others have replaced are taken away at once.
 const SWEPT: i64 = 1000;
 
@@ -32,7 +34,7 @@ pub(in crate::observability::clickhouse) async fn keep_up(
 ) -> Result<u64, Fault> {
     let until = Instant::now() + ENOUGH;
     note(client, now).await?;
-    let mut rolled = 0;
+    let (mut rolled, mut failed) = (0, 0);
     let ledgers = ledgers(client, None).await?;
     for (whose, ledger) in ledgers.into_iter().filter(|(whose, _)| *whose != NOBODY) {
         for kind in Kind::ALL {
@@ -40,8 +42,14 @@ pub(in crate::observability::clickhouse) async fn keep_up(
                 if Instant::now() > until {
                     return Ok(rolled);
                 }
-                roll(client, (tenant(whose), kind, day), &ledger).await?;
-                rolled += 1;
+                match roll(client, (tenant(whose), kind, day), &ledger).await {
+                    Ok(()) => rolled += 1,
+                    Err(error) if failed == FAILED => return Err(error),
+                    Err(error) => {
+                        failed += 1;
+                        tracing::warn!(%error, project.id = %whose.1, "{day} of {} is not rolled up yet: {error}", whose.1);
+                    }
+                }
             }
         }
     }

@@ -84,9 +84,11 @@ impl Telemetry for ClickHouseStore {
         in_time(HOUSEKEEPING, first).await?;
         self.engine.drop_old::<Span>(now).await?;
         let rolling = async { rollups::keep_up(self.engine.ready().await?, now).await };
-        let rolled = in_time(HOUSEKEEPING, rolling).await?;
-        if rolled > 0 {
-            tracing::info!(rolled, "rolled up {rolled} days of spans");
+        match in_time(HOUSEKEEPING, rolling).await {
+            Ok(0) => {}
+            Ok(rolled) => tracing::info!(rolled, "rolled up {rolled} days of spans"),
+            // Rows say the same, and take longer.
+            Err(error) => tracing::warn!(%error, "days of spans could not be rolled up: {error}"),
         }
         Ok(())
     }
