@@ -130,7 +130,7 @@ async fn the_schema_is_made_once_and_never_behind_anybodys_back() {
     engine.store(30).migrate().await.unwrap();
     let made =
         async || engine.ask("SELECT version, name FROM schema_migrations FINAL ORDER BY version").await;
-    let all = "1\tspans\n2\tsignals\n5\terrors\n7\tunknown_sums";
+    let all = "1\tspans\n2\tsignals\n5\terrors\n6\trollups\n7\tunknown_sums";
     assert_eq!(made().await, all);
     // One that an earlier release has made.
     engine.ask("ALTER TABLE schema_migrations DELETE WHERE version >= 2 SETTINGS mutations_sync = 2").await;
@@ -196,7 +196,8 @@ async fn what_was_answered_survives_a_kill_of_the_engine_and_nothing_is_answered
         }
     };
     let killed = async {
-        let some = async || engine.ask("SELECT count() >= 150 FROM spans").await == "1";
+        // What is stored may not be answered yet: of four, three are.
+        let some = async || engine.ask("SELECT count() >= 200 FROM spans").await == "1";
         app.wait_until("some is stored", Duration::from_secs(60), some).await;
         engine.kill().await;
     };

@@ -18,6 +18,7 @@ mod parts;
 mod quota;
 mod rerate;
 mod retention;
+mod rollups;
 mod same;
 mod scores;
 mod senders;

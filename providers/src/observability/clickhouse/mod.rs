@@ -11,6 +11,7 @@ mod look;
 mod points;
 mod rating;
 mod reckoning;
+mod rollups;
 mod row;
 mod schema;
 mod scores;

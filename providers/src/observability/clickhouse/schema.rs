@@ -14,10 +14,11 @@ use super::target::Target;
 use super::write::Table;
 
 /// Number, name, statements. Each may be repeated: the engine has no transactions, and two servers may start at once.
-const MIGRATIONS: [(u32, &str, &str); 4] = [
+const MIGRATIONS: [(u32, &str, &str); 5] = [
     (1, "spans", include_str!("../../../../migrations/clickhouse/0001_spans.sql")),
     (2, "signals", include_str!("../../../../migrations/clickhouse/0002_signals.sql")),
     (5, "errors", include_str!("../../../../migrations/clickhouse/0005_errors.sql")),
+    (6, "rollups", include_str!("../../../../migrations/clickhouse/0006_rollups.sql")),
     (7, "unknown_sums", include_str!("../../../../migrations/clickhouse/0007_unknown_sums.sql")),
 ];
 

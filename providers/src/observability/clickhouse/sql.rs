@@ -115,6 +115,18 @@ impl Sql {
         self
     }
 
+    /// And that it was in one of these; at least one.
+    pub(super) fn within_any(&mut self, column: &str, periods: &[Period]) -> &mut Self {
+        if let [period] = periods {
+            return self.within(column, *period);
+        }
+        self.push(" AND (");
+        for (n, period) in periods.iter().enumerate() {
+            self.push(if n == 0 { "(1" } else { " OR (1" }).within(column, *period).push(")");
+        }
+        self.push(")")
+    }
+
     /// That a column has one of these ids; at least one.
     pub(super) fn any_of<'a>(&mut self, column: &str, ids: impl IntoIterator<Item = &'a [u8]>) -> &mut Self {
         self.push(column).push(" IN (");
@@ -122,6 +134,23 @@ impl Sql {
             self.push(if n == 0 { "" } else { "," }).bytes(id);
         }
         self.push(")")
+    }
+
+    /// And that a column has one of these ids; at least one.
+    pub(super) fn among(&mut self, column: &str, ids: &[Uuid]) -> &mut Self {
+        self.push(" AND ").push(column).push(" IN (");
+        for (n, id) in ids.iter().enumerate() {
+            self.push(if n == 0 { "" } else { "," }).uuid(*id);
+        }
+        self.push(")")
+    }
+
+    /// The rows of all these questions.
+    pub(super) fn all_of(&mut self, questions: &[Self]) -> &mut Self {
+        for (n, question) in questions.iter().enumerate() {
+            self.push(if n == 0 { "" } else { " UNION ALL " }).append(question);
+        }
+        self
     }
 
     /// Further, that these columns together are one of these.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use clickhouse::{Client, Row, RowOwned, RowWrite};
 use domain::ports::telemetry::{TelemetryError, Tenant, Written};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::fault::Fault;
 use super::row::day_number;
 use super::sql::Sql;
-use super::{Engine, TURN, WRITING};
+use super::{Engine, TURN, WRITING, rollups};
 
 /// So many batches of a table wait at most.
 const WAITING: usize = 256;
@@ -25,12 +25,18 @@ const ROWS: usize = 20_000;
 /// So many rows are asked about at a time: their ids stand in the statement, which has a largest size.
 const ASKED: usize = 800;
 
+/// No day is rolled up before it has been over for twice as long.
+const LATE: TimeDelta = TimeDelta::minutes(30);
+
 /// What is kept in a table of its own, each once: what one project says under one key on the day of its time.
 pub(super) trait Kept: Send + Sync + 'static {
     /// Its columns.
     type Row: RowOwned + RowWrite + Serialize + Send + Sync;
     /// Where it is kept.
     const TABLE: Table;
+
+    /// Whether its days are rolled up.
+    const IS_ROLLED_UP: bool = false;
 
     /// What it is known by.
     fn key(&self) -> Key;
@@ -129,6 +135,9 @@ type Became = Result<Written, Fault>;
 async fn write<T: Kept>(engine: &Engine, batches: Vec<(Tenant, Vec<T>)>) -> Result<Vec<Became>, Fault> {
     let client = engine.ready().await?;
     let known = known(client, &batches).await?;
+    if T::IS_ROLLED_UP {
+        rollups::touch(client, late(&batches, &known)).await?;
+    }
     let (new, brought) = unknown(engine.days, batches, &known);
     let together = insert(client, T::TABLE.name, new.iter()).await;
     let is_alone = together.as_ref().is_err_and(Fault::is_refusal) && brought.len() > 1;
@@ -151,6 +160,23 @@ async fn write<T: Kept>(engine: &Engine, batches: Vec<(Tenant, Vec<T>)>) -> Resu
         became.push(stored.map(|()| written));
     }
     Ok(became)
+}
+
+/// Days that may be rolled up already, of which there is something new. They are noted before it is written: whoever is cut
+/// off in between has noted it.
+fn late<T: Kept>(
+    batches: &[(Tenant, Vec<T>)],
+    known: &HashSet<Identity>,
+) -> impl Iterator<Item = (Tenant, NaiveDate)> {
+    let hot = (Utc::now() - LATE).date_naive();
+    let mut late = HashMap::new();
+    for (tenant, row) in batches.iter().flat_map(|(tenant, rows)| rows.iter().map(move |row| (tenant, row))) {
+        let day = row.at().date_naive();
+        if day < hot && !known.contains(&identity(*tenant, row)) {
+            late.insert((tenant.team.0, tenant.project.0, day), (*tenant, day));
+        }
+    }
+    late.into_values()
 }
 
 /// How many rows a batch has, and which of the new ones it brings.

@@ -13,13 +13,14 @@ use uuid::Uuid;
 use super::COLUMNS;
 use crate::observability::days::reading;
 
-/// Whether the tokens of `s` are its own: those of a sum are not where a call is one or two levels below it.
+/// Whether the tokens of `s` are its own: those of a sum are not where a call is one or two levels below it,
+/// on its day, the one before or the one after.
 pub(super) const COUNTS: &str = "(s.counting = 1 OR (s.counting = 2 AND NOT EXISTS (
     SELECT FROM public.spans c LEFT JOIN public.spans m
         ON m.team_id = c.team_id AND m.project_id = c.project_id AND m.trace_id = c.trace_id
-           AND m.span_id = c.parent_id AND m.day >= s.day - 1
+           AND m.span_id = c.parent_id AND m.day BETWEEN s.day - 1 AND s.day + 1
      WHERE c.team_id = s.team_id AND c.project_id = s.project_id AND c.trace_id = s.trace_id AND c.counting = 1
-       AND c.day >= s.day - 1 AND (c.parent_id = s.span_id OR m.parent_id = s.span_id))))";
+       AND c.day BETWEEN s.day - 1 AND s.day + 1 AND (c.parent_id = s.span_id OR m.parent_id = s.span_id))))";
 
 /// Whether `r` is the root that its trace is listed by: its first.
 const FIRST_ROOT: &str = " AND r.is_root AND NOT EXISTS (

@@ -7,7 +7,7 @@ use domain::ports::telemetry::{CostBy, CostShare, Period, Tenant};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::read::{counts, since};
+use super::read::{around, counts};
 use crate::observability::clickhouse::fault::Fault;
 use crate::observability::clickhouse::row::{MOST, odd, whole};
 use crate::observability::clickhouse::sql::Sql;
@@ -32,7 +32,7 @@ pub(super) async fn shares(client: &Client, tenant: Tenant, period: Period) -> R
         .append(&Sql::of(tenant))
         .within("started_at", period)
         .push(" AND ")
-        .append(&counts(&since(tenant, period.from)));
+        .append(&counts(&around(tenant, &[period])));
     let mut sql = Sql::new(
         "SELECT toUInt8(grouping(model, deployment, day, user)) AS kind, model, deployment, toUInt16(day) AS on_day, user,
                 count() AS calls, countIf(its_cost IS NULL) AS no_cost, sum(tokens_in) AS input,

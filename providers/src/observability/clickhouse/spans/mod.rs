@@ -1,6 +1,7 @@
 //! Spans.
 
 mod costs;
+mod numbers;
 mod read;
 mod row;
 mod single;
@@ -16,7 +17,8 @@ use domain::ports::telemetry::{
 };
 
 use super::fault::Fault;
-use super::{ClickHouseStore, LOOKING, in_time};
+use super::{ClickHouseStore, HOUSEKEEPING, LOOKING, in_time, rollups};
+pub(super) use numbers::{calls_by_model, first_roots};
 
 #[async_trait]
 impl Telemetry for ClickHouseStore {
@@ -59,7 +61,7 @@ impl Telemetry for ClickHouseStore {
     }
 
     async fn usage(&self, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, TelemetryError> {
-        self.ask(async |client: &Client| read::usage(client, tenant, period).await).await
+        self.ask(async |client: &Client| numbers::usage(client, tenant, period).await).await
     }
 
     async fn costs(&self, tenant: Tenant, period: Period) -> Result<Vec<CostShare>, TelemetryError> {
@@ -67,14 +69,27 @@ impl Telemetry for ClickHouseStore {
     }
 
     async fn stats(&self, tenant: Tenant, period: Period) -> Result<Stats, TelemetryError> {
-        self.ask(async |client: &Client| read::stats(client, tenant, period).await).await
+        self.ask(async |client: &Client| numbers::stats(client, tenant, period).await).await
     }
 
     async fn forget(&self, tenant: Tenant, before: NaiveDate) -> Result<u64, TelemetryError> {
+        let first = async { rollups::forget(self.engine.ready().await?, tenant, before).await };
+        in_time(HOUSEKEEPING, first).await?;
         self.engine.forget::<Span>(tenant, before).await
     }
 
     async fn keep_house(&self, now: DateTime<Utc>) -> Result<(), TelemetryError> {
-        self.engine.drop_old::<Span>(now).await
+        let oldest = self.engine.oldest(now);
+        let first = async { rollups::drop_before(self.engine.ready().await?, oldest).await };
+        in_time(HOUSEKEEPING, first).await?;
+        self.engine.drop_old::<Span>(now).await?;
+        let rolling = async { rollups::keep_up(self.engine.ready().await?, now).await };
+        match in_time(HOUSEKEEPING, rolling).await {
+            Ok(0) => {}
+            Ok(rolled) => tracing::info!(rolled, "rolled up {rolled} days of spans"),
+            // Rows say the same, and take longer.
+            Err(error) => tracing::warn!(%error, "days of spans could not be rolled up: {error}"),
+        }
+        Ok(())
     }
 }

@@ -5,12 +5,10 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Days, NaiveTime, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use clickhouse::{Client, Row};
 use domain::ids::DeploymentId;
-use domain::ports::telemetry::{
-    Filter, ModelUsage, Period, Span, Stats, Status, Tenant, TraceId, TraceSummary, Usage,
-};
+use domain::ports::telemetry::{Filter, Period, Span, Status, Tenant, TraceId, TraceSummary};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -44,7 +42,7 @@ pub(super) async fn traces(
 
 /// Roots that traces are listed by.
 fn page(tenant: Tenant, filter: &Filter, period: Period, limit: i64) -> Sql {
-    let mut wanted = roots(tenant, period);
+    let mut wanted = roots(tenant, &[period]);
     of_itself(
         &mut wanted,
         (filter.status, filter.name.as_deref(), filter.min_duration_us, filter.deployment_id),
@@ -87,68 +85,15 @@ pub(super) async fn trace(
     rows.into_iter().map(SpanRow::it).collect()
 }
 
-/// Dearest first.
-pub(super) async fn usage(client: &Client, tenant: Tenant, period: Period) -> Result<Vec<ModelUsage>, Fault> {
-    let mut sql = Sql::new(format!(
-        "SELECT model, provider, count() AS calls, countIf(cost IS NULL) AS no_cost, {COST} AS cost_all,
-                {} AS input, {} AS output, {} AS cache_read, {} AS cache_write, {} AS audio_input, {} AS reasoning,
-                {} AS audio_output
-           FROM spans s FINAL WHERE ",
-        total("input_tokens"),
-        total("output_tokens"),
-        total("cache_read"),
-        total("cache_write"),
-        total("audio_input"),
-        total("reasoning"),
-        total("audio_output"),
-    ));
-    let scope = since(tenant, period.from);
-    sql.append(&Sql::of(tenant)).within("started_at", period).push(" AND ").append(&counts(&scope));
-    sql.push(
-        " GROUP BY model, provider ORDER BY sum(s.cost) DESC NULLS LAST, calls DESC, model, provider LIMIT 500",
-    );
-    let rows = sql.into_query(client).fetch_all::<ModelRow>().await?;
-    rows.into_iter().map(ModelRow::usage).collect()
-}
-
-/// Each trace once, with its first root.
-pub(super) async fn stats(client: &Client, tenant: Tenant, period: Period) -> Result<Stats, Fault> {
-    let part = |of: &str| format!("sorted[greatest(1, toUInt64(ceil({of} * traces)))]");
-    let wanted = roots(tenant, period);
-    let mut sql = Sql::new(format!(
-        "SELECT traces, errors, total, sorted[1] AS least, {} AS p50, {} AS p95, {} AS p99, sorted[-1] AS most
-           FROM (SELECT count() AS traces, countIf(status = 'error') AS errors, sum(toInt128(duration_us)) AS total,
-                        arraySort(groupArray(duration_us)) AS sorted
-                   FROM spans FINAL WHERE ",
-        part("0.5"),
-        part("0.95"),
-        part("0.99"),
-    ));
-    sql.append(&wanted).append(&first_of(tenant, &wanted)).push(")");
-    let row = sql.into_query(client).fetch_one::<StatsRow>().await?;
-    let traces = i128::from(row.traces);
-    let average = if traces == 0 { 0 } else { (2 * row.total + traces) / (2 * traces) };
-    Ok(Stats {
-        traces: whole(row.traces)?,
-        errors: whole(row.errors)?,
-        average_us: whole(average)?,
-        min_us: row.least,
-        p50_us: row.p50,
-        p95_us: row.p95,
-        p99_us: row.p99,
-        max_us: row.most,
-    })
-}
-
-/// Roots of the tenant in the period.
-fn roots(tenant: Tenant, period: Period) -> Sql {
+/// Roots of the tenant in one of these times.
+pub(super) fn roots(tenant: Tenant, periods: &[Period]) -> Sql {
     let mut sql = Sql::of(tenant);
-    sql.push(" AND NOT below").within("started_at", period);
+    sql.push(" AND NOT below").within_any("started_at", periods);
     sql
 }
 
 /// That a root is the first one of its trace: of all its roots, whatever else was asked of it.
-fn first_of(tenant: Tenant, wanted: &Sql) -> Sql {
+pub(super) fn first_of(tenant: Tenant, wanted: &Sql) -> Sql {
     let mut sql = Sql::new(
         " AND (trace_id, started_at, span_id) IN (SELECT trace_id, first.1, first.2 FROM (
              SELECT trace_id, min((started_at, span_id)) AS first FROM spans FINAL WHERE ",
@@ -195,32 +140,37 @@ fn of_any(sql: &mut Sql, tenant: Tenant, filter: &Filter) {
     }
 }
 
-/// What was spent.
-const COST: &str = "sum(ifNull(s.cost, toDecimal128(0, 12)))";
-
-/// A sum that does not overflow.
-fn total(column: &str) -> String {
-    format!("sum(toInt128(s.{column}))")
-}
-
-/// What may lie below what began then: a day before it, and all after.
-pub(super) fn since(tenant: Tenant, from: Option<DateTime<Utc>>) -> Sql {
-    let from = from.and_then(|from| from.date_naive().checked_sub_days(Days::new(1)));
+/// What may lie below what began in one of these times: from the day before to the day after.
+pub(super) fn around(tenant: Tenant, periods: &[Period]) -> Sql {
+    let midnight = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
+    let from = |at: DateTime<Utc>| at.date_naive().checked_sub_days(Days::new(1)).map(midnight);
+    let to = |at: DateTime<Utc>| at.date_naive().checked_add_days(Days::new(2)).map(midnight);
+    let around = |it: &Period| Period { from: it.from.and_then(from), to: it.to.and_then(to) };
     let mut sql = Sql::of(tenant);
-    sql.within(
-        "started_at",
-        Period { from: from.map(|day| day.and_time(NaiveTime::MIN).and_utc()), to: None },
-    );
+    sql.within_any("started_at", &periods.iter().map(around).collect::<Vec<_>>());
     sql
 }
 
-/// Whether the tokens of a span are its own: those of a sum are not where a call is one or two levels below it.
+/// Whether the tokens of a span are its own: those of a sum are not where a call is one or two levels below it, on its day,
+/// the one before or the one after.
 pub(super) fn counts(scope: &Sql) -> Sql {
-    let mut calls = Sql::new("SELECT trace_id, parent_id FROM spans FINAL WHERE ");
-    calls.append(scope).push(" AND counting = 1");
-    let mut sql = Sql::new("(counting = 1 OR (counting = 2 AND (trace_id, span_id) NOT IN (");
-    sql.append(&calls).push(" UNION ALL SELECT trace_id, parent_id FROM spans FINAL WHERE ").append(scope);
-    sql.push(" AND (trace_id, span_id) IN (").append(&calls).push("))))");
+    // Each with the days on which what is above it may be.
+    const NEAR: &str =
+        "arrayJoin([toDate(started_at) - 1, toDate(started_at), toDate(started_at) + 1]) AS near";
+    let calls = |what: &str| {
+        let mut calls = Sql::new(format!("SELECT trace_id, parent_id{what} FROM spans FINAL WHERE "));
+        calls.append(scope).push(" AND counting = 1");
+        calls
+    };
+    let near = calls(&format!(", {NEAR}"));
+    let mut sql =
+        Sql::new("(counting = 1 OR (counting = 2 AND (trace_id, span_id, toDate(started_at)) NOT IN (");
+    sql.append(&near).push(&format!(
+        " UNION ALL SELECT trace_id, parent_id, near FROM (
+             SELECT trace_id, span_id, parent_id, {NEAR} FROM spans FINAL WHERE "
+    ));
+    sql.append(scope).push(" AND (trace_id, span_id) IN (").append(&calls(""));
+    sql.push(")) WHERE (trace_id, span_id, near) IN (").append(&near).push("))))");
     sql
 }
 
@@ -231,30 +181,32 @@ async fn sums(
     ids: &[TraceId],
     first: DateTime<Utc>,
 ) -> Result<HashMap<TraceId, SumRow>, Fault> {
-    let mut scope = since(tenant, Some(first));
+    let mut scope = around(tenant, &[Period { from: Some(first), to: None }]);
     scope.push(" AND ").any_of("trace_id", ids.iter().map(TraceId::as_bytes));
     let rows = in_one_look(&scope).into_query(client).fetch_all::<SumRow>().await?;
     rows.into_iter().map(|row| Ok((id(&row.trace_id)?, row))).collect()
 }
 
 /// The sums of each trace over those of its spans that count, as `counts` has it, in one look at the spans: each is told to
-/// itself and to its parent, twice. So a span knows of calls below it, and of those below its children.
+/// itself and to its parent, twice. So a span knows of calls below it, and of those below its children; `near` are the days
+/// on which a sum may be that a call is of.
 fn in_one_look(scope: &Sql) -> Sql {
     let mut sql = Sql::new(
-        "WITH spans_of AS (SELECT trace_id, span_id, parent_id, counting,
+        "WITH spans_of AS (SELECT trace_id, span_id, parent_id, counting, toDate(started_at) AS day, [day - 1, day, day + 1] AS near,
                    (status, input_tokens, output_tokens, ifNull(cost, toDecimal128(0, 12))) AS said FROM spans FINAL WHERE ",
     );
     sql.append(scope).push(
-        "), told AS (SELECT trace_id, parent_id, counting, said,
+        "), told AS (SELECT trace_id, (parent_id, counting, day, near, said) AS it,
                    arrayJoin([(span_id, true), (parent_id, false)]) AS to, to.2 AS itself FROM spans_of),
-             heard AS (SELECT trace_id, to.1 AS span_id, groupArrayIf((parent_id, counting, said), itself) AS own,
-                   countIf(counting = 1 AND NOT itself) > 0 AS calls FROM told GROUP BY trace_id, span_id),
-             told_again AS (SELECT trace_id, arrayJoin(own) AS it, it.2 AS counting, it.3 AS said, calls,
+             heard AS (SELECT trace_id, to.1 AS span_id, groupArrayIf(it, itself) AS own,
+                   groupUniqArrayArrayIf(it.4, it.2 = 1 AND NOT itself) AS near_calls FROM told GROUP BY trace_id, span_id),
+             told_again AS (SELECT trace_id, arrayJoin(own) AS it, near_calls,
                    arrayJoin([(span_id, true), (it.1, false)]) AS to, to.2 AS itself FROM heard),
-             heard_again AS (SELECT trace_id, groupArrayIf((counting, calls, said), itself) AS own,
-                   countIf(calls AND NOT itself) > 0 AS calls_below FROM told_again GROUP BY trace_id, to.1),
-             sums AS (SELECT trace_id, arrayJoin(own) AS it, it.3 AS said,
-                   it.1 = 1 OR (it.1 = 2 AND NOT it.2 AND NOT calls_below) AS counted FROM heard_again)
+             heard_again AS (SELECT trace_id, groupArrayIf((it.2, it.3, has(near_calls, it.3), it.5), itself) AS own,
+                   groupUniqArrayArrayIf(arrayIntersect(near_calls, it.4), NOT itself) AS near_below
+                   FROM told_again GROUP BY trace_id, to.1),
+             sums AS (SELECT trace_id, arrayJoin(own) AS it, it.4 AS said,
+                   it.1 = 1 OR (it.1 = 2 AND NOT it.3 AND NOT has(near_below, it.2)) AS counted FROM heard_again)
          SELECT trace_id, count() AS spans, countIf(said.1 = 'error') AS errors, sumIf(toInt128(said.2), counted) AS input,
                 sumIf(toInt128(said.3), counted) AS output, sumIf(said.4, counted) AS cost_all FROM sums GROUP BY trace_id",
     );
@@ -312,55 +264,4 @@ struct SumRow {
     input: i128,
     output: i128,
     cost_all: i128,
-}
-
-#[derive(Row, Deserialize)]
-struct ModelRow {
-    model: Option<String>,
-    provider: Option<String>,
-    calls: u64,
-    no_cost: u64,
-    cost_all: i128,
-    input: i128,
-    output: i128,
-    cache_read: i128,
-    cache_write: i128,
-    audio_input: i128,
-    reasoning: i128,
-    audio_output: i128,
-}
-
-impl ModelRow {
-    fn usage(self) -> Result<ModelUsage, Fault> {
-        let most = |sum: i128| whole(sum.min(MOST));
-        let usage = Usage {
-            input: most(self.input)?,
-            output: most(self.output)?,
-            cache_read: most(self.cache_read)?,
-            cache_write: most(self.cache_write)?,
-            audio_input: most(self.audio_input)?,
-            reasoning: most(self.reasoning)?,
-            audio_output: most(self.audio_output)?,
-        };
-        Ok(ModelUsage {
-            model: self.model,
-            provider: self.provider,
-            calls: whole(self.calls)?,
-            calls_without_cost: whole(self.no_cost)?,
-            usage,
-            cost_picos: self.cost_all,
-        })
-    }
-}
-
-#[derive(Row, Deserialize)]
-struct StatsRow {
-    traces: u64,
-    errors: u64,
-    total: i128,
-    least: i64,
-    p50: i64,
-    p95: i64,
-    p99: i64,
-    most: i64,
 }

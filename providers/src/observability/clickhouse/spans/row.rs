@@ -61,6 +61,7 @@ pub(in crate::observability::clickhouse) struct SpanRow {
 impl Kept for Span {
     type Row = SpanRow;
     const TABLE: Table = Table { name: "spans", at: "started_at", id: "trace_id", part: Some("span_id") };
+    const IS_ROLLED_UP: bool = true;
 
     fn key(&self) -> Key {
         (bytes(self.trace_id.as_bytes()), bytes(self.span_id.as_bytes()))
