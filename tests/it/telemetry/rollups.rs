@@ -4,9 +4,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
-use domain::ports::telemetry::{Cost, Counting, Period, Span, SpanId, Status, Telemetry, Tenant, Usage};
-use providers::observability::clickhouse::ClickHouseStore;
-use providers::observability::postgres_spans::PostgresSpans;
+use domain::ports::telemetry::{
+    Call, Cost, Counting, Filter, NewCost, Period, Rating, Span, SpanId, Status, Telemetry, Tenant, Usage,
+};
+use providers::observability::clickhouse::{ClickHouseRating, ClickHouseStore};
+use providers::observability::postgres_spans::{PostgresRating, PostgresSpans};
 use tests::clickhouse::ClickHouse;
 use tests::postgres::TestDb;
 
@@ -119,6 +121,9 @@ impl Both {
             assert_eq!(one, self.postgres.usage(self.mine, period).await.unwrap(), "{when}: {period:?}");
             let one = self.clickhouse.costs(self.mine, period).await.unwrap();
             assert_eq!(one, self.postgres.costs(self.mine, period).await.unwrap(), "{when}: {period:?}");
+            let listed = Filter { period, limit: 1000, ..Filter::default() };
+            let one = self.clickhouse.traces(self.mine, &listed).await.unwrap();
+            assert_eq!(one, self.postgres.traces(self.mine, &listed).await.unwrap(), "{when}: {period:?}");
         }
     }
 
@@ -285,6 +290,34 @@ async fn what_goes_is_not_in_what_is_rolled_up() {
         .ask("ALTER TABLE trace_days UPDATE traces = traces + 1 WHERE 1 SETTINGS mutations_sync = 2")
         .await;
     both.say_the_same("expired").await;
+}
+
+#[tokio::test]
+async fn what_is_reckoned_again_is_seen_in_days_that_were_rolled_up() {
+    let both = both().await;
+    both.an_hour_later().await;
+    both.keep_house().await;
+    both.say_the_same("rolled up").await;
+    let clickhouse = ClickHouseRating::open(&both.engine.target()).await.unwrap();
+    let postgres = PostgresRating::new(both.db.pool().clone());
+    let (period, before) = (Period { from: Some(ago(4, 0)), to: Some(ago(3, 0)) }, Period::default());
+    let spent = async || both.clickhouse.usage(both.mine, period).await.unwrap();
+    let was: i128 = spent().await.iter().map(|model| model.cost_picos).sum();
+    for rating in [&clickhouse as &dyn Rating, &postgres] {
+        let calls = rating.calls(both.mine, day(4), before, None, 1000).await.unwrap();
+        let dearer = |picos: i64| Cost { picos: picos + 1_000_000_000_000, price: "q".into() };
+        let cost = |call: &Call| dearer(call.cost.as_ref().map_or(0, |cost| cost.picos));
+        let new: Vec<_> = calls.into_iter().map(|call| NewCost { cost: cost(&call), call }).collect();
+        assert!(new.len() > 10, "{}", new.len());
+        rating.set_costs(both.mine, day(4), &new).await.unwrap();
+        rating.changed(both.mine, day(4)).await.unwrap();
+    }
+    let is: i128 = spent().await.iter().map(|model| model.cost_picos).sum();
+    assert!(is > was + 10_000_000_000_000, "{was} {is}");
+    both.say_the_same("reckoned again").await;
+    both.an_hour_later().await;
+    both.keep_house().await;
+    both.say_the_same("reckoned and rolled up again").await;
 }
 
 #[tokio::test]
