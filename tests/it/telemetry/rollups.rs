@@ -39,8 +39,8 @@ fn counted(trace: u64, [number, above]: [u64; 2], at: DateTime<Utc>, counting: C
     let picos = i64::try_from(trace * 1_000_003 + number).unwrap();
     Span {
         parent_id: Some(format!("{above:016x}").parse::<SpanId>().unwrap()),
-        model: (trace % 4 != 0).then(|| model.to_owned()),
-        provider: (trace % 5 != 0).then(|| "openai".to_owned()),
+        model: (!trace.is_multiple_of(4)).then(|| model.to_owned()),
+        provider: (!trace.is_multiple_of(5)).then(|| "openai".to_owned()),
         usage: Usage { input: 11 + picos % 90, output: 5, cache_read: 1, reasoning: 2, ..Usage::default() },
         counting,
         cost: (trace % 3 != 2).then(|| Cost { picos, price: "p".into() }),
