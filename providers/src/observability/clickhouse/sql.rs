@@ -136,6 +136,22 @@ impl Sql {
         self.push(")")
     }
 
+    /// And that a column has one of very many ids of so many bytes: they are one literal, which is read at once.
+    pub(super) fn among_many<'a>(
+        &mut self,
+        column: &str,
+        bytes: usize,
+        ids: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) -> &mut Self {
+        let count = ids.len();
+        self.push(" AND ")
+            .push(column)
+            .push(" IN (SELECT arrayJoin(arrayMap(n -> toFixedString(substring(unhex('");
+        ids.for_each(|id| self.0.push_str(&hex::encode(id)));
+        _ = write!(self.0, "'), {bytes} * n + 1, {bytes}), {bytes}), range({count}))))");
+        self
+    }
+
     /// And that a column has one of these ids; at least one.
     pub(super) fn among(&mut self, column: &str, ids: &[Uuid]) -> &mut Self {
         self.push(" AND ").push(column).push(" IN (");
