@@ -4,6 +4,7 @@
 //! Every figure is a ratio, to a limit or to a peer in the same run.
 
 mod append;
+mod asleep;
 mod audit;
 mod hostile;
 mod measure;

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use domain::ids::WorkId;
 use projections::queue::{self, Limits, PROCESS};
 use projections::work::{self, Due, NewWork};
@@ -13,13 +14,15 @@ use tests::repository;
 use tests::world::team_and_project;
 use uuid::Uuid;
 
-use crate::between;
-use crate::measure::{Figure, percentile};
+use crate::measure::{Figure, median, percentile};
+use crate::{asleep, between};
 
 /// Builds that wait while one is taken.
 const QUEUED: i64 = 1000;
 const TEAMS: i64 = 20;
 const CLAIMS: usize = 100;
+/// How often the same project is built again.
+const WARM: usize = 3;
 
 /// A build that begins what no polite signal ends.
 const DAEMON: &str = r#"
@@ -33,7 +36,33 @@ pub(crate) async fn figures() -> Vec<Figure> {
     let rounds = std::env::var("BENCH_BUILDS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
     let mut figures = start_and_cancel(rounds).await;
     figures.push(look().await);
+    figures.push(warm_rebuild().await);
+    figures.push(asleep::figure().await);
     figures
+}
+
+/// A real Mastra project, built by a team that never built anything, and then again: its lockfile is as it was.
+async fn warm_rebuild() -> Figure {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let it = team_and_project(&app, &owner, "single").await;
+    let mut times = Vec::new();
+    for n in 0..1 + WARM {
+        repository::change(&app.repositories().join("single"), &[("NOTES.md", &format!("change {n}\n"))]);
+        let build = it.built(&app, &owner).await;
+        assert_eq!(build["status"], "ready", "{build}");
+        let at = |field: &str| -> DateTime<Utc> {
+            build[field]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_else(|| panic!("no {field} in {build}"))
+        };
+        times.push((at("finishedAt") - at("startedAt")).as_seconds_f64());
+        app.settle().await;
+    }
+    let (cold, warm) = (times.remove(0), median(times));
+    let name = "a build again with the lockfile as it was, with npm and mastra build".to_owned();
+    Figure::at_most(name, warm, "s", format!("{cold:.1} s the first time"), warm / cold, 0.5)
 }
 
 async fn start_and_cancel(rounds: usize) -> Vec<Figure> {
