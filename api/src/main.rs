@@ -10,10 +10,6 @@ use program::config::Config;
 use program::keys::Keys;
 use program::settings::Settings;
 
-/// What a password or a large body took is the system's again once it is read, whichever thread read it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A self-hosted platform on which teams deploy and run Mastra servers.
 #[derive(Parser)]
 #[command(name = "mastra-admin", version, about)]
