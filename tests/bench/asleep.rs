@@ -7,7 +7,7 @@ use serde_json::json;
 use tests::app::TestApp;
 use tests::world::{project, team};
 
-use crate::measure::Figure;
+use crate::measure::{Figure, mebibytes};
 
 /// Projects that sleep, beside the first one.
 const ASLEEP: usize = 8;
@@ -44,11 +44,8 @@ fn of_all(root: u32) -> f64 {
     for entry in std::fs::read_dir("/proc").expect("Linux has it").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(status) = std::fs::read_to_string(entry.path().join("status")) else { continue };
-        let field = |name: &str| -> Option<f64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().trim_end_matches(" kB").parse().ok()
-        };
-        parents.insert(pid, (field("PPid:").unwrap_or(0.0) as u32, field("RssAnon:").unwrap_or(0.0)));
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+        parents.insert(pid, (parent.unwrap_or(0), mebibytes(&status, "RssAnon:").unwrap_or(0.0)));
     }
     let is_below = |mut pid: u32| {
         while pid != root {
@@ -59,5 +56,5 @@ fn of_all(root: u32) -> f64 {
         }
         true
     };
-    parents.iter().filter(|(pid, _)| is_below(**pid)).map(|(_, (_, kib))| kib / 1024.0).sum()
+    parents.iter().filter(|(pid, _)| is_below(**pid)).map(|(_, (_, mib))| mib).sum()
 }

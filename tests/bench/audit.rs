@@ -11,7 +11,7 @@ use tests::trail::{self, BUSY, SOMEBODY};
 use tests::world::team;
 use uuid::Uuid;
 
-use crate::measure::{Figure, percentile};
+use crate::measure::{Figure, forget_peak, memory, percentile};
 
 const ROWS: i64 = 1_000_000;
 /// How often each question is asked.
@@ -61,13 +61,7 @@ async fn ask(owner: &Client, query: &str) -> f64 {
 
 /// What the server's memory grows by while the whole trail is taken away.
 async fn export(app: &TestApp, owner: &Client) -> Figure {
-    let mib = |line: &str| {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid())).expect("it runs");
-        let kib = status.lines().find_map(|text| text.strip_prefix(line)).expect("Linux says so");
-        kib.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
-    };
-    std::fs::write(format!("/proc/{}/clear_refs", app.pid()), "5").expect("the peak can be forgotten");
-    let before = mib("VmRSS:");
+    let before = forget_peak(app.pid());
     let answer = owner.request(Method::GET, "/teams/acme/audit/export").send().await.expect("it answers");
     let mut body = answer.bytes_stream();
     let mut rows = 0;
@@ -75,5 +69,6 @@ async fn export(app: &TestApp, owner: &Client) -> Figure {
         rows += chunk.expect("it is whole").iter().filter(|byte| **byte == b'\n').count();
     }
     assert!(rows > 500_000, "{rows} rows");
-    Figure::limit("audit, export of 600,000 rows, more memory", mib("VmHWM:") - before, "MiB", 32.0)
+    let more = memory(app.pid(), "VmHWM:") - before;
+    Figure::limit("audit, export of 600,000 rows, more memory", more, "MiB", 32.0)
 }

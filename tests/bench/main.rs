@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use measure::{Figure, percentile};
+use measure::{Figure, memory, percentile};
 use serde_json::json;
 use tests::app::TestApp;
 use tests::client::Client;
@@ -61,7 +61,7 @@ async fn main() {
             "webhooks" => webhooks::figures().await,
             "hostile" => hostile::figures().await,
             "router" => router::figures().await,
-            "ingest" => telemetry::ingest().await,
+            "ingest" => telemetry::ingest::figures().await,
             "telemetry" => telemetry::figures().await,
             "rebuild" => rebuild::figures().await,
             _ => platform().await,
@@ -85,10 +85,7 @@ async fn idle_memory() -> Figure {
     let app = TestApp::start().await;
     app.owner().await;
     app.settle().await;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid())).expect("it runs");
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
-    let kib: f64 = kib.trim().trim_end_matches(" kB").parse().expect("a number");
-    Figure::limit("idle server, resident memory", kib / 1024.0, "MiB", 60.0)
+    Figure::limit("idle server, resident memory", memory(app.pid(), "VmRSS:"), "MiB", 60.0)
 }
 
 /// A command answered with its query tables caught up, at 8 clients.

@@ -82,6 +82,24 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// A line of `/proc/{pid}/status`, in MiB.
+pub(crate) fn memory(pid: u32, line: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    mebibytes(&status, line).expect("Linux says so")
+}
+
+/// The same, of what was read already.
+pub(crate) fn mebibytes(status: &str, line: &str) -> Option<f64> {
+    let kib = status.lines().find_map(|text| text.strip_prefix(line))?;
+    kib.trim().trim_end_matches(" kB").parse::<f64>().ok().map(|kib| kib / 1024.0)
+}
+
+/// Lets `VmHWM:` begin anew; what the process has now, in MiB.
+pub(crate) fn forget_peak(pid: u32) -> f64 {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the peak can be forgotten");
+    memory(pid, "VmRSS:")
+}
+
 /// How long the server of the fixture needs by itself, from its start to its first healthy answer: the median
 /// of five runs without the platform.
 pub(crate) async fn own_start(repository: &Path) -> Duration {

@@ -1,5 +1,5 @@
-//! Builds from being asked for to their start, and from being cancelled until nothing of them is left; and what one
-//! look at a long queue costs.
+//! Builds from being asked for to their start, and from being cancelled until nothing of them is left; what one look at a
+//! long queue costs; a real project built again, for which npm asks its registry; and what projects that sleep take up.
 
 use std::time::{Duration, Instant};
 

@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::measure::Figure;
+use crate::measure::{Figure, median};
 
 /// Makes the program a proxy: this, and where to.
 pub(crate) const PROXY: &str = "bare-proxy";
@@ -62,8 +62,8 @@ pub(crate) async fn figures() -> Vec<Figure> {
             together[n].push(per_second(url).await);
         }
     }
-    let [direct, bare, routed] = alone.map(middle);
-    let [_, bare_rate, rate] = together.map(middle);
+    let [direct, bare, routed] = alone.map(median);
+    let [_, bare_rate, rate] = together.map(median);
     vec![
         Figure::limit(
             "a request through the router, beyond the server's own answer, p50",
@@ -90,11 +90,6 @@ pub(crate) async fn figures() -> Vec<Figure> {
     ]
 }
 
-fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 type Http = Client<HttpConnector, Full<Bytes>>;
 
 fn http() -> Http {
@@ -118,7 +113,7 @@ async fn median_of_one_after_the_other(url: &str) -> f64 {
         ask(&http, url).await;
         times.push(begin.elapsed().as_secs_f64());
     }
-    middle(times)
+    median(times)
 }
 
 async fn per_second(url: &str) -> f64 {

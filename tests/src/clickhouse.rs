@@ -103,6 +103,16 @@ impl ClickHouse {
         bytes.into()
     }
 
+    /// The columns of a table that take values, but for some, as a list of SQL.
+    pub async fn columns(&self, table: &str, but: &[&str]) -> String {
+        let sql = format!(
+            "SELECT name FROM system.columns
+              WHERE database = currentDatabase() AND table = '{table}' AND default_kind = '' ORDER BY position"
+        );
+        let columns = self.ask(&sql).await;
+        columns.lines().filter(|name| !but.contains(name)).collect::<Vec<_>>().join(", ")
+    }
+
     /// How many rows of tables all questions have read so far. Only one of ours says so.
     pub async fn rows_read(&self) -> u64 {
         let (base, _) = self.url.rsplit_once('/').expect("it names a database");

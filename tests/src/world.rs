@@ -75,6 +75,13 @@ pub async fn team_and_project(app: &TestApp, client: &Client, fixture: &str) -> 
 }
 
 impl Project {
+    /// Who may send its telemetry, and nothing else.
+    pub async fn sender(&self, app: &TestApp, owner: &Client) -> Client {
+        let body = json!({ "name": "server", "scopes": ["telemetry:write"] });
+        let made = owner.post(&format!("/projects/{}/tokens", self.id), body).await.expect(201);
+        app.nobody().with_token(made["plainToken"].as_str().expect("it is shown once"))
+    }
+
     /// Asks for a build of the head of its branch and its deployment; answers the build's id.
     pub async fn build(&self, client: &Client) -> String {
         client.post(&format!("/projects/{}/builds", self.id), json!({})).await.expect(202)["id"]

@@ -3,6 +3,7 @@
 
 use domain::ids::DeploymentId;
 use domain::ports::telemetry::{Counting, Usage};
+use domain::pricing::{ASKED_MODEL, ASKED_MODEL_OF_MASTRA};
 use serde_json::{Map, Value};
 
 type Attributes = Map<String, Value>;
@@ -68,7 +69,6 @@ const REASONING: &[&str] = &[
 ];
 const MODEL: &[&str] =
     &["gen_ai.response.model", "ai.response.model", "llm.model_name", "embedding.model_name"];
-const ASKED_MODEL: &[&str] = &["gen_ai.request.model", "ai.model.id", "llm.request.model"];
 const PROVIDER: &[&str] =
     &["gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system", "ai.model.provider"];
 const KIND: &[&str] = &[
@@ -102,7 +102,7 @@ pub(super) fn meaning(said: &Attributes, resource: &Attributes) -> Meaning {
     Meaning {
         kind: text(KIND).map(|kind| kind.to_lowercase()),
         model: text(MODEL),
-        asked_model: text(ASKED_MODEL),
+        asked_model: text(&ASKED_MODEL),
         provider: text(PROVIDER).map(|name| provider(&name).to_owned()),
         usage: usage(said),
         counting: counting(said),
@@ -130,7 +130,9 @@ pub(super) fn of_mastra(kind: &str, span: &Value) -> Meaning {
     Meaning {
         kind: Some(kind.to_owned()),
         model: text(&said["responseModel"]),
-        asked_model: text(&said["model"]).or_else(|| text(&more["modelMetadata"]["modelId"])),
+        asked_model: ASKED_MODEL_OF_MASTRA
+            .iter()
+            .find_map(|path| text(path.iter().fold(span, |within, key| &within[*key]))),
         provider: text(&said["provider"]).map(|name| provider(&name).to_owned()),
         usage: Usage {
             input: count(&usage["inputTokens"]),

@@ -30,24 +30,21 @@ pub(super) fn each<'a>(
         (_, Some(refused)) => Err(refused),
         (Ok(()), None) => Ok(walk.is_there),
         (Err(error), None) if error.classify() == Category::Data => Err(match walk.place {
-            Place::Object => ApiError::field("", "not_an_object", "must be a JSON object"),
+            Place::Object => no_object(),
             Place::List => ApiError::field(name, "invalid", "must be a list"),
         }),
         (Err(error), None) => Err(malformed(format!("The body is no JSON: {error}."))),
     }
 }
 
-/// Members of an object, as they are written.
-pub(super) fn members<'a, const N: usize>(
-    object: &'a RawValue,
-    names: [&'static str; N],
-) -> Result<[Option<&'a RawValue>; N], ApiError> {
-    let mut found = [None; N];
-    let members = Members { names, found: &mut found };
-    Deserializer::from_str(object.get())
-        .deserialize_map(members)
-        .map_err(|error| malformed(format!("There is something else than an object: {error}.")))?;
-    Ok(found)
+/// A member of an object, as it is written.
+pub(super) fn member<'a>(object: &'a RawValue, name: &'static str) -> Result<Option<&'a RawValue>, ApiError> {
+    // It was read once: all that can be wrong is what it is.
+    Deserializer::from_str(object.get()).deserialize_map(Member(name)).map_err(|_| no_object())
+}
+
+fn no_object() -> ApiError {
+    ApiError::field("", "not_an_object", "must be a JSON object")
 }
 
 /// What is written there, unless that takes up too much.
@@ -131,26 +128,26 @@ impl<'a, F: FnMut(&'a RawValue) -> Result<(), ApiError>> Visitor<'a> for List<'_
     }
 }
 
-struct Members<'a, 'f, const N: usize> {
-    names: [&'static str; N],
-    found: &'f mut [Option<&'a RawValue>; N],
-}
+/// The member of this name.
+struct Member(&'static str);
 
-impl<'a, const N: usize> Visitor<'a> for Members<'a, '_, N> {
-    type Value = ();
+impl<'a> Visitor<'a> for Member {
+    type Value = Option<&'a RawValue>;
 
     fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
         text.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
         while let Some(key) = map.next_key::<Cow<'_, str>>()? {
-            match self.names.iter().position(|name| key == *name) {
-                Some(place) => self.found[place] = Some(map.next_value()?),
-                None => _ = map.next_value::<IgnoredAny>()?,
+            if key == self.0 {
+                found = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(())
+        Ok(found)
     }
 }
 
@@ -197,12 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn members_are_found_wherever_they_stand() {
+    fn a_member_is_found_wherever_it_stands() {
         let object: &RawValue = serde_json::from_str(r#"{"b":[1, 2],"x":{"a":0},"a":"t"}"#).unwrap();
-        let found = members(object, ["a", "b", "c"]).unwrap().map(|found| found.map(RawValue::get));
+        let found = ["a", "b", "c"].map(|name| member(object, name).unwrap().map(RawValue::get));
         assert_eq!(found, [Some(r#""t""#), Some("[1, 2]"), None]);
         let list: &RawValue = serde_json::from_str("[1]").unwrap();
-        assert!(members(list, ["a"]).is_err());
+        let refused = member(list, "a").unwrap_err();
+        assert!(format!("{refused:?}").contains("not_an_object"), "{refused:?}");
     }
 
     #[test]

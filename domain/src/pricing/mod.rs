@@ -14,6 +14,13 @@ use crate::ports::telemetry::{Cost, Usage};
 /// The price of a row whose sender has said the cost himself.
 pub const EXPLICIT: &str = "explicit";
 
+/// Attributes of OTLP that say which model was asked; the first that is there counts.
+pub const ASKED_MODEL: [&str; 3] = ["gen_ai.request.model", "ai.model.id", "llm.request.model"];
+
+/// Where Mastra's own format says it, as the attributes of a span keep that.
+pub const ASKED_MODEL_OF_MASTRA: [&[&str]; 2] =
+    [&["attributes", "model"], &["metadata", "modelMetadata", "modelId"]];
+
 /// In one US dollar.
 pub const PICOS: i64 = 1_000_000_000_000;
 

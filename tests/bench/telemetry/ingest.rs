@@ -32,7 +32,7 @@ const ROUNDS: usize = 3;
 /// Rows of one insert of the engine's own.
 const INSERT: usize = 20_000;
 
-pub(super) async fn figures() -> Vec<Figure> {
+pub(crate) async fn figures() -> Vec<Figure> {
     let mut figures = in_clickhouse().await;
     figures.push(in_postgres().await);
     figures
@@ -45,12 +45,7 @@ async fn in_clickhouse() -> Vec<Figure> {
     let mut sent = 0;
     send_round(&world, &mut sent).await; // the schema, plans, files
     engine.ask("CREATE TABLE peer AS spans").await;
-    let columns = engine
-        .ask(
-            "SELECT arrayStringConcat(groupArray(name), ', ') FROM system.columns
-               WHERE database = currentDatabase() AND table = 'spans' AND default_kind = ''",
-        )
-        .await;
+    let columns = engine.columns("spans", &[]).await;
     let (mut ours, mut theirs, mut on_one_core) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let before = processor_time(app.pid());
@@ -63,7 +58,7 @@ async fn in_clickhouse() -> Vec<Figure> {
         engine.ask("SELECT count(), uniqExact(trace_id, span_id) FROM spans").await,
         format!("{sent}\t{sent}")
     );
-    let (ours, theirs) = (median(ours), median(theirs));
+    let (ours, theirs, on_one_core) = (median(ours), median(theirs), median(on_one_core));
     let mut figures = vec![
         Figure::at_least(
             "spans on disk a second, ClickHouse, over OTLP".to_owned(),
@@ -73,14 +68,17 @@ async fn in_clickhouse() -> Vec<Figure> {
             ours / theirs,
             0.5,
         ),
-        per_core("spans stored a second of the server's own processor time", median(on_one_core)),
+        Figure::at_least(
+            "spans stored a second of the server's own processor time".to_owned(),
+            on_one_core,
+            "1/s",
+            "50000/s".to_owned(),
+            on_one_core / 50_000.0,
+            1.0,
+        ),
     ];
     figures.push(decoding(&app, &world).await);
     figures
-}
-
-fn per_core(name: &str, rate: f64) -> Figure {
-    Figure::at_least(name.to_owned(), rate, "1/s", "50000/s".to_owned(), rate / 50_000.0, 1.0)
 }
 
 /// What is read, made into rows and refused because it is too old: everything but storing.
@@ -100,7 +98,7 @@ async fn decoding(app: &TestApp, world: &World) -> Figure {
         for body in bodies {
             let answer = otlp(sender, body).await;
             assert_eq!(answer.status, 200, "{}", answer.text);
-            assert!(answer.text.contains("is not kept") || !answer.text.is_empty(), "all of it is refused");
+            assert!(answer.text.contains("is not kept"), "all of it is refused: {}", answer.text);
         }
         ours.push((BODIES * BODY) as f64 / (processor_time(app.pid()) - before).as_secs_f64());
     }

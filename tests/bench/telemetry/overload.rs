@@ -11,8 +11,8 @@ use tests::app::TestApp;
 use tests::clickhouse::ClickHouse;
 use tests::client::Client;
 
-use super::{World, memory};
-use crate::measure::Figure;
+use super::World;
+use crate::measure::{Figure, forget_peak, memory};
 
 /// Projects that send.
 const SENDERS: usize = 4;
@@ -35,7 +35,7 @@ pub(super) async fn figure() -> Figure {
             .await
             .expect(200);
     }
-    let before = memory(app.pid(), "VmRSS:");
+    let before = forget_peak(app.pid());
     let until = Instant::now() + TIME;
     let all = world.projects.iter().enumerate().flat_map(|(n, (project, sender))| {
         (0..AT_ONCE).map(move |k| {

@@ -16,7 +16,7 @@ use tests::app::TestApp;
 use tests::client::Client;
 use tests::world::project as another_project;
 
-use super::{open, sender as sender_of};
+use super::open;
 
 /// A good row, and changes to it that make it another.
 fn row(n: u32, changes: Value) -> Value {
@@ -157,7 +157,7 @@ async fn only_a_token_of_the_project_sends_and_nobody_reads_what_others_sent() {
     let app = TestApp::start().await;
     let (owner, mine, sender) = open(&app).await;
     let theirs = another_project(&owner, "acme", "other", &app.repository("tiny", "other"), json!({})).await;
-    let their_sender = sender_of(&app, &owner, &theirs).await;
+    let their_sender = theirs.sender(&app, &owner).await;
     let publish = |project: &str| format!("//projects/{project}/ai/spans/publish");
     let body = json!({ "spans": [row(1, json!({}))] });
     assert_eq!(

@@ -53,12 +53,7 @@ async fn what_two_servers_wrote_at_the_same_moment_is_there_once_and_as_it_came_
         ("metric_points", "unit", "'later'"),
         ("scores", "comment", "'later'"),
     ] {
-        let columns = engine
-            .ask(&format!(
-                "SELECT arrayStringConcat(groupArray(name), ', ') FROM system.columns
-                  WHERE database = currentDatabase() AND table = '{table}' AND default_kind = '' AND name != '{column}'"
-            ))
-            .await;
+        let columns = engine.columns(table, &[column]).await;
         engine.ask(&format!("SYSTEM STOP MERGES {table}")).await;
         let again =
             format!("INSERT INTO {table} ({columns}, {column}) SELECT {columns}, {value} FROM {table}");

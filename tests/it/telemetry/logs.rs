@@ -16,9 +16,9 @@ use tests::python;
 use uuid::Uuid;
 
 use super::contract::tenant;
+use super::open;
 use super::senders::{gzip, long_memory};
 use super::store::signals;
-use super::{open, sender as sender_of};
 
 const MASTRA: &str = include_str!("../../fixtures/telemetry/mastra-logs.json");
 const OTLP_JSON: &str = include_str!("../../fixtures/telemetry/otlp-logs.json");
@@ -310,7 +310,7 @@ pub(super) async fn bad(store: &[(&str, &str)]) {
     let one = json!({ "logs": [line("dry", json!({}))] });
     assert_eq!(sender.post(&format!("{path}?dryRun=true"), one.clone()).await.expect(200)["accepted"], 1);
     let theirs = tests::world::project(&owner, "acme", "o", &app.repository("tiny", "o"), json!({})).await;
-    assert_eq!(sender_of(&app, &owner, &theirs).await.post(&path, one).await.status, 404);
+    assert_eq!(theirs.sender(&app, &owner).await.post(&path, one).await.status, 404);
     let all = owner.get(&format!("/projects/{}/logs?limit=200", project.id)).await.expect(200);
     assert_eq!(all["items"].as_array().unwrap().len(), 5);
     for (query, status) in [

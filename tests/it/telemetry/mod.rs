@@ -36,7 +36,7 @@ use tests::world::{Project, team_and_project};
 async fn open(app: &TestApp) -> (Client, Project, Client) {
     let owner = app.owner().await;
     let project = team_and_project(app, &owner, "tiny").await;
-    let sender = sender(app, &owner, &project).await;
+    let sender = project.sender(app, &owner).await;
     (owner, project, sender)
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn one_trace(app: &TestApp, owner: &Client, project: &Project) 
     let (id, now) = (format!("{:032x}", 7), chrono::Utc::now());
     let span = json!({ "traceId": id, "spanId": format!("{:016x}", 7), "name": "x", "startedAt": now, "endedAt": now });
     let path = format!("//projects/{}/ai/spans/publish", project.id);
-    sender(app, owner, project).await.post(&path, json!({ "spans": [span] })).await.expect(200);
+    project.sender(app, owner).await.post(&path, json!({ "spans": [span] })).await.expect(200);
     id
 }
 
@@ -87,11 +87,4 @@ async fn a_trace_is_found_by_its_id_by_those_alone_who_may_read_it() {
         let token = app.nobody().with_token(made["plainToken"].as_str().unwrap());
         assert_eq!(token.get(&path).await.status, status, "{scope}");
     }
-}
-
-/// A token that may send telemetry of a project.
-async fn sender(app: &TestApp, owner: &Client, project: &Project) -> Client {
-    let body = json!({ "name": "server", "scopes": ["telemetry:write"] });
-    let made = owner.post(&format!("/projects/{}/tokens", project.id), body).await.expect(201);
-    app.nobody().with_token(made["plainToken"].as_str().unwrap())
 }

@@ -5,8 +5,9 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::ports::telemetry::{Cost, Counting, Span, Telemetry, Tenant, Usage};
-use providers::observability::postgres_spans::PostgresSpans;
+use domain::ports::telemetry::{Cost, Counting, Period, Rating, Span, Telemetry, Tenant, Usage};
+use providers::observability::clickhouse::ClickHouseRating;
+use providers::observability::postgres_spans::{PostgresRating, PostgresSpans};
 use serde_json::{Value, json};
 use tests::app::{TestApp, program};
 use tests::clickhouse::ClickHouse;
@@ -14,7 +15,7 @@ use tests::client::Client;
 use tests::world::{self, Project};
 use tokio::process::Command;
 
-use super::contract::span;
+use super::contract::{self, span};
 use super::senders::long_memory;
 
 /// What o3 cost before June 10, 2025, and from then on.
@@ -300,4 +301,33 @@ async fn what_cannot_be_reckoned_again_is_told_in_a_sentence() {
     let (status, text) = refused(tool(&app, &[], &["--all"])).await;
     assert!(status == Some(1) && text.contains("another run"), "{text}");
     assert!(tool(&app, &[], &["--all", "--dry-run"]).output().await.unwrap().status.success());
+}
+
+#[tokio::test]
+async fn the_model_that_was_asked_is_found_in_every_spelling() {
+    let (engine, database) = (ClickHouse::some().await, TestApp::database().await);
+    let told = [
+        json!({ "gen_ai.request.model": "o3", "ai.model.id": "another" }),
+        json!({ "gen_ai.request.model": "", "ai.model.id": "o3" }),
+        json!({ "llm.request.model": "o3" }),
+        json!({ "attributes": { "model": "o3" }, "model": "another" }),
+        json!({ "metadata": { "modelMetadata": { "modelId": "o3" } }, "attributes": 7 }),
+        json!({ "model": "another" }),
+    ];
+    let spans = told
+        .iter()
+        .zip(1..)
+        .map(|(told, n)| Span { attributes: told.as_object().unwrap().clone(), ..call(n, "stub-1", None) });
+    let (spans, mine) = (spans.collect::<Vec<_>>(), contract::tenant());
+    let in_postgres = PostgresSpans::new(database.pool().clone(), 1000);
+    in_postgres.write(mine, spans.clone()).await.unwrap();
+    engine.store(1000).write(mine, spans.clone()).await.unwrap();
+    let of_postgres = PostgresRating::new(database.pool().clone());
+    let of_clickhouse = ClickHouseRating::open(&engine.target()).await.unwrap();
+    let day = spans[0].started_at.date_naive();
+    for rating in [&of_postgres as &dyn Rating, &of_clickhouse] {
+        let calls = rating.calls(mine, day, Period::default(), None, 10).await.unwrap();
+        let asked: Vec<_> = calls.iter().map(|call| call.asked_model.as_deref().unwrap_or("-")).collect();
+        assert_eq!(asked, ["o3", "o3", "o3", "o3", "o3", "-"], "{}", rating.name());
+    }
 }

@@ -159,12 +159,7 @@ async fn both() -> Both {
 
 /// Two servers have written all of it at the same moment.
 async fn twice(engine: &ClickHouse) {
-    let columns = engine
-        .ask(
-            "SELECT arrayStringConcat(groupArray(name), ', ') FROM system.columns
-               WHERE database = currentDatabase() AND table = 'spans' AND default_kind = ''",
-        )
-        .await;
+    let columns = engine.columns("spans", &[]).await;
     engine.ask("SYSTEM STOP MERGES spans").await;
     engine.ask(&format!("INSERT INTO spans ({columns}) SELECT {columns} FROM spans")).await;
 }

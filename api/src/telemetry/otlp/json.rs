@@ -43,8 +43,9 @@ pub(in crate::telemetry) fn each(
 
 /// What is said once about all that stands beside it.
 fn member(of: &RawValue, name: &'static str) -> Result<Value, ApiError> {
-    let [said] = walk::members(of, [name])?;
-    said.map_or(Ok(Value::Null), parsed).map_err(|why| ApiError::field(name, "invalid", why))
+    walk::member(of, name)?
+        .map_or(Ok(Value::Null), parsed)
+        .map_err(|why| ApiError::field(name, "invalid", why))
 }
 
 /// A list that may be left out. What stands there instead was meant to be one: nothing of it is dropped in silence.

@@ -13,7 +13,8 @@ use super::row::moment;
 use super::sql::Sql;
 use crate::observability::pages::Filling;
 
-const LEAST: TimeDelta = TimeDelta::microseconds(1);
+/// From one moment to the next.
+pub(super) const LEAST: TimeDelta = TimeDelta::microseconds(1);
 
 /// Of a period and up to a moment: parts that end with so many minutes before their end, and at last all of it.
 pub(super) fn back(

@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clickhouse::{Client, Row};
 use domain::ports::telemetry::{Call, Cost, NewCost, Period, Rating, Span, TelemetryError, Tenant, Usage};
-use domain::pricing::{EXPLICIT, dollars};
+use domain::pricing::{ASKED_MODEL, ASKED_MODEL_OF_MASTRA, EXPLICIT, dollars};
 use serde::Deserialize;
 
 use super::fault::Fault;
+use super::look::LEAST;
 use super::row::{id, moment, odd};
 use super::sql::Sql;
 use super::target::Target;
@@ -26,14 +27,14 @@ const WORKING: Duration = Duration::from_secs(120);
 const AT_ONCE: usize = 2000;
 /// The largest statement: a row of it has less than 400 bytes.
 const STATEMENT: &str = "1048576";
-/// From one moment to the next.
-const NEXT: TimeDelta = TimeDelta::microseconds(1);
 
 /// The model that was asked, in the spellings that are read when a span comes; kept where there is no cost.
-const ASKED: &str = "if(price IS NOT NULL, '', arrayFirst(name -> name != '', [
-    JSONExtractString(attributes, 'gen_ai.request.model'), JSONExtractString(attributes, 'ai.model.id'),
-    JSONExtractString(attributes, 'llm.request.model'), JSONExtractString(attributes, 'attributes', 'model'),
-    JSONExtractString(attributes, 'metadata', 'modelMetadata', 'modelId')]))";
+fn asked() -> String {
+    let within = |path: &[&str]| format!("JSONExtractString(attributes, '{}')", path.join("', '"));
+    let all = ASKED_MODEL.iter().map(|name| within(&[name]));
+    let all = all.chain(ASKED_MODEL_OF_MASTRA.map(within)).collect::<Vec<_>>().join(", ");
+    format!("if(price IS NOT NULL, '', arrayFirst(name -> name != '', [{all}]))")
+}
 
 /// What calls cost in ClickHouse.
 pub struct ClickHouseRating {
@@ -65,8 +66,7 @@ impl Rating for ClickHouseRating {
         sql.append(&Sql::of(tenant)).within("started_at", period).push(" ORDER BY day");
         let days = async { Ok::<_, Fault>(sql.into_query(&self.client).fetch_all::<u16>().await?) };
         let days = in_time(WORKING, days).await?;
-        let day = |day: u16| NaiveDate::default().checked_add_days(Days::new(day.into()));
-        Ok(days.into_iter().filter_map(day).collect())
+        days.into_iter().map(rollups::date).collect::<Result<_, Fault>>().map_err(TelemetryError::from)
     }
 
     async fn calls(
@@ -78,12 +78,13 @@ impl Rating for ClickHouseRating {
         limit: usize,
     ) -> Result<Vec<Call>, TelemetryError> {
         let mut sql = Sql::new(format!(
-            "SELECT trace_id, span_id, started_at, model, {ASKED} AS asked, input_tokens, output_tokens, cache_read,
+            "SELECT trace_id, span_id, started_at, model, {} AS asked, input_tokens, output_tokens, cache_read,
                     cache_write, audio_input, reasoning, audio_output, cost, price
-               FROM spans FINAL WHERE counting > 0 AND (price IS NULL OR price != "
+               FROM spans FINAL WHERE counting > 0 AND (price IS NULL OR price != ",
+            asked()
         ));
         sql.text(EXPLICIT).push(") AND ").append(&Sql::of(tenant));
-        sql.within("started_at", of_day(day)).within("started_at", period);
+        sql.within("started_at", rollups::whole(day)).within("started_at", period);
         if let Some(after) = after {
             sql.push(" AND started_at >= ").moment(after.at);
             sql.push(" AND (started_at, trace_id, span_id) > (").moment(after.at);
@@ -114,16 +115,11 @@ impl Rating for ClickHouseRating {
     }
 }
 
-fn of_day(day: NaiveDate) -> Period {
-    let begin = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
-    Period { from: Some(begin(day)), to: day.succ_opt().map(begin) }
-}
-
 /// Copies of these calls' rows with other costs, above them. All of them are of one day, so there is one part, or a few.
 async fn set(client: &Client, tenant: Tenant, costs: &[NewCost]) -> Result<(), Fault> {
     let times = || costs.iter().map(|new| new.call.at);
     let Some((first, last)) = times().min().zip(times().max()) else { return Ok(()) };
-    let period = Period { from: Some(first), to: last.checked_add_signed(NEXT) };
+    let period = Period { from: Some(first), to: last.checked_add_signed(LEAST) };
     let columns: Vec<&str> = <<Span as Kept>::Row as Row>::COLUMN_NAMES.to_vec();
     let kept = columns.iter().filter(|name| !["cost", "price"].contains(name)).copied();
     let kept = kept.collect::<Vec<_>>().join(", ");

@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use domain::ports::telemetry::{
     Call, Cost, NewCost, Period, Rating, SpanId, TelemetryError, Tenant, TraceId,
 };
-use domain::pricing::EXPLICIT;
+use domain::pricing::{ASKED_MODEL, ASKED_MODEL_OF_MASTRA, EXPLICIT};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
@@ -15,10 +15,12 @@ use super::read::{Query, tokens, within};
 const AT_ONCE: usize = 1000;
 
 /// The model that was asked, in the spellings that are read when a span comes; kept where there is no cost.
-const ASKED: &str = "CASE WHEN s.price IS NULL THEN coalesce(
-    nullif(s.attributes ->> 'gen_ai.request.model', ''), nullif(s.attributes ->> 'ai.model.id', ''),
-    nullif(s.attributes ->> 'llm.request.model', ''), nullif(s.attributes -> 'attributes' ->> 'model', ''),
-    nullif(s.attributes -> 'metadata' -> 'modelMetadata' ->> 'modelId', '')) END";
+fn asked() -> String {
+    let within = |path: &[&str]| format!("nullif(s.attributes #>> ARRAY['{}'], '')", path.join("', '"));
+    let all = ASKED_MODEL.iter().map(|name| within(&[name]));
+    let all = all.chain(ASKED_MODEL_OF_MASTRA.map(within)).collect::<Vec<_>>().join(", ");
+    format!("CASE WHEN s.price IS NULL THEN coalesce({all}) END")
+}
 
 /// What calls cost in PostgreSQL.
 pub struct PostgresRating {
@@ -54,9 +56,10 @@ impl Rating for PostgresRating {
         limit: usize,
     ) -> Result<Vec<Call>, TelemetryError> {
         let mut query = Query::new(format!(
-            "SELECT s.trace_id, s.span_id, s.started_at, s.model, {ASKED} AS asked, s.input_tokens, s.output_tokens,
+            "SELECT s.trace_id, s.span_id, s.started_at, s.model, {} AS asked, s.input_tokens, s.output_tokens,
                     s.cache_read, s.cache_write, s.audio_input, s.reasoning, s.audio_output, s.cost_picos, s.price
-               FROM public.spans s WHERE s.counting > 0 AND s.price IS DISTINCT FROM "
+               FROM public.spans s WHERE s.counting > 0 AND s.price IS DISTINCT FROM ",
+            asked()
         ));
         query.push_bind(EXPLICIT).push(" AND s.day = ").push_bind(day).push(" AND ");
         within(&mut query, "s", tenant, period);

@@ -155,7 +155,7 @@ pub(super) fn midnight(day: NaiveDate) -> DateTime<Utc> {
 }
 
 /// The rows of a day.
-pub(super) fn whole(day: NaiveDate) -> Period {
+pub(in crate::observability::clickhouse) fn whole(day: NaiveDate) -> Period {
     Period { from: Some(midnight(day)), to: day.checked_add_days(Days::new(1)).map(midnight) }
 }
 

@@ -19,7 +19,7 @@ use super::fault::Fault;
 use super::row::{moment, odd};
 use super::schema;
 use super::sql::Sql;
-pub(super) use ledger::{Kind, Reading};
+pub(super) use ledger::{Kind, Reading, whole};
 use ledger::{Ledger, Noted, Rolled};
 pub(super) use roll::keep_up;
 
@@ -126,7 +126,8 @@ fn tenant((team, project): (Uuid, Uuid)) -> Tenant {
     Tenant { team: TeamId(team), project: ProjectId(project) }
 }
 
-fn date(number: u16) -> Result<NaiveDate, Fault> {
+/// A day, as the engine counts them.
+pub(super) fn date(number: u16) -> Result<NaiveDate, Fault> {
     let day = NaiveDate::default().checked_add_days(Days::new(number.into()));
     day.ok_or_else(|| odd("a day out of range"))
 }
