@@ -49,6 +49,7 @@ struct Prices {
 #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the table"))]
 struct Table {
     version: NaiveDate,
+    dates: String,
     unit: String,
     sources: HashMap<String, String>,
     prices: Vec<Price>,
@@ -189,7 +190,11 @@ mod tests {
     #[test]
     fn the_table_can_be_read_and_every_price_has_a_source() {
         let table: Table = serde_json::from_str(include_str!("prices.json")).unwrap();
-        assert!(table.version >= NaiveDate::from_ymd_opt(2025, 1, 1).unwrap() && !table.unit.is_empty());
+        assert!(
+            table.version >= NaiveDate::from_ymd_opt(2025, 1, 1).unwrap()
+                && !table.unit.is_empty()
+                && !table.dates.is_empty()
+        );
         for price in &table.prices {
             assert!(table.sources.contains_key(&price.source), "{}", price.model);
             assert_eq!(price.model, price.model.to_lowercase());

@@ -15,6 +15,7 @@ mod many;
 mod measurements;
 mod node;
 mod parts;
+mod prices;
 mod quota;
 mod rerate;
 mod retention;
