@@ -7,6 +7,8 @@
 
 mod drain;
 mod gate;
+#[cfg(test)]
+mod golden;
 mod queue;
 mod record;
 mod room;

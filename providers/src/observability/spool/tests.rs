@@ -208,14 +208,14 @@ async fn servers_share_a_directory_and_one_takes_up_what_another_left() {
     assert_eq!(front(&both).await, [record(2)]);
 }
 
-fn tenant() -> Tenant {
+pub(super) fn tenant() -> Tenant {
     Tenant {
         team: domain::ids::TeamId(Uuid::from_u128(1)),
         project: domain::ids::ProjectId(Uuid::from_u128(2)),
     }
 }
 
-fn point() -> Point {
+pub(super) fn point() -> Point {
     let label = serde_json::json!({ "ä": [1, -2.5, 0.1, 1e300, null, u64::MAX], "b": { "c": true } });
     Point {
         id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
