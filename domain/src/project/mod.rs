@@ -38,6 +38,8 @@ pub struct Project {
     born: Option<(TeamId, ProjectSettings)>,
     deleted: bool,
     environments: Vec<Environment>,
+    /// Never again an environment of these ids.
+    gone_environments: BTreeSet<EnvironmentId>,
     env_vars: Vec<EnvVar>,
     tokens: BTreeSet<TokenId>,
     /// Never again a token of these ids.
@@ -158,7 +160,7 @@ impl Project {
         kind: EnvironmentType,
         branch: Option<BranchName>,
     ) -> Result<Vec<ProjectEvent>, ProjectError> {
-        if self.environment(id).is_some() {
+        if self.environment(id).is_some() || self.gone_environments.contains(&id) {
             return Ok(vec![]);
         }
         if kind == EnvironmentType::Production {
@@ -262,6 +264,7 @@ impl Aggregate for Project {
             ProjectEnvironmentDeleted { environment_id, .. } => {
                 self.environments.retain(|other| other.id != environment_id);
                 self.env_vars.retain(|var| var.environment_id != Some(environment_id));
+                self.gone_environments.insert(environment_id);
             }
             ProjectPreviewApproved { environment_id, commit } => {
                 let preview = self.environments.iter_mut().find(|it| it.id == environment_id);
@@ -297,8 +300,8 @@ impl Aggregate for Project {
 
 impl Stored for Project {
     type Id = ProjectId;
-    /// 4: it knows its pull requests, and what opens its repository.
-    const STATE_VERSION: i32 = 5;
+    /// 6: it knows which environments it had.
+    const STATE_VERSION: i32 = 6;
 
     fn claims(_: ProjectId, event: &ProjectEvent) -> Vec<Claim> {
         use ProjectEvent::*;

@@ -155,7 +155,8 @@ impl Project {
             return Ok(vec![ProjectEvent::ProjectEnvironmentChanged { environment, old: old.clone() }]);
         }
         let slug = format!("pr-{}", pull_request.number).parse().expect("a good slug");
-        if self.environments.iter().any(|other| other.slug == slug || other.id == id) {
+        let is_known = self.gone_environments.contains(&id);
+        if is_known || self.environments.iter().any(|other| other.slug == slug || other.id == id) {
             return Err(ProjectError::EnvironmentNameTaken);
         }
         if self.environments.iter().filter(|it| it.pull_request.is_some()).count() >= MAX_PREVIEWS {

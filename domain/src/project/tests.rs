@@ -160,6 +160,10 @@ fn environments_have_a_slug_of_their_own() {
     given(created())
         .when(make(env(3), "Prod 2", EnvironmentType::Production))
         .then_expect_error(ProjectError::ProductionIsFixed);
+    // What was deleted never comes back.
+    let create = make(env(2), "Staging", EnvironmentType::Staging);
+    let gone = ProjectEnvironmentDeleted { environment_id: env(2), slug: staging().slug };
+    given([there(), vec![gone]].concat()).when(create).then_expect_events(vec![]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn times() -> impl Strategy<Value = chrono::DateTime<chrono::Utc>> {
 
 pub(crate) fn previews() -> impl Strategy<Value = ProjectCommand> {
     prop_oneof![
-        4 => (ids(4), 7..9u32, commits(), any::<bool>(), times()).prop_map(
+        4 => (ids(9), 7..9u32, commits(), any::<bool>(), times()).prop_map(
             |(environment_id, number, head, is_fork, expires_at)| KeepPreview {
                 environment_id,
                 pull_request: PullRequest {
@@ -54,6 +54,7 @@ impl Rules {
                 }
                 let slug = good(&format!("pr-{}", pull_request.number));
                 let is_taken = self.environments.contains_key(&environment_id)
+                    || self.gone_environments.contains(&environment_id)
                     || self.environments.values().any(|it| it.slug == slug);
                 if is_taken {
                     return Err(ProjectError::EnvironmentNameTaken);

@@ -24,6 +24,7 @@ pub(crate) struct Rules {
     born: Option<(TeamId, ProjectSettings)>,
     deleted: bool,
     pub(crate) environments: BTreeMap<EnvironmentId, Environment>,
+    pub(crate) gone_environments: BTreeSet<EnvironmentId>,
     /// The variables of all environments, and of each.
     variables: BTreeMap<(Option<EnvironmentId>, EnvKey), EnvVar>,
     /// Whether each still opens something.
@@ -66,7 +67,7 @@ fn environments() -> impl Strategy<Value = ProjectCommand> {
     use EnvironmentType::*;
     let kinds = prop_oneof![1 => Just(Production), 5 => Just(Staging), 5 => Just(Preview)];
     prop_oneof![
-        4 => (ids(4), names(), kinds, branches()).prop_map(|(environment_id, name, kind, branch)| {
+        4 => (ids(9), names(), kinds, branches()).prop_map(|(environment_id, name, kind, branch)| {
             CreateEnvironment { environment_id, name, kind, branch }
         }),
         2 => (ids(4), prop::option::of(names()), prop::option::of(branches()), patterns(), protections())
@@ -260,14 +261,14 @@ impl Model for Rules {
         let lives = self.born.is_some() && !self.deleted;
         let living = self.born.as_ref().filter(|_| lives).map(|(team, settings)| (*team, settings));
         assert_eq!(state.living(), living);
-        let seen: Vec<_> = (1..=5).filter_map(|number| state.environment(id(number))).collect();
+        let seen: Vec<_> = (1..=9).filter_map(|number| state.environment(id(number))).collect();
         let known = self.environments.values().filter(|_| lives);
         assert!(seen.iter().copied().eq(known), "{seen:?}");
         let slugs: BTreeSet<_> = seen.iter().map(|it| &it.slug).collect();
         assert_eq!(slugs.len(), seen.len(), "slugs of environments differ");
         let production = seen.iter().filter(|it| it.kind == EnvironmentType::Production).count();
         assert_eq!(production, usize::from(lives), "a living project has one production environment");
-        for environment in (1..=5).map(id::<EnvironmentId>) {
+        for environment in (1..=9).map(id::<EnvironmentId>) {
             let hold = |of| self.variables.range((of, good("A"))..).take_while(move |((it, _), _)| *it == of);
             let preview = self.environments.get(&environment).and_then(|it| it.pull_request.as_ref());
             let are_allowed =
@@ -318,7 +319,11 @@ impl Rules {
 
     pub(crate) fn obey_environment(&mut self, command: ProjectCommand) -> Answer<Self> {
         match command {
-            CreateEnvironment { environment_id, .. } if self.environments.contains_key(&environment_id) => {
+            // Asked again it is the same environment: one that was deleted never comes back.
+            CreateEnvironment { environment_id, .. }
+                if self.environments.contains_key(&environment_id)
+                    || self.gone_environments.contains(&environment_id) =>
+            {
                 Ok(vec![])
             }
             CreateEnvironment { kind: EnvironmentType::Production, .. } => {
@@ -372,6 +377,7 @@ impl Rules {
                 }
                 let slug = known.slug.clone();
                 self.environments.remove(&environment_id);
+                self.gone_environments.insert(environment_id);
                 self.variables.retain(|(of, _), _| *of != Some(environment_id));
                 Ok(vec![ProjectEnvironmentDeleted { environment_id, slug }])
             }
