@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use feed::Consumer;
 
-pub use rows::RowExists;
+pub use rows::{Encoded, RowExists};
 
 /// Every read model.
 pub fn read_models() -> Vec<Arc<dyn Consumer>> {

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use crate::feed::{Consumer, Fold};
 use crate::parked::Grain;
-use crate::rows::Rows;
+use crate::rows::{Encoded, Rows, Store};
 
 /// A read model.
 pub(crate) trait ReadModel: Send + Sync + 'static {
@@ -23,6 +23,9 @@ pub(crate) trait ReadModel: Send + Sync + 'static {
     const TABLE_NAMES: &'static [&'static str];
     /// The kinds of aggregates whose events it looks at; all of them when empty.
     const KINDS: &'static [&'static str];
+
+    /// Types of events of those kinds with which it does nothing, where there are many of them.
+    const PASSES_OVER: &'static [&'static str] = &[];
 
     /// What waits behind an event that it cannot take in.
     const GRAIN: Grain = Grain::Team;
@@ -81,6 +84,10 @@ impl<M: ReadModel> Consumer for M {
         M::KINDS
     }
 
+    fn passes_over(&self) -> &'static [&'static str] {
+        M::PASSES_OVER
+    }
+
     fn grain(&self) -> Grain {
         M::GRAIN
     }
@@ -101,7 +108,7 @@ impl<M: ReadModel> Consumer for M {
         Ok(())
     }
 
-    fn fold(&self, memory: usize, are_empty: bool) -> Option<Box<dyn Fold + '_>> {
+    fn fold(&self, memory: usize, are_empty: bool) -> Option<Box<dyn Fold>> {
         let mut rows = M::Rows::default();
         rows.tables().into_iter().for_each(|table| table.begin_filling(are_empty));
         Some(Box::new(Folding::<M> { rows, memory, taken: 0, spilled: !are_empty }))
@@ -132,26 +139,6 @@ struct Folding<M: ReadModel> {
     spilled: bool,
 }
 
-impl<M: ReadModel> Folding<M> {
-    /// Frees memory when it has to be. Weighing takes time, so it is done when it may be too much only.
-    async fn make_room(&mut self, db: &mut PgConnection) -> sqlx::Result<()> {
-        for table in self.rows.tables() {
-            table.save_some(db).await?;
-        }
-        if self.taken < self.memory {
-            return Ok(());
-        }
-        self.taken = self.rows.tables().iter().map(|table| table.weight()).sum();
-        if self.taken >= self.memory / 2 {
-            for table in self.rows.tables() {
-                table.spill(db).await?;
-            }
-            (self.taken, self.spilled) = (0, true);
-        }
-        Ok(())
-    }
-}
-
 #[async_trait]
 impl<M: ReadModel> Fold for Folding<M> {
     async fn apply(&mut self, db: &mut PgConnection, batch: &[Recorded]) -> Result<(), (i64, sqlx::Error)> {
@@ -165,7 +152,34 @@ impl<M: ReadModel> Fold for Folding<M> {
             applied.map_err(|error| (recorded.position, error))?;
             self.taken += recorded.payload.len();
         }
-        self.make_room(db).await.map_err(|error| (last, error))
+        Ok(())
+    }
+
+    fn is_in_memory(&self) -> bool {
+        !self.spilled
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.taken >= self.memory
+    }
+
+    /// Weighing takes time, so it is done when it may be too much only.
+    async fn make_room(&mut self, db: &mut PgConnection) -> sqlx::Result<()> {
+        if !self.is_heavy() {
+            return Ok(());
+        }
+        self.taken = self.rows.tables().iter().map(|table| table.weight()).sum();
+        if self.taken >= self.memory / 2 {
+            for table in self.rows.tables() {
+                table.spill(db).await?;
+            }
+            (self.taken, self.spilled) = (0, true);
+        }
+        Ok(())
+    }
+
+    fn take_full(&mut self) -> Vec<Encoded> {
+        self.rows.tables().into_iter().filter_map(Store::take_full).collect()
     }
 
     async fn store(&mut self, db: &mut PgConnection, is_last: bool) -> sqlx::Result<()> {

@@ -138,6 +138,12 @@ impl ReadModel for RepositoryAccess {
     const NAME: &'static str = "repository_access";
     const VERSION: i32 = 1;
     const KINDS: &'static [&'static str] = &[kind::PROJECT];
+    const PASSES_OVER: &'static [&'static str] = &[
+        "project.env_var_set",
+        "project.env_var_deleted",
+        "project.env_vars_revealed",
+        "project.settings_changed",
+    ];
     const TABLE_NAMES: &'static [&'static str] = &["repository_access", "push_hooks"];
     const TABLES: &'static str = "CREATE TABLE repository_access (
         project_id     uuid        PRIMARY KEY,

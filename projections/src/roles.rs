@@ -233,6 +233,12 @@ impl ReadModel for Roles {
     const NAME: &'static str = "roles";
     const VERSION: i32 = 2;
     const KINDS: &'static [&'static str] = &[kind::ROLE, kind::ROLE_ASSIGNMENT, kind::PROJECT, kind::TEAM];
+    const PASSES_OVER: &'static [&'static str] = &[
+        "project.env_var_set",
+        "project.env_var_deleted",
+        "project.env_vars_revealed",
+        "project.settings_changed",
+    ];
     const TABLE_NAMES: &'static [&'static str] = &["roles", "role_assignments", "role_projects"];
     const TABLES: &'static str = "CREATE TABLE roles (
         id         uuid        PRIMARY KEY,

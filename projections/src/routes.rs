@@ -155,6 +155,8 @@ impl ReadModel for Routes {
     /// 5: where each of several servers of a deployment is.
     const VERSION: i32 = 5;
     const KINDS: &'static [&'static str] = &[kind::TEAM, kind::PROJECT, kind::DEPLOYMENT];
+    const PASSES_OVER: &'static [&'static str] =
+        &["project.env_var_set", "project.env_var_deleted", "project.env_vars_revealed"];
     const TABLE_NAMES: &'static [&'static str] =
         &["route_teams", "route_old_slugs", "route_projects", "route_environments", "route_servers"];
     const TABLES: &'static str =

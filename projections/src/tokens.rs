@@ -92,6 +92,14 @@ impl ReadModel for Tokens {
     const NAME: &'static str = "tokens";
     const VERSION: i32 = 2;
     const KINDS: &'static [&'static str] = &[kind::USER, kind::PROJECT, kind::TEAM];
+    const PASSES_OVER: &'static [&'static str] = &[
+        "user.signed_in",
+        "user.signed_out",
+        "project.env_var_set",
+        "project.env_var_deleted",
+        "project.env_vars_revealed",
+        "project.settings_changed",
+    ];
     const TABLE_NAMES: &'static [&'static str] = &["tokens"];
     const TABLES: &'static str = "CREATE TABLE tokens (
         id           uuid        PRIMARY KEY,

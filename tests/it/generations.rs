@@ -225,6 +225,39 @@ async fn a_killed_rebuild_says_nothing_and_the_next_one_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_rebuild_that_was_killed_before_an_index_became_a_key_goes_on_and_makes_it_one() {
+    let (bus, pool) = database().await;
+    let head = long_log(&pool).await;
+    killed_rebuild(&bus, &pool, head).await;
+    // Every index is there, and that of a key is nothing but an index.
+    let made: Vec<String> = sqlx::query_scalar(
+        "SELECT replace(indexdef, ' ON read.', ' ON rebuild_audit_trail.') FROM pg_indexes i
+          WHERE schemaname = 'read' AND NOT EXISTS (SELECT FROM pg_indexes o
+                 WHERE o.schemaname = 'rebuild_audit_trail' AND o.indexname = i.indexname)
+            AND tablename = ANY($1)",
+    )
+    .bind(vec!["audit_trail", "audit_parts"])
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert!(made.iter().any(|index| index.contains("UNIQUE INDEX audit_trail_pkey")), "{made:?}");
+    sqlx::raw_sql(&made.join("; ")).execute(&pool).await.unwrap();
+
+    let again = run(&bus.db, &["rebuild", "audit_trail", "--json"]).await;
+    assert!(again.status.success(), "{}", said(&again));
+    let built: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert!(built["resumedAt"].as_i64().unwrap() > 0, "{built}");
+    let keys: Vec<String> = sqlx::query_scalar(
+        "SELECT conname::text FROM pg_constraint WHERE connamespace = 'read'::regnamespace
+            AND contype = 'p' AND conname LIKE 'audit%' ORDER BY 1",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(keys, ["audit_parts_pkey", "audit_trail_pkey"]);
+}
+
+#[tokio::test]
 async fn what_is_not_as_long_as_the_log_is_never_called_complete() {
     let (bus, pool) = database().await;
     let head = long_log(&pool).await;

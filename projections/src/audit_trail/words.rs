@@ -81,16 +81,23 @@ pub(super) fn query(text: &str) -> Option<String> {
 fn split(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !c.is_alphanumeric() && c != '-')
         .flat_map(|part| {
-            if is_id(part) {
-                vec![part.replace('-', "")]
-            } else {
-                part.split('-').filter(|word| !word.is_empty()).map(str::to_owned).collect()
-            }
+            // The dashes of an id do not end a word.
+            let (id, words) = if is_id(part) { (Some(part), "") } else { (None, part) };
+            id.into_iter().chain(words.split('-'))
         })
-        .map(|word| {
-            word.to_lowercase().chars().filter(|c| c.is_alphanumeric()).take(LONGEST).collect::<String>()
-        })
+        .map(word)
         .filter(|word| !word.is_empty())
+}
+
+/// Its letters and digits, in lower case.
+fn word(of: &str) -> String {
+    if of.is_ascii() {
+        let mut word = String::with_capacity(of.len().min(LONGEST));
+        let counts = of.bytes().filter(u8::is_ascii_alphanumeric).take(LONGEST);
+        word.extend(counts.map(|byte| char::from(byte.to_ascii_lowercase())));
+        return word;
+    }
+    of.to_lowercase().chars().filter(|c| c.is_alphanumeric()).take(LONGEST).collect()
 }
 
 /// Whether it is an id, or the beginning of one: eight hexadecimal digits, a dash, more of them.
@@ -137,6 +144,15 @@ mod tests {
     fn a_query_has_nothing_that_postgresql_could_misread() {
         assert_eq!(query("it's -- 'API' & !x:*").unwrap(), "'api':* & 'it':* & 's':* & 'x':*");
         assert_eq!(query(" -- '' "), None);
+    }
+
+    #[test]
+    fn words_are_in_lower_case_and_no_longer_than_counts() {
+        let words = |text: &str| split(text).collect::<Vec<_>>();
+        assert_eq!(words("Left-Pad_2 İÇ--x"), ["left", "pad", "2", "iç", "x"]);
+        assert_eq!(words("0192F3A1-7bcd-"), ["0192f3a17bcd"]);
+        assert_eq!(words(&"Ab".repeat(40)), ["ab".repeat(32)]);
+        assert_eq!(words(&"Äb".repeat(40)), ["äb".repeat(32)]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use self::source::Source;
 use self::watermark::Watermark;
 use crate::parked::Grain;
 use crate::rebuild::{self, RebuildError};
+use crate::rows::Encoded;
 
 pub use control::{ControlError, pause, reset_to_head, resume};
 pub(crate) use setup::{create, prepare};
@@ -58,6 +59,12 @@ pub trait Consumer: Send + Sync {
     /// The kinds of aggregates whose events it looks at (`project`); all of them when empty. When its tables are built
     /// anew it is not shown any others.
     fn kinds(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Types of events of those kinds with which it does nothing, where there are many of them. When its tables are
+    /// built anew it is not shown them either.
+    fn passes_over(&self) -> &'static [&'static str] {
         &[]
     }
 
@@ -89,7 +96,7 @@ pub trait Consumer: Send + Sync {
     /// As `apply_all`, for all events of the log, and for tables without indexes that nobody reads: empty ones, or such
     /// as a fold has stored before. `memory` is how many bytes its rows may take meanwhile. None when it keeps no rows
     /// in memory.
-    fn fold(&self, _memory: usize, _are_empty: bool) -> Option<Box<dyn Fold + '_>> {
+    fn fold(&self, _memory: usize, _are_empty: bool) -> Option<Box<dyn Fold>> {
         None
     }
 }
@@ -97,8 +104,21 @@ pub trait Consumer: Send + Sync {
 /// Tables on their way from the beginning of the log.
 #[async_trait]
 pub trait Fold: Send {
-    /// Takes events in. Fails with the position of the event that is refused. What is stored meanwhile is not whole.
+    /// Takes events in. Fails with the position of the event that is refused. As long as all rows are in memory `db`
+    /// is not asked anything.
     async fn apply(&mut self, db: &mut PgConnection, batch: &[Recorded]) -> Result<(), (i64, sqlx::Error)>;
+
+    /// Whether all rows are in memory that `apply` may ask for.
+    fn is_in_memory(&self) -> bool;
+
+    /// Whether it may take too much memory.
+    fn is_heavy(&self) -> bool;
+
+    /// Frees memory, if it does take too much. What is stored is not whole.
+    async fn make_room(&mut self, db: &mut PgConnection) -> sqlx::Result<()>;
+
+    /// Gives away finished rows, when they are many: whoever takes them copies them.
+    fn take_full(&mut self) -> Vec<Encoded>;
 
     /// Stores what is not stored yet: the tables are now those of the last event. If it was not the last one of all,
     /// another fold can go on from there.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::row::Columns;
 
-pub(crate) use stream::LogStream;
+pub(crate) use stream::{LogStream, Which};
 
 /// The columns of the log, as every reader names them.
 const COLUMNS: &str = "position, event_id, recorded_at, team_id, aggregate_type, aggregate_id, sequence, \

@@ -18,6 +18,39 @@ const AHEAD: usize = 8;
 /// Bytes of payload in a batch, at most, but for the last event's.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// So few events are found by their kinds and put in order: there is no need to walk through the whole log.
+const FEW: i64 = 10_000;
+
+/// The columns as COPY sends them: JSON is text.
+const COLUMNS: &str = "position, event_id, recorded_at, team_id, aggregate_type, aggregate_id, sequence, \
+                       event_type, event_version, payload, metadata";
+
+/// Which events of the log are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Which {
+    /// Those of these kinds of aggregates; of all when empty.
+    pub(crate) kinds: &'static [&'static str],
+    /// But not those of these types.
+    pub(crate) but: &'static [&'static str],
+}
+
+impl Which {
+    /// As a condition. What becomes something else on its way is not left out for what it was.
+    fn condition(self, steps: &[Upcast]) -> String {
+        let quoted = |names: &[&str]| format!("'{}'", names.join("', '"));
+        let mut condition = match self.kinds {
+            [] => "true".to_owned(),
+            kinds => format!("aggregate_type IN ({})", quoted(kinds)),
+        };
+        let changes = |name: &&str| steps.iter().any(|step| step.event_type == *name);
+        let but: Vec<_> = self.but.iter().copied().filter(|name| !changes(name)).collect();
+        if !but.is_empty() {
+            condition.push_str(&format!(" AND event_type NOT IN ({})", quoted(&but)));
+        }
+        condition
+    }
+}
+
 /// Midnight of 2000-01-01, from which PostgreSQL counts, in microseconds of the Unix epoch.
 const EPOCH: i64 = 946_684_800_000_000;
 /// What a stream begins with: signature, flags, length of an extension there is none of.
@@ -36,26 +69,27 @@ pub(crate) struct LogStream {
 }
 
 impl LogStream {
-    /// The events after `from` and up to `to`, in order: all of them, or only those of some kinds of aggregates. That
-    /// none is missing is checked meanwhile: the end does not come before.
+    /// The events after `from` and up to `to`, in order: all of them, or only some. That none of all is missing is
+    /// checked meanwhile: the end does not come before.
     pub(crate) async fn open(
         pool: &PgPool,
         from: i64,
         to: i64,
-        kinds: &[&str],
+        which: Which,
         steps: &'static [Upcast],
     ) -> Result<Self, RebuildError> {
         let (mut db, other) = (connect(pool).await?, connect(pool).await?);
-        // By position, whatever the planner makes of a table without statistics: nothing is sorted.
-        sqlx::raw_sql("SET enable_sort = off; SET enable_bitmapscan = off").execute(&mut db).await?;
-        let of_kinds = match kinds {
-            [] => String::new(),
-            kinds => format!("AND aggregate_type IN ('{}')", kinds.join("', '")),
+        let condition = which.condition(steps);
+        let source = if are_few(&mut db, which.kinds).await? {
+            format!("(SELECT {COLUMNS} FROM events WHERE {condition} OFFSET 0) few")
+        } else {
+            // By position, whatever the planner makes of a table without statistics: nothing is sorted.
+            sqlx::raw_sql("SET enable_sort = off; SET enable_bitmapscan = off").execute(&mut db).await?;
+            format!("(SELECT {COLUMNS} FROM events WHERE {condition}) several")
         };
         let statement = format!(
-            "COPY (SELECT {} FROM events WHERE position > {from} AND position <= {to} {of_kinds} ORDER BY position)
-               TO STDOUT (FORMAT binary)",
-            super::COLUMNS
+            "COPY (SELECT {COLUMNS} FROM {source} WHERE position > {from} AND position <= {to} ORDER BY position)
+               TO STDOUT (FORMAT binary)"
         );
         let (sender, batches) = mpsc::channel(AHEAD);
         let reader = tokio::spawn(async move {
@@ -98,6 +132,21 @@ async fn connect(pool: &PgPool) -> sqlx::Result<PgConnection> {
     let settings = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
     sqlx::raw_sql(settings).execute(&mut db).await?;
     Ok(db)
+}
+
+/// Whether the log has few events of these kinds. It is not counted further than that, in an index.
+async fn are_few(db: &mut PgConnection, kinds: &[&str]) -> sqlx::Result<bool> {
+    if kinds.is_empty() {
+        return Ok(false);
+    }
+    sqlx::raw_sql("SET enable_seqscan = off").execute(&mut *db).await?;
+    sqlx::query_scalar(
+        "SELECT count(*) <= $2 FROM (SELECT FROM events WHERE aggregate_type = ANY($1) LIMIT $2 + 1) found",
+    )
+    .bind(kinds)
+    .bind(FEW)
+    .fetch_one(db)
+    .await
 }
 
 /// Counts the events, by their positions alone, which are an index: none may be missing.
@@ -226,5 +275,24 @@ impl<'a> Columns<'a> {
     fn text(&mut self) -> Result<&'a str, Broken> {
         let value = self.next()?.ok_or("a column of the log is null")?;
         std::str::from_utf8(value).map_err(|_| "a text of the log is no UTF-8")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_passed_over_is_left_out_unless_it_says_something_else_today() {
+        let which = Which { kinds: &["user", "team"], but: &["user.signed_in", "user.signed_out"] };
+        let kinds = "aggregate_type IN ('user', 'team')";
+        assert_eq!(Which::default().condition(&[]), "true");
+        assert_eq!(Which { but: &[], ..which }.condition(&[]), kinds);
+        assert_eq!(
+            which.condition(&[]),
+            format!("{kinds} AND event_type NOT IN ('user.signed_in', 'user.signed_out')")
+        );
+        let step = Upcast { event_type: "user.signed_in", from: "1", change: |_| vec![] };
+        assert_eq!(which.condition(&[step]), format!("{kinds} AND event_type NOT IN ('user.signed_out')"));
     }
 }

@@ -6,7 +6,7 @@ use super::statements::names;
 use super::{Field, Row, Sink};
 
 /// The size at which rows are worth a statement, in bytes.
-const FULL: usize = 4 << 20;
+const FULL: usize = 2 << 20;
 /// Bytes in one message.
 const MESSAGE: usize = 1 << 18;
 
@@ -19,6 +19,23 @@ const TRAILER: i16 = -1;
 #[derive(Default)]
 pub(super) struct CopyBuffer {
     bytes: Vec<u8>,
+}
+
+/// Rows that a statement copies into their table. What they were made of is not needed any more.
+pub struct Encoded {
+    statement: String,
+    bytes: Vec<u8>,
+}
+
+impl Encoded {
+    /// Copies the rows into their table.
+    pub(crate) async fn send(&self, db: &mut PgConnection) -> sqlx::Result<()> {
+        let mut copy = db.copy_in_raw(&self.statement).await?;
+        for message in self.bytes.chunks(MESSAGE) {
+            copy.send(message).await?;
+        }
+        copy.finish().await.map(drop)
+    }
 }
 
 impl CopyBuffer {
@@ -39,18 +56,23 @@ impl CopyBuffer {
         self.bytes.len()
     }
 
+    /// The rows, if there are any. It is empty again.
+    pub(super) fn take<R: Row>(&mut self) -> Option<Encoded> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.extend(TRAILER.to_be_bytes());
+        let statement = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", R::TABLE, names(R::COLUMNS));
+        Some(Encoded { statement, bytes })
+    }
+
     /// Copies the rows into their table and is empty again.
     pub(super) async fn send<R: Row>(&mut self, db: &mut PgConnection) -> sqlx::Result<()> {
-        if self.bytes.is_empty() {
-            return Ok(());
-        }
-        self.bytes.extend(TRAILER.to_be_bytes());
-        let statement = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", R::TABLE, names(R::COLUMNS));
-        let mut copy = db.copy_in_raw(&statement).await?;
-        for message in self.bytes.chunks(MESSAGE) {
-            copy.send(message).await?;
-        }
-        copy.finish().await?;
+        let Some(encoded) = self.take::<R>() else { return Ok(()) };
+        encoded.send(db).await?;
+        // Its room is used again.
+        self.bytes = encoded.bytes;
         self.bytes.clear();
         Ok(())
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use super::copy::CopyBuffer;
-use super::{Row, Rows, Store, statements};
+use super::{Encoded, Row, Rows, Store, statements};
 
 /// Rows on their way into a table that only grows.
 pub(crate) struct Journal<R: Row> {
@@ -55,11 +55,8 @@ impl<R: Row> Store for Journal<R> {
         Ok(())
     }
 
-    async fn save_some(&mut self, db: &mut PgConnection) -> sqlx::Result<()> {
-        match &mut self.encoded {
-            Some(buffer) if buffer.is_full() => buffer.send::<R>(db).await,
-            _ => Ok(()),
-        }
+    fn take_full(&mut self) -> Option<Encoded> {
+        self.encoded.as_mut().filter(|buffer| buffer.is_full())?.take::<R>()
     }
 
     async fn make_key(&mut self, _db: &mut PgConnection) -> sqlx::Result<()> {

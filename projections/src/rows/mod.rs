@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use sqlx::{PgConnection, Postgres};
 use thiserror::Error;
 
+pub use copy::Encoded;
 pub(crate) use field::{Field, Kind};
 pub(crate) use journal::Journal;
 pub(crate) use table::Table;
@@ -111,8 +112,8 @@ pub(crate) trait Store: Send {
     /// Stores what was changed.
     async fn save(&mut self, db: &mut PgConnection) -> sqlx::Result<()>;
 
-    /// Stores what will not be looked at again, when it is much.
-    async fn save_some(&mut self, db: &mut PgConnection) -> sqlx::Result<()>;
+    /// Gives away what will not be looked at again, when it is much: whoever takes it stores it.
+    fn take_full(&mut self) -> Option<Encoded>;
 
     /// Makes the primary key of a table that is filled, if stored rows will be fetched or changed by it. An empty
     /// table is filled faster without.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use super::copy::CopyBuffer;
-use super::{Field, Key, Row, RowExists, Rows, Sink, Store, statements};
+use super::{Encoded, Field, Key, Row, RowExists, Rows, Sink, Store, statements};
 
 /// Rows of a table, as far as they were asked for.
 ///
@@ -247,8 +247,8 @@ impl<R: Row> Store for Table<R> {
         Ok(())
     }
 
-    async fn save_some(&mut self, _db: &mut PgConnection) -> sqlx::Result<()> {
-        Ok(())
+    fn take_full(&mut self) -> Option<Encoded> {
+        None
     }
 
     async fn make_key(&mut self, db: &mut PgConnection) -> sqlx::Result<()> {

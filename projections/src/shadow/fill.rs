@@ -7,9 +7,10 @@
 use sqlx::Connection;
 
 use super::indexes::Indexes;
+use super::intake::Intake;
 use super::{Reach, Shadow, make, note};
 use crate::feed::{Consumer, Fold};
-use crate::log::LogStream;
+use crate::log::Which;
 use crate::parked::is_of_the_event;
 use crate::rebuild::RebuildError;
 
@@ -55,37 +56,26 @@ impl Shadow {
     async fn fill_with(
         &mut self,
         consumer: &dyn Consumer,
-        mut fold: Box<dyn Fold + '_>,
+        fold: Box<dyn Fold>,
         indexes: &Indexes,
         to: i64,
     ) -> Result<(), RebuildError> {
-        // A proof is shown every event, so that it finds that the kinds are not all.
-        let kinds = if self.lot.parks() { consumer.kinds() } else { &[] };
-        let mut events = LogStream::open(&self.pool, self.position, to, kinds, self.steps).await?;
+        // A proof is shown every event, so that it finds that the kinds and types are not all.
+        let parks = self.lot.parks();
+        let some = Which { kinds: consumer.kinds(), but: consumer.passes_over() };
+        let which = if parks { some } else { Which::default() };
+        let mut intake = Intake::open(&self.pool, fold, (self.position, to), which, self.steps).await?;
         let begins = self.position == 0;
-        let (mut piece, mut more) = (FIRST_PIECE, true);
-        while more {
-            let (from, mut position) = (self.position, self.position);
+        let mut piece = FIRST_PIECE;
+        while !intake.is_over {
+            let from = self.position;
             let mut tx = self.db.begin_with(BEGIN).await?;
             if from == 0 {
                 indexes.remove(&mut tx).await?;
             }
-            while more && position - from < piece {
-                more = match events.next().await.transpose()? {
-                    Some(batch) => {
-                        let applied = fold.apply(&mut tx, &batch).await;
-                        applied.map_err(|(position, source)| RebuildError::Refused { position, source })?;
-                        position = batch.last().map_or(position, |last| last.position);
-                        true
-                    }
-                    None => {
-                        position = to;
-                        false
-                    }
-                };
-            }
-            fold.store(&mut tx, !more).await?;
-            let events = self.events + position - from;
+            intake = intake.take_in(&mut tx, from + piece).await?;
+            intake.fold.store(&mut tx, intake.is_over).await?;
+            let (position, events) = (intake.position, self.events + intake.position - from);
             note(&mut tx, &self.schema, position, events).await?;
             tx.commit().await?;
             (self.position, self.events) = (position, events);
@@ -94,6 +84,8 @@ impl Shadow {
         if begins {
             self.compared = Reach { position: self.position, events: self.events };
         }
+        // Many rows take their time to be forgotten.
+        let _nobody_waits = tokio::task::spawn_blocking(move || drop(intake));
         Ok(indexes.put_back(&self.pool, &mut self.db).await?)
     }
 }

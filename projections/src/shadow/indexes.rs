@@ -18,13 +18,9 @@ pub(super) struct Indexes {
 struct Index {
     name: String,
     make: String,
+    /// What makes a constraint of it, if it is one.
+    constrain: Option<String>,
     remove: String,
-}
-
-impl Index {
-    fn is_constraint(&self) -> bool {
-        self.make.starts_with("ALTER TABLE")
-    }
 }
 
 impl Indexes {
@@ -42,9 +38,11 @@ impl Indexes {
         sqlx::raw_sql(consumer.tables()).execute(&mut *tx).await?;
         let all = sqlx::query(
             "SELECT i.relname::text AS name,
-                    CASE WHEN c.oid IS NULL THEN pg_get_indexdef(i.oid)
-                         ELSE format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', $1, t.relname, c.conname,
-                                     pg_get_constraintdef(c.oid)) END AS make,
+                    pg_get_indexdef(i.oid) AS make,
+                    CASE WHEN c.oid IS NOT NULL
+                         THEN format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s USING INDEX %I', $1, t.relname,
+                                     c.conname, CASE c.contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END,
+                                     i.relname) END AS constrain,
                     CASE WHEN c.oid IS NULL THEN format('DROP INDEX %I.%I', $1, i.relname)
                          ELSE format('ALTER TABLE %I.%I DROP CONSTRAINT %I', $1, t.relname, c.conname) END AS remove
                FROM pg_index x
@@ -60,6 +58,7 @@ impl Indexes {
             Ok(Index {
                 name: row.try_get("name")?,
                 make: row.try_get("make")?,
+                constrain: row.try_get("constrain")?,
                 remove: row.try_get("remove")?,
             })
         })
@@ -88,28 +87,54 @@ impl Indexes {
     /// second connection, which waits for that of one who was killed while he made them.
     pub(super) async fn put_back(&self, pool: &PgPool, db: &mut PgConnection) -> sqlx::Result<()> {
         let mut other = connect(pool, &format!("{}_indexes", self.schema)).await?;
+        self.remove_others(&mut *db).await?;
         let there = self.there(&mut *db).await?;
-        for name in there.iter().filter(|name| self.all.iter().all(|index| index.name != **name)) {
-            sqlx::raw_sql(&format!("DROP INDEX {}.{name}", self.schema)).execute(&mut *db).await?;
-        }
-        let lacking = self.all.iter().filter(|index| !there.contains(&index.name));
-        let (keys, mut indexes): (Vec<_>, Vec<_>) = lacking.partition(|index| index.is_constraint());
-        // A constraint has its table for itself.
-        for key in keys {
-            sqlx::raw_sql(&key.make).execute(&mut *db).await?;
-        }
+        let mut lacking: Vec<_> = self.all.iter().filter(|index| !there.contains(&index.name)).collect();
+        let constraints: Vec<_> = lacking.iter().filter_map(|index| index.constrain.as_ref()).collect();
         // From the end: what takes longest, an index of words, comes first.
-        indexes.sort_by_key(|index| index.make.contains(" USING gin "));
-        let indexes = Mutex::new(indexes);
-        tokio::try_join!(make(&indexes, db), make(&indexes, &mut other))?;
+        lacking.sort_by_key(|index| index.make.contains(" USING gin "));
+        let lacking = Mutex::new(lacking);
+        let (ours, others) = tokio::join!(make(&lacking, db), make(&lacking, &mut other));
+        ours.and(others)?;
+        // A constraint has its table for itself, and takes no time when its index is there.
+        for constraint in constraints {
+            sqlx::raw_sql(constraint).execute(&mut *db).await?;
+        }
         other.close().await
     }
 
-    async fn there(&self, db: &mut PgConnection) -> sqlx::Result<HashSet<String>> {
-        let names: Vec<String> = sqlx::query_scalar(
-            "SELECT relname::text FROM pg_class WHERE relkind = 'i' AND relnamespace = $1::regnamespace",
+    /// Removes indexes that were made meanwhile, and those of constraints that are none yet.
+    async fn remove_others(&self, db: &mut PgConnection) -> sqlx::Result<()> {
+        let others: Vec<String> = sqlx::query_scalar(
+            "SELECT format('DROP INDEX %I.%I', $1, i.relname) FROM pg_class i
+              WHERE i.relkind = 'i' AND i.relnamespace = $1::regnamespace
+                AND (i.relname <> ALL($2)
+                     OR i.relname = ANY($3) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid))",
         )
         .bind(&self.schema)
+        .bind(self.names(|_| true))
+        .bind(self.names(|index| index.constrain.is_some()))
+        .persistent(false)
+        .fetch_all(&mut *db)
+        .await?;
+        for other in others {
+            sqlx::raw_sql(&other).execute(&mut *db).await?;
+        }
+        Ok(())
+    }
+
+    fn names(&self, which: impl Fn(&Index) -> bool) -> Vec<&str> {
+        self.all.iter().filter(|index| which(index)).map(|index| index.name.as_str()).collect()
+    }
+
+    /// The names of those that are there. An index that is to be a constraint is when it is one.
+    async fn there(&self, db: &mut PgConnection) -> sqlx::Result<HashSet<String>> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT relname::text FROM pg_class i WHERE relkind = 'i' AND relnamespace = $1::regnamespace
+                AND (relname <> ALL($2) OR EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid))",
+        )
+        .bind(&self.schema)
+        .bind(self.names(|index| index.constrain.is_some()))
         .persistent(false)
         .fetch_all(db)
         .await?;
@@ -117,11 +142,14 @@ impl Indexes {
     }
 }
 
-/// Makes one after the other of those that nobody else has begun.
+/// Makes one after the other of those that nobody else has begun. When one cannot be made, no other is begun.
 async fn make(indexes: &Mutex<Vec<&Index>>, db: &mut PgConnection) -> sqlx::Result<()> {
     loop {
-        let next = indexes.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let Some(index) = next else { return Ok(()) };
-        sqlx::raw_sql(&index.make).execute(&mut *db).await?;
+        let queue = || indexes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(index) = queue().pop() else { return Ok(()) };
+        if let Err(error) = sqlx::raw_sql(&index.make).execute(&mut *db).await {
+            queue().clear();
+            return Err(error);
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod fill;
 mod indexes;
+mod intake;
 
 use domain::upcast::{UPCASTS, Upcast};
 use sqlx::postgres::PgConnection;
