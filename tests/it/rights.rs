@@ -156,7 +156,8 @@ async fn nothing_of_the_callers_runs_as_the_owner_of_the_log() {
         let one = sqlx::query_scalar(one).bind(sequence).bind(Uuid::now_v7()).bind(context().at);
         assert_eq!(one.fetch_one(&server).await.ok(), Some(position), "{sequence}");
     }
-    let plain = "SELECT append_plain('{team,team,team}', '{a,a,b}', '{3,7,1}', '{x,x,x}', '{1,1,1}', '{1,2,3}',
+    let plain =
+        "SELECT append_plain('{team,team,team}', '{a,a,b}', '{3,7,1}', '{x,x,x}', '{1,1,1}', '{1,2,3}',
                                      '{1,2,3}', $1, $2, '{NULL,NULL,NULL}')";
     let batch: Vec<i64> = sqlx::query_scalar(plain)
         .bind([(); 3].map(|()| Uuid::now_v7()).to_vec())
