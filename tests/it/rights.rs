@@ -105,6 +105,71 @@ async fn a_table_of_ones_own_does_not_stand_in_front_of_the_log() {
     assert_eq!(count(bus.db.pool(), "public.claims").await, 1);
 }
 
+/// What the functions without a search path of their own make use of, by the same names in a schema of the caller's.
+const TRAPS: &str = "
+    CREATE SCHEMA mine;
+    CREATE TABLE mine.events AS SELECT FROM public.events WITH NO DATA;
+    CREATE DOMAIN mine.json AS text CHECK (false);
+    CREATE FUNCTION mine.trap() RETURNS void LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'a trap of the caller''s runs as %', current_user; END $$;
+    CREATE FUNCTION mine.lock_log() RETURNS void LANGUAGE sql AS 'SELECT mine.trap()';
+    CREATE FUNCTION mine.pg_advisory_xact_lock(bigint) RETURNS void LANGUAGE sql AS 'SELECT mine.trap()';
+    CREATE FUNCTION mine.unnest(anyarray) RETURNS SETOF anyelement LANGUAGE sql AS
+        'SELECT mine.trap(); SELECT $1[1]';
+    CREATE FUNCTION mine.cardinality(anyarray) RETURNS integer LANGUAGE sql AS 'SELECT mine.trap(); SELECT 1';
+    CREATE FUNCTION mine.array_cat(anyarray, anyarray) RETURNS anyarray LANGUAGE sql AS
+        'SELECT mine.trap(); SELECT $1';
+    CREATE FUNCTION mine.row_number() RETURNS bigint LANGUAGE sql AS 'SELECT mine.trap(); SELECT 1::bigint';
+    CREATE FUNCTION mine.array_agg(bigint) RETURNS bigint[] LANGUAGE sql AS 'SELECT mine.trap(); SELECT ARRAY[$1]';
+    DO $$
+    DECLARE
+        name text;
+        kind text;
+    BEGIN
+        FOREACH kind IN ARRAY ARRAY['bigint, bigint', 'bigint, integer', 'integer, bigint', 'integer, integer',
+                                    'text, text', 'uuid, uuid'] LOOP
+            EXECUTE format('CREATE FUNCTION mine.compare(%s) RETURNS boolean LANGUAGE sql AS
+                            ''SELECT mine.trap(); SELECT true''', kind);
+            EXECUTE format('CREATE FUNCTION mine.reckon(%s) RETURNS bigint LANGUAGE sql AS
+                            ''SELECT mine.trap(); SELECT 1::bigint''', kind);
+            FOREACH name IN ARRAY ARRAY['=', '<>', '<', '<=', '>', '>='] LOOP
+                EXECUTE format('CREATE OPERATOR mine.%s (FUNCTION = mine.compare, LEFTARG = %s, RIGHTARG = %s)',
+                               name, split_part(kind, ', ', 1), split_part(kind, ', ', 2));
+            END LOOP;
+            FOREACH name IN ARRAY ARRAY['+', '-'] LOOP
+                EXECUTE format('CREATE OPERATOR mine.%s (FUNCTION = mine.reckon, LEFTARG = %s, RIGHTARG = %s)',
+                               name, split_part(kind, ', ', 1), split_part(kind, ', ', 2));
+            END LOOP;
+        END LOOP;
+    END $$;
+    SET search_path = mine, pg_catalog, public";
+
+#[tokio::test]
+async fn nothing_of_the_callers_runs_as_the_owner_of_the_log() {
+    let bus = Bus::start().await;
+    let server = pool::connect(&bus.db.url(), 1).await.unwrap();
+    sqlx::raw_sql(TRAPS).execute(&server).await.unwrap();
+    let trap = sqlx::raw_sql("SELECT 1::bigint = 2::bigint").execute(&server).await.unwrap_err().to_string();
+    assert!(trap.contains("runs as mastra_admin_app"), "the traps are set: {trap}");
+    let one = "SELECT append_one('team', 'a', $1, 'x', '1', '{}', '{}', $2, $3, NULL)";
+    for (sequence, position) in [(1_i64, Some(1_i64)), (2, Some(2)), (2, None)] {
+        let one = sqlx::query_scalar(one).bind(sequence).bind(Uuid::now_v7()).bind(context().at);
+        assert_eq!(one.fetch_one(&server).await.ok(), Some(position), "{sequence}");
+    }
+    let plain =
+        "SELECT append_plain('{team,team,team}', '{a,a,b}', '{3,7,1}', '{x,x,x}', '{1,1,1}', '{1,2,3}',
+                                     '{1,2,3}', $1, $2, '{NULL,NULL,NULL}')";
+    let batch: Vec<i64> = sqlx::query_scalar(plain)
+        .bind([(); 3].map(|()| Uuid::now_v7()).to_vec())
+        .bind(vec![context().at; 3])
+        .fetch_one(&server)
+        .await
+        .unwrap();
+    // The second is refused, with the number that its stream has by then.
+    assert_eq!(batch, [2, 2, 3]);
+    assert_eq!(count(bus.db.pool(), "public.events").await, 4);
+}
+
 #[tokio::test]
 async fn rights_are_set_anew_at_every_start() {
     let bus = Bus::start().await;

@@ -156,9 +156,16 @@ const APPEND: &str = "SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
 /// The statement that appends one event.
 const APPEND_ONE: &str = "SELECT append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-/// The one event of a batch that goes on with one stream and has neither a name nor a key.
-pub(super) fn lone<'a>(batch: &[&'a Append]) -> Option<&'a NewEvent> {
-    let [append] = batch else { return None };
+/// The statement that appends a batch of such events.
+const APPEND_PLAIN: &str = "SELECT append_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+/// The events of a batch in which each append is one event that goes on with its stream, with neither a name nor a
+/// key.
+pub(super) fn plain<'a>(batch: &[&'a Append]) -> Option<Vec<&'a NewEvent>> {
+    batch.iter().map(|append| plain_event(append)).collect()
+}
+
+fn plain_event(append: &Append) -> Option<&NewEvent> {
     match (&append.key, &append.streams[..], &append.claims[..], &append.events[..]) {
         (None, [stream], [], [event]) if stream.version == event.sequence - 1 => Some(event),
         _ => None,
@@ -178,6 +185,45 @@ pub(super) fn bind_one(event: &NewEvent) -> QueryScalar<'_, Postgres, Option<i64
         .bind(event.event_id.0)
         .bind(event.recorded_at)
         .bind(event.team_id)
+}
+
+/// Binds a batch of them. The answer is for [`read_plain`].
+pub(super) fn bind_plain<'q>(events: &'q [&'q NewEvent]) -> QueryScalar<'q, Postgres, Vec<i64>, PgArguments> {
+    fn column<'r, T>(events: &'r [&'r NewEvent], of: impl Fn(&'r NewEvent) -> T) -> Vec<T> {
+        events.iter().map(|event| of(event)).collect()
+    }
+    sqlx::query_scalar(APPEND_PLAIN)
+        .bind(column(events, |e| e.aggregate_type))
+        .bind(column(events, |e| e.aggregate_id.as_str()))
+        .bind(column(events, |e| e.sequence))
+        .bind(column(events, |e| e.event_type.as_str()))
+        .bind(column(events, |e| e.event_version.as_str()))
+        .bind(column(events, |e| e.payload.as_str()))
+        .bind(column(events, |e| e.metadata.as_str()))
+        .bind(column(events, |e| e.event_id.0))
+        .bind(column(events, |e| e.recorded_at))
+        .bind(column(events, |e| e.team_id))
+}
+
+/// Reads the answer: the position before the batch; then, for each that was refused, its number and the version that
+/// its stream has.
+pub(super) fn read_plain(events: &[&NewEvent], answer: &[i64]) -> Result<Vec<Verdict>, StoreError> {
+    let strange = |what: &str| StoreError::Answer(what.to_owned());
+    let (head, refused) = answer.split_first().ok_or_else(|| strange("no position"))?;
+    let (refused, []) = refused.as_chunks::<2>() else { return Err(strange("half a refusal")) };
+    let mut verdicts: Vec<Option<Verdict>> = events.iter().map(|_| None).collect();
+    for &[number, actual] in refused {
+        let place = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+        let (place, event) =
+            place.and_then(|place| Some((place, events.get(place)?))).ok_or_else(|| strange("a number"))?;
+        verdicts[place] = Some(Verdict::Conflict { expected: event.sequence - 1, actual });
+    }
+    let mut position = *head;
+    let mut appended = || {
+        position += 1;
+        Verdict::Appended { position }
+    };
+    Ok(verdicts.into_iter().map(|refusal| refusal.unwrap_or_else(&mut appended)).collect())
 }
 
 /// An element of the answer of `append`; the first has the position before the batch.
@@ -285,6 +331,35 @@ mod tests {
 
     fn names(append: &Append) -> Vec<(ClaimAct, &str)> {
         append.claims.iter().map(|c| (c.claim.act, c.claim.key.as_str())).collect()
+    }
+
+    fn event(sequence: i64) -> NewEvent {
+        NewEvent {
+            aggregate_type: "team",
+            aggregate_id: sequence.to_string(),
+            sequence,
+            event_type: "team.renamed".to_owned(),
+            event_version: "1".to_owned(),
+            payload: "{}".to_owned(),
+            metadata: "{}".to_owned(),
+            event_id: EventId(Uuid::nil()),
+            recorded_at: DateTime::UNIX_EPOCH,
+            team_id: None,
+        }
+    }
+
+    #[test]
+    fn who_is_refused_takes_no_position() {
+        let (a, b, c) = (event(1), event(7), event(3));
+        let verdicts = read_plain(&[&a, &b, &c], &[40, 2, 8]).unwrap();
+        let conflict = Verdict::Conflict { expected: 6, actual: 8 };
+        assert_eq!(
+            verdicts,
+            [Verdict::Appended { position: 41 }, conflict, Verdict::Appended { position: 42 }]
+        );
+        for strange in [&[][..], &[40, 2], &[40, 0, 8], &[40, 4, 8], &[40, -1, 8]] {
+            assert!(read_plain(&[&a, &b, &c], strange).is_err(), "{strange:?}");
+        }
     }
 
     #[test]
