@@ -25,6 +25,7 @@ mod senders;
 mod spool;
 mod store;
 mod tail;
+mod under_way;
 
 use serde_json::json;
 use tests::app::TestApp;

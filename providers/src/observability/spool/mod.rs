@@ -75,7 +75,7 @@ impl Spooled {
         tenant: Tenant,
         rows: Vec<T>,
         of: impl FnOnce(Vec<T>) -> Rows,
-        write: impl FnOnce(Vec<T>) -> F,
+        write: impl FnOnce(Arc<Vec<T>>) -> F,
     ) -> Result<Written, TelemetryError>
     where
         F: Future<Output = Result<Written, TelemetryError>>,
@@ -83,6 +83,7 @@ impl Spooled {
         if rows.is_empty() {
             return Ok(Written::default());
         }
+        let rows = Arc::new(rows);
         if !self.inner.gate.is_shut() {
             match tokio::time::timeout(PATIENCE, write(rows.clone())).await {
                 Ok(Ok(written)) => return Ok(written),
@@ -95,7 +96,7 @@ impl Spooled {
                 Err(late) => self.inner.gate.shut(&TelemetryError::Store(Box::new(late))),
             }
         }
-        self.keep(Record::new(tenant, of(rows))).await
+        self.keep(Record::new(tenant, of(Arc::unwrap_or_clone(rows)))).await
     }
 
     async fn keep(&self, record: Record) -> Result<Written, TelemetryError> {
@@ -135,7 +136,7 @@ impl Telemetry for Spooled {
     }
 
     async fn write(&self, tenant: Tenant, spans: Vec<Span>) -> Result<Written, TelemetryError> {
-        self.store(tenant, spans, Rows::Spans, |spans| self.inner.spans.write(tenant, spans)).await
+        self.store(tenant, spans, Rows::Spans, |spans| self.inner.spans.write_shared(tenant, spans)).await
     }
 
     async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError> {
@@ -193,7 +194,8 @@ impl Keeping for Spooled {
 #[async_trait]
 impl LogRecords for Spooled {
     async fn write_logs(&self, tenant: Tenant, lines: Vec<LogRecord>) -> Result<Written, TelemetryError> {
-        self.store(tenant, lines, Rows::Logs, |lines| self.inner.signals.write_logs(tenant, lines)).await
+        self.store(tenant, lines, Rows::Logs, |lines| self.inner.signals.write_logs(tenant, lines.to_vec()))
+            .await
     }
 
     async fn logs(&self, tenant: Tenant, filter: &LogFilter) -> Result<Vec<LogRecord>, TelemetryError> {
@@ -213,8 +215,10 @@ impl LogRecords for Spooled {
 #[async_trait]
 impl Measurements for Spooled {
     async fn write_points(&self, tenant: Tenant, points: Vec<Point>) -> Result<Written, TelemetryError> {
-        self.store(tenant, points, Rows::Points, |points| self.inner.signals.write_points(tenant, points))
-            .await
+        self.store(tenant, points, Rows::Points, |points| {
+            self.inner.signals.write_points(tenant, points.to_vec())
+        })
+        .await
     }
 
     async fn metric_names(
@@ -238,8 +242,10 @@ impl Measurements for Spooled {
 #[async_trait]
 impl Scores for Spooled {
     async fn write_scores(&self, tenant: Tenant, scores: Vec<Score>) -> Result<Written, TelemetryError> {
-        self.store(tenant, scores, Rows::Scores, |scores| self.inner.signals.write_scores(tenant, scores))
-            .await
+        self.store(tenant, scores, Rows::Scores, |scores| {
+            self.inner.signals.write_scores(tenant, scores.to_vec())
+        })
+        .await
     }
 
     async fn scores(&self, tenant: Tenant, filter: &ScoreFilter) -> Result<Vec<Score>, TelemetryError> {

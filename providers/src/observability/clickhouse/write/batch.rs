@@ -1,9 +1,10 @@
 //! One batch: what is new of it is stored, and each who brought something is told what became of it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{Days, NaiveDate, TimeDelta, Utc};
-use clickhouse::{Client, RowOwned, RowWrite};
+use clickhouse::Client;
 use domain::ports::telemetry::{Tenant, Written};
 
 use super::question::known;
@@ -19,7 +20,7 @@ pub(super) async fn write_in_time<T: Kept>(engine: Engine, jobs: Vec<Job<T>>) {
         .into_iter()
         .map(|job| (Brought { tenant: job.tenant, rows: job.rows, identities: job.identities }, job.answer))
         .unzip();
-    let written = tokio::time::timeout(WRITING, write(&engine, brought)).await;
+    let written = tokio::time::timeout(WRITING, write(&engine, &brought)).await;
     let written = written.unwrap_or_else(|_| Err(Fault::late()));
     for (n, answer) in answers.into_iter().enumerate() {
         // Who has gone meanwhile asks again, and then it is known.
@@ -30,19 +31,19 @@ pub(super) async fn write_in_time<T: Kept>(engine: Engine, jobs: Vec<Job<T>>) {
 /// What one sender brought.
 pub(super) struct Brought<T> {
     pub(super) tenant: Tenant,
-    pub(super) rows: Vec<T>,
+    pub(super) rows: Arc<Vec<T>>,
     pub(super) identities: Vec<Identity>,
 }
 
 /// Stores what is not known yet; what became of each batch. What is refused is refused to the one who brought it.
-async fn write<T: Kept>(engine: &Engine, batch: Vec<Brought<T>>) -> Result<Vec<Became>, Fault> {
+async fn write<T: Kept>(engine: &Engine, batch: &[Brought<T>]) -> Result<Vec<Became>, Fault> {
     let client = engine.ready().await?;
-    let known = known(client, &batch).await?;
+    let known = known(client, batch).await?;
     if T::IS_ROLLED_UP {
-        rollups::touch(client, late(&batch, &known)).await?;
+        rollups::touch(client, late(batch, &known)).await?;
     }
-    let (new, brings) = unknown(engine.days, batch, &known);
-    let together = insert(client, T::TABLE.name, new.iter()).await;
+    let (new, brings) = unknown(batch, &known);
+    let together = insert(engine.days, client, new.iter()).await;
     let is_alone = together.as_ref().is_err_and(Fault::is_refusal) && brings.len() > 1;
     if !is_alone {
         together?;
@@ -52,7 +53,7 @@ async fn write<T: Kept>(engine: &Engine, batch: Vec<Brought<T>>) -> Result<Vec<B
     for (all, mut places) in brings {
         places.retain(|place| !is_stored[*place]);
         let stored = if is_alone {
-            insert(client, T::TABLE.name, places.iter().map(|place| &new[*place])).await
+            insert(engine.days, client, places.iter().map(|place| &new[*place])).await
         } else {
             Ok(())
         };
@@ -84,48 +85,51 @@ fn late<T: Kept>(
     late.into_values()
 }
 
+/// Whose row.
+type New<'a, T> = (Tenant, &'a T);
+
 /// How many rows somebody has, and which of the new ones.
 type Brings = (usize, BTreeSet<usize>);
 
 /// What is new, each row once, and who brings it.
-fn unknown<T: Kept>(
-    days: u32,
-    batch: Vec<Brought<T>>,
+fn unknown<'a, T: Kept>(
+    batch: &'a [Brought<T>],
     known: &HashSet<Identity>,
-) -> (Vec<T::Row>, Vec<Brings>) {
+) -> (Vec<New<'a, T>>, Vec<Brings>) {
     let most = batch.iter().map(|brought| brought.rows.len()).sum();
     let (mut new, mut seen) = (Vec::with_capacity(most), HashMap::with_capacity(most));
     let mut brings = Vec::with_capacity(batch.len());
     for Brought { tenant, rows, identities } in batch {
-        let (all, mut places) = (rows.len(), BTreeSet::new());
-        for (row, identity) in rows.into_iter().zip(identities) {
-            if known.contains(&identity) {
-                continue;
+        let mut places = BTreeSet::new();
+        for (row, identity) in rows.iter().zip(identities) {
+            if !known.contains(identity) {
+                places.insert(*seen.entry(identity).or_insert_with(|| {
+                    new.push((*tenant, row));
+                    new.len() - 1
+                }));
             }
-            places.insert(*seen.entry(identity).or_insert_with(|| {
-                let last = row.at().date_naive().checked_add_days(Days::new(days.into()));
-                new.push(row.row(tenant, day_number(last.unwrap_or(NaiveDate::MAX))));
-                new.len() - 1
-            }));
         }
-        brings.push((all, places));
+        brings.push((rows.len(), places));
     }
     (new, brings)
 }
 
-async fn insert<'a, R: RowOwned + RowWrite + 'a>(
+/// Stores rows, to be kept for so many days.
+async fn insert<'a, T: Kept>(
+    days: u32,
     client: &Client,
-    table: &str,
-    rows: impl ExactSizeIterator<Item = &'a R>,
+    rows: impl ExactSizeIterator<Item = &'a New<'a, T>>,
 ) -> Result<(), Fault> {
     if rows.len() == 0 {
         return Ok(());
     }
-    let insert = client.insert::<R>(table).await?;
+    let insert = client.insert::<T::Row>(T::TABLE.name).await?;
     // Captures and late senders bring many days at once.
     let mut insert = insert.with_setting("max_partitions_per_insert_block", "0");
-    for row in rows {
-        insert.write(row).await?;
+    for (tenant, row) in rows {
+        let last = row.at().date_naive().checked_add_days(Days::new(days.into()));
+        // One at a time: all of them would take up as much again as what was brought.
+        insert.write(&row.row(*tenant, day_number(last.unwrap_or(NaiveDate::MAX)))).await?;
     }
     Ok(insert.end().await?)
 }

@@ -4,6 +4,8 @@ mod batch;
 mod question;
 mod queue;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use clickhouse::{RowOwned, RowWrite};
 use domain::ports::telemetry::{TelemetryError, Tenant, Written};
@@ -35,7 +37,7 @@ pub(super) trait Kept: Send + Sync + 'static {
     fn at(&self) -> DateTime<Utc>;
 
     /// As it is written, to be kept up to a day.
-    fn row(self, tenant: Tenant, expires_on: u16) -> Self::Row;
+    fn row(&self, tenant: Tenant, expires_on: u16) -> Self::Row;
 }
 
 /// An id of 16 bytes, and one of 8 that tells apart what has the same; zeros where there is none.
@@ -67,7 +69,8 @@ pub(super) struct Writer<T> {
 /// What one sender brought, and what each row of it is.
 struct Job<T> {
     tenant: Tenant,
-    rows: Vec<T>,
+    /// Whoever brought them may keep them, too.
+    rows: Arc<Vec<T>>,
     identities: Vec<Identity>,
     answer: oneshot::Sender<Became>,
 }
@@ -86,7 +89,7 @@ impl<T: Kept> Writer<T> {
     }
 
     /// Stores what is not known yet; answers when it is on disk.
-    pub(super) async fn write(&self, tenant: Tenant, rows: Vec<T>) -> Result<Written, TelemetryError> {
+    pub(super) async fn write(&self, tenant: Tenant, rows: Arc<Vec<T>>) -> Result<Written, TelemetryError> {
         if rows.is_empty() {
             return Ok(Written::default());
         }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use domain::ids::{ProjectId, TeamId};
 use domain::ports::telemetry::{Tenant, Written};
 use tokio::sync::oneshot;
@@ -15,7 +17,7 @@ fn queue() -> (mpsc::Sender<Job<u64>>, Begun) {
     let (begins, begun) = mpsc::unbounded_channel();
     let write = move |jobs: Vec<Job<u64>>| {
         let (end, ended) = oneshot::channel();
-        let rows = jobs.iter().flat_map(|job| job.rows.clone()).collect();
+        let rows = jobs.iter().flat_map(|job| job.rows.iter().copied()).collect();
         begins.send((rows, end)).unwrap();
         async move {
             ended.await.expect("the test lets it end");
@@ -33,10 +35,13 @@ fn job(rows: impl IntoIterator<Item = u64>) -> (Job<u64>, oneshot::Receiver<Beca
     let tenant = Tenant { team: TeamId(Uuid::nil()), project: ProjectId(Uuid::nil()) };
     let identities = rows.iter().map(|n| (Uuid::nil(), ([0; 16], n.to_be_bytes()), 0)).collect();
     let (answer, answered) = oneshot::channel();
-    (Job { tenant, rows, identities, answer }, answered)
+    (Job { tenant, rows: Arc::new(rows), identities, answer }, answered)
 }
 
-async fn send(jobs: &mpsc::Sender<Job<u64>>, rows: impl IntoIterator<Item = u64>) -> oneshot::Receiver<Became> {
+async fn send(
+    jobs: &mpsc::Sender<Job<u64>>,
+    rows: impl IntoIterator<Item = u64>,
+) -> oneshot::Receiver<Became> {
     let (job, answered) = job(rows);
     jobs.send(job).await.ok().expect("it takes jobs");
     answered
@@ -154,5 +159,5 @@ fn what_a_batch_has_no_room_for_waits_for_it_where_they_share_a_row() {
     assert_eq!(queue.begin().0.len(), 1);
     assert_eq!((queue.free_rows, queue.held_rows), (1, 3), "the last has a row that is held before it");
     let (jobs, _) = queue.begin();
-    assert_eq!(jobs[0].rows, [100_000]);
+    assert_eq!(*jobs[0].rows, [100_000]);
 }
