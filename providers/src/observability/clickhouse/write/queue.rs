@@ -30,8 +30,8 @@ where
     let mut under_way = JoinSet::new();
     let (mut is_open, mut next) = (true, Instant::now());
     while is_open || !queue.is_empty() {
-        let may_begin = under_way.len() < tune("T_UNDER_WAY", UNDER_WAY) && !queue.free.is_empty();
-        let is_enough = queue.free_rows >= tune("T_ENOUGH", ENOUGH);
+        let may_begin = under_way.len() < UNDER_WAY && !queue.free.is_empty();
+        let is_enough = queue.free_rows >= ENOUGH;
         tokio::select! {
             biased;
             Some(done) = under_way.join_next_with_id() => {
@@ -54,9 +54,6 @@ where
     while under_way.join_next().await.is_some() {}
 }
 
-fn tune(name: &str, or: usize) -> usize {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or)
-}
 /// When the next batch begins.
 async fn begins(next: Instant, is_enough: bool) {
     if !is_enough {
