@@ -56,6 +56,12 @@ impl ClickHouse {
         own.child.take().expect("it runs").kill().await.expect("it can be killed");
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        let own = self.own.as_ref().expect("it is ours");
+        own.child.as_ref().and_then(Child::id).expect("it runs")
+    }
+
     /// Starts it again where it was, on its data.
     pub async fn start_again(&mut self) {
         self.own.as_mut().expect("it is ours").start().await;

@@ -34,6 +34,11 @@ pub(super) fn text(text: &str, most: usize) -> String {
     format!("{}… ({} bytes cut)", &text[..end], text.len() - end)
 }
 
+/// The same of a text that most often is within it.
+pub(super) fn owned(it: String, most: usize) -> String {
+    if it.len() <= most && !it.contains('\0') { it } else { text(&it, most) }
+}
+
 /// An object within the caps.
 pub(super) fn object(map: Map<String, Value>) -> Map<String, Value> {
     let mut left = ALL;
@@ -73,7 +78,16 @@ pub(super) fn size_of_members(map: &Map<String, Value>) -> usize {
     map.iter().map(|(key, member)| size_of::<String>() + key.len() + size(member)).sum()
 }
 
-fn members(map: Map<String, Value>, left: &mut usize, depth: usize) -> Map<String, Value> {
+fn members(mut map: Map<String, Value>, left: &mut usize, depth: usize) -> Map<String, Value> {
+    // Most often all of it stays, and stays where it is. Nothing is charged more than ten times of what it takes up in memory.
+    let is_name = |key: &String| key.len() <= NAME && !key.contains('\0');
+    if map.len() <= MEMBERS && map.keys().all(is_name) && size_of_members(&map) < *left / 10 {
+        for (key, member) in &mut map {
+            *left -= key.len() + ITEM;
+            *member = value(member.take(), left, depth);
+        }
+        return map;
+    }
     let (mut kept, mut dropped) = (Map::new(), 0_u64);
     for (key, member) in map {
         if kept.len() >= MEMBERS || *left <= key.len() + ITEM {
@@ -81,7 +95,7 @@ fn members(map: Map<String, Value>, left: &mut usize, depth: usize) -> Map<Strin
             continue;
         }
         *left -= key.len() + ITEM;
-        kept.insert(text(&key, NAME), value(member, left, depth));
+        kept.insert(owned(key, NAME), value(member, left, depth));
     }
     if dropped > 0 {
         kept.insert(DROPPED.to_owned(), dropped.into());
@@ -93,7 +107,7 @@ fn value(it: Value, left: &mut usize, depth: usize) -> Value {
     let Some(deeper) = depth.checked_sub(1) else { return "… (too deep)".into() };
     match it {
         Value::String(it) => {
-            let it = text(&it, TEXT.min(*left));
+            let it = owned(it, TEXT.min(*left));
             *left = left.saturating_sub(it.len());
             Value::String(it)
         }
@@ -144,6 +158,12 @@ mod tests {
         assert!(json!(list(vec![json!("x".repeat(TEXT)); ITEMS])).to_string().len() < ALL + 1000);
         let long = object(Map::from_iter([("a".to_owned(), json!(vec![json!(vec![1e-300; 500]); 500]))]));
         assert!(json!(long).to_string().matches("1e-300").count() < ALL / 300, "PostgreSQL writes them out");
+        // In the middle of what is left, where it is about to be enough or not.
+        for count in 600..700 {
+            let long =
+                object(Map::from_iter((0..8).map(|n| (format!("k{n}"), json!(vec![1e-300; count / 8])))));
+            assert_eq!(json!(long).to_string().matches("1e-300").count(), count / 8 * 8);
+        }
         let odd = json!({ "__proto__": { "a\0": "b\0" } });
         let odd = object(odd.as_object().unwrap().clone());
         assert_eq!(json!(odd), json!({ "__proto__": { "a\u{FFFD}": "b\u{FFFD}" } }));

@@ -59,18 +59,19 @@ impl Raw {
             _ => pricing::of_call(models.0, models.1, &meaning.usage, started_at),
         });
         let short = |text: Option<String>| {
-            text.filter(|text| !text.is_empty()).map(|text| caps::text(&text, caps::NAME))
+            text.filter(|text| !text.is_empty()).map(|text| caps::owned(text, caps::NAME))
         };
-        let tags = meaning.tags.iter().take(caps::TAGS).map(|tag| caps::text(tag, caps::NAME)).collect();
+        let tags =
+            meaning.tags.into_iter().take(caps::TAGS).map(|tag| caps::owned(tag, caps::NAME)).collect();
         Ok(Span {
             trace_id: self.trace_id,
             span_id: self.span_id,
             parent_id: self.parent_id,
             is_root: self.is_root,
-            name: caps::text(&self.name, caps::NAME),
+            name: caps::owned(self.name, caps::NAME),
             kind: short(meaning.kind).unwrap_or_else(|| self.kind.to_owned()),
             status: self.status,
-            status_message: self.message.map(|text| caps::text(&text, caps::MESSAGE)),
+            status_message: self.message.map(|text| caps::owned(text, caps::MESSAGE)),
             started_at,
             duration_us,
             service: short(resource.service().map(str::to_owned)),

@@ -26,6 +26,7 @@ mod senders;
 mod spool;
 mod store;
 mod tail;
+mod under_way;
 
 use serde_json::json;
 use tests::app::TestApp;

@@ -17,6 +17,7 @@ mod signals;
 mod spans;
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -75,6 +76,14 @@ pub trait Telemetry: Send + Sync {
     /// # Errors
     /// When the store is away or has enough to do; another try is worth it, and stores nothing twice.
     async fn write(&self, tenant: Tenant, spans: Vec<Span>) -> Result<Written, TelemetryError>;
+
+    /// The same for whoever keeps the spans until they are stored. A store that only reads them needs no copy.
+    ///
+    /// # Errors
+    /// As `write`.
+    async fn write_shared(&self, tenant: Tenant, spans: Arc<Vec<Span>>) -> Result<Written, TelemetryError> {
+        self.write(tenant, Arc::unwrap_or_clone(spans)).await
+    }
 
     /// Traces by when their first root span began, newest first.
     async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError>;

@@ -1,5 +1,7 @@
 //! Lines.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use clickhouse::{Client, Row};
@@ -9,13 +11,12 @@ use domain::ports::telemetry::{
     Tenant, TraceId, Written,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::ClickHouseStore;
 use super::fault::Fault;
 use super::look::{self, Found, Listed, NO_PART};
-use super::row::{bytes, id, moment, object, some_bytes, told};
+use super::row::{bytes, id, moment, object, some_bytes, text, told};
 use super::sql::Sql;
 use super::write::{Kept, Key, Table};
 
@@ -28,7 +29,7 @@ const OLDEST_FIRST: &str = " ORDER BY at, place, id LIMIT ";
 #[async_trait]
 impl LogRecords for ClickHouseStore {
     async fn write_logs(&self, tenant: Tenant, lines: Vec<LogRecord>) -> Result<Written, TelemetryError> {
-        self.logs.write(tenant, lines).await
+        self.logs.write(tenant, Arc::new(lines)).await
     }
 
     async fn logs(&self, tenant: Tenant, filter: &LogFilter) -> Result<Vec<LogRecord>, TelemetryError> {
@@ -165,8 +166,8 @@ impl Kept for LogRecord {
         self.at
     }
 
-    fn row(self, tenant: Tenant, expires_on: u16) -> LogRow {
-        let failure = told(Failure::of_line(&self));
+    fn row(&self, tenant: Tenant, expires_on: u16) -> LogRow {
+        let failure = told(Failure::of_line(self));
         LogRow {
             team_id: tenant.team.0,
             project_id: tenant.project.0,
@@ -174,13 +175,13 @@ impl Kept for LogRecord {
             at: self.at.timestamp_micros(),
             place: self.place,
             severity: self.severity.map(Severity::number).unwrap_or_default(),
-            message: self.message,
+            message: self.message.clone(),
             trace_id: some_bytes(self.trace_id.as_ref().map(TraceId::as_bytes)),
             span_id: some_bytes(self.span_id.as_ref().map(SpanId::as_bytes)),
-            service: self.service,
+            service: self.service.clone(),
             deployment_id: self.deployment_id.map(|id| id.0),
-            attributes: Value::Object(self.attributes).to_string(),
-            resource: Value::Object(self.resource).to_string(),
+            attributes: text(&self.attributes),
+            resource: text(&self.resource),
             expires_on,
             error_group: failure.0,
             error_type: failure.1,

@@ -1,5 +1,7 @@
 //! Measurements, and what there is, by name.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use clickhouse::{Client, Row};
@@ -8,11 +10,10 @@ use domain::ports::telemetry::{
     TelemetryError, Tenant, TraceId, Written,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::fault::Fault;
-use super::row::{bytes, moment, some_bytes};
+use super::row::{bytes, moment, some_bytes, text};
 use super::sql::Sql;
 use super::write::{Kept, Key, Table};
 use super::{ClickHouseStore, labels, reckoning};
@@ -20,7 +21,7 @@ use super::{ClickHouseStore, labels, reckoning};
 #[async_trait]
 impl Measurements for ClickHouseStore {
     async fn write_points(&self, tenant: Tenant, points: Vec<Point>) -> Result<Written, TelemetryError> {
-        self.points.write(tenant, points).await
+        self.points.write(tenant, Arc::new(points)).await
     }
 
     async fn metric_names(
@@ -75,9 +76,9 @@ impl NameRow {
     fn name(mut self) -> Result<MetricName, Fault> {
         self.labels.sort_unstable();
         Ok(MetricName {
-            name: self.name,
+            name: self.name.clone(),
             kind: MetricKind::from_name(&self.kind).unwrap_or(MetricKind::Gauge),
-            unit: self.unit,
+            unit: self.unit.clone(),
             at: moment(self.at)?,
             labels: self.labels,
         })
@@ -128,14 +129,14 @@ impl Kept for Point {
         self.at
     }
 
-    fn row(self, tenant: Tenant, expires_on: u16) -> PointRow {
+    fn row(&self, tenant: Tenant, expires_on: u16) -> PointRow {
         PointRow {
             team_id: tenant.team.0,
             project_id: tenant.project.0,
             id: bytes(self.id.as_bytes()),
-            name: self.name,
+            name: self.name.clone(),
             kind: self.kind.as_str(),
-            unit: self.unit,
+            unit: self.unit.clone(),
             at: self.at.timestamp_micros(),
             started_at: self.started_at.map(|at| at.timestamp_micros()),
             series: bytes(self.series.as_bytes()),
@@ -144,12 +145,12 @@ impl Kept for Point {
             no_total: self.sum.is_none(),
             least: self.min,
             largest: self.max,
-            bounds: self.bounds,
-            buckets: self.buckets,
+            bounds: self.bounds.clone(),
+            buckets: self.buckets.clone(),
             label_texts: labels::texts(&self.labels),
-            labels: Value::Object(self.labels).to_string(),
-            context: Value::Object(self.context).to_string(),
-            service: self.service,
+            labels: text(&self.labels),
+            context: text(&self.context),
+            service: self.service.clone(),
             deployment_id: self.deployment_id.map(|id| id.0),
             trace_id: some_bytes(self.trace_id.as_ref().map(TraceId::as_bytes)),
             span_id: some_bytes(self.span_id.as_ref().map(SpanId::as_bytes)),

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::ports::telemetry::{Failure, NotAnId};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::fault::Fault;
@@ -48,6 +49,11 @@ pub(super) fn moment(micros: i64) -> Result<DateTime<Utc>, Fault> {
 /// A number that may be too large for the column it came from.
 pub(super) fn whole(number: impl TryInto<i64, Error: std::fmt::Display>) -> Result<i64, Fault> {
     number.try_into().map_err(odd)
+}
+
+/// An object or a list, as text.
+pub(super) fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("what came as JSON is JSON")
 }
 
 /// An object that was written as text.

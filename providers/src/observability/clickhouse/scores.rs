@@ -1,5 +1,7 @@
 //! Scores.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use clickhouse::{Client, Row};
@@ -8,13 +10,12 @@ use domain::ports::telemetry::{
     Score, ScoreFilter, ScoreKind, Scores, SpanId, TelemetryError, Tenant, TraceId, Written,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::ClickHouseStore;
 use super::fault::Fault;
 use super::look::{self, Found, Listed, NO_PART};
-use super::row::{bytes, id, moment, object, some_bytes};
+use super::row::{bytes, id, moment, object, some_bytes, text};
 use super::sql::Sql;
 use super::write::{Kept, Key, Table};
 
@@ -24,7 +25,7 @@ const LOOK_BACK: [i64; 3] = [60, 1440, 14_400];
 #[async_trait]
 impl Scores for ClickHouseStore {
     async fn write_scores(&self, tenant: Tenant, scores: Vec<Score>) -> Result<Written, TelemetryError> {
-        self.scores.write(tenant, scores).await
+        self.scores.write(tenant, Arc::new(scores)).await
     }
 
     async fn scores(&self, tenant: Tenant, filter: &ScoreFilter) -> Result<Vec<Score>, TelemetryError> {
@@ -97,23 +98,23 @@ impl Kept for Score {
         self.at
     }
 
-    fn row(self, tenant: Tenant, expires_on: u16) -> ScoreRow {
+    fn row(&self, tenant: Tenant, expires_on: u16) -> ScoreRow {
         ScoreRow {
             team_id: tenant.team.0,
             project_id: tenant.project.0,
             id: bytes(self.id.as_bytes()),
             kind: self.kind.as_str().to_owned(),
             at: self.at.timestamp_micros(),
-            name: self.name,
+            name: self.name.clone(),
             value: self.value,
-            text: self.text,
-            comment: self.comment,
-            source: self.source,
-            user_id: self.user_id,
+            text: self.text.clone(),
+            comment: self.comment.clone(),
+            source: self.source.clone(),
+            user_id: self.user_id.clone(),
             trace_id: some_bytes(self.trace_id.as_ref().map(TraceId::as_bytes)),
             span_id: some_bytes(self.span_id.as_ref().map(SpanId::as_bytes)),
             deployment_id: self.deployment_id.map(|id| id.0),
-            details: Value::Object(self.details).to_string(),
+            details: text(&self.details),
             expires_on,
         }
     }

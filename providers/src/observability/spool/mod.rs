@@ -77,7 +77,7 @@ impl Spooled {
         tenant: Tenant,
         rows: Vec<T>,
         of: impl FnOnce(Vec<T>) -> Rows,
-        write: impl FnOnce(Vec<T>) -> F,
+        write: impl FnOnce(Arc<Vec<T>>) -> F,
     ) -> Result<Written, TelemetryError>
     where
         F: Future<Output = Result<Written, TelemetryError>>,
@@ -85,6 +85,7 @@ impl Spooled {
         if rows.is_empty() {
             return Ok(Written::default());
         }
+        let rows = Arc::new(rows);
         if !self.inner.gate.is_shut() {
             match tokio::time::timeout(PATIENCE, write(rows.clone())).await {
                 Ok(Ok(written)) => return Ok(written),
@@ -97,7 +98,7 @@ impl Spooled {
                 Err(late) => self.inner.gate.shut(&TelemetryError::Store(Box::new(late))),
             }
         }
-        self.keep(Record::new(tenant, of(rows))).await
+        self.keep(Record::new(tenant, of(Arc::unwrap_or_clone(rows)))).await
     }
 
     async fn keep(&self, record: Record) -> Result<Written, TelemetryError> {
@@ -137,7 +138,7 @@ impl Telemetry for Spooled {
     }
 
     async fn write(&self, tenant: Tenant, spans: Vec<Span>) -> Result<Written, TelemetryError> {
-        self.store(tenant, spans, Rows::Spans, |spans| self.inner.spans.write(tenant, spans)).await
+        self.store(tenant, spans, Rows::Spans, |spans| self.inner.spans.write_shared(tenant, spans)).await
     }
 
     async fn traces(&self, tenant: Tenant, filter: &Filter) -> Result<Vec<TraceSummary>, TelemetryError> {
@@ -195,7 +196,8 @@ impl Keeping for Spooled {
 #[async_trait]
 impl LogRecords for Spooled {
     async fn write_logs(&self, tenant: Tenant, lines: Vec<LogRecord>) -> Result<Written, TelemetryError> {
-        self.store(tenant, lines, Rows::Logs, |lines| self.inner.signals.write_logs(tenant, lines)).await
+        self.store(tenant, lines, Rows::Logs, |lines| self.inner.signals.write_logs(tenant, lines.to_vec()))
+            .await
     }
 
     async fn logs(&self, tenant: Tenant, filter: &LogFilter) -> Result<Vec<LogRecord>, TelemetryError> {
@@ -215,8 +217,10 @@ impl LogRecords for Spooled {
 #[async_trait]
 impl Measurements for Spooled {
     async fn write_points(&self, tenant: Tenant, points: Vec<Point>) -> Result<Written, TelemetryError> {
-        self.store(tenant, points, Rows::Points, |points| self.inner.signals.write_points(tenant, points))
-            .await
+        self.store(tenant, points, Rows::Points, |points| {
+            self.inner.signals.write_points(tenant, points.to_vec())
+        })
+        .await
     }
 
     async fn metric_names(
@@ -240,8 +244,10 @@ impl Measurements for Spooled {
 #[async_trait]
 impl Scores for Spooled {
     async fn write_scores(&self, tenant: Tenant, scores: Vec<Score>) -> Result<Written, TelemetryError> {
-        self.store(tenant, scores, Rows::Scores, |scores| self.inner.signals.write_scores(tenant, scores))
-            .await
+        self.store(tenant, scores, Rows::Scores, |scores| {
+            self.inner.signals.write_scores(tenant, scores.to_vec())
+        })
+        .await
     }
 
     async fn scores(&self, tenant: Tenant, filter: &ScoreFilter) -> Result<Vec<Score>, TelemetryError> {

@@ -7,6 +7,7 @@ mod row;
 mod single;
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -38,6 +39,10 @@ impl Telemetry for ClickHouseStore {
     }
 
     async fn write(&self, tenant: Tenant, spans: Vec<Span>) -> Result<Written, TelemetryError> {
+        self.spans.write(tenant, Arc::new(spans)).await
+    }
+
+    async fn write_shared(&self, tenant: Tenant, spans: Arc<Vec<Span>>) -> Result<Written, TelemetryError> {
         self.spans.write(tenant, spans).await
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::observability::clickhouse::fault::Fault;
 use crate::observability::clickhouse::look::{Found, Listed};
-use crate::observability::clickhouse::row::{bytes, id, moment, object, odd, some_bytes, told};
+use crate::observability::clickhouse::row::{bytes, id, moment, object, odd, some_bytes, text, told};
 use crate::observability::clickhouse::write::{Kept, Key, Table};
 
 /// Its columns.
@@ -71,9 +71,10 @@ impl Kept for Span {
         self.started_at
     }
 
-    fn row(self, tenant: Tenant, expires_on: u16) -> SpanRow {
-        let failure = told(Failure::of_span(&self));
-        let (picos, price) = self.cost.map(|cost| (i128::from(cost.picos), cost.price)).unzip();
+    fn row(&self, tenant: Tenant, expires_on: u16) -> SpanRow {
+        let failure = told(Failure::of_span(self));
+        let (picos, price) =
+            self.cost.as_ref().map(|cost| (i128::from(cost.picos), cost.price.clone())).unzip();
         SpanRow {
             team_id: tenant.team.0,
             project_id: tenant.project.0,
@@ -81,19 +82,19 @@ impl Kept for Span {
             span_id: bytes(self.span_id.as_bytes()),
             parent_id: some_bytes(self.parent_id.as_ref().map(SpanId::as_bytes)),
             is_root: self.is_root,
-            name: self.name,
-            kind: self.kind,
+            name: self.name.clone(),
+            kind: self.kind.clone(),
             status: self.status.as_str().to_owned(),
-            status_message: self.status_message,
+            status_message: self.status_message.clone(),
             started_at: self.started_at.timestamp_micros(),
             duration_us: self.duration_us,
-            service: self.service,
+            service: self.service.clone(),
             deployment_id: self.deployment_id.map(|id| id.0),
-            user_id: self.user_id,
-            session_id: self.session_id,
-            tags: self.tags,
-            model: self.model,
-            provider: self.provider,
+            user_id: self.user_id.clone(),
+            session_id: self.session_id.clone(),
+            tags: self.tags.clone(),
+            model: self.model.clone(),
+            provider: self.provider.clone(),
             input_tokens: self.usage.input,
             output_tokens: self.usage.output,
             cache_read: self.usage.cache_read,
@@ -104,10 +105,10 @@ impl Kept for Span {
             counting: self.counting.as_i16(),
             cost: picos,
             price,
-            attributes: Value::Object(self.attributes).to_string(),
-            resource: Value::Object(self.resource).to_string(),
-            events: Value::Array(self.events).to_string(),
-            links: Value::Array(self.links).to_string(),
+            attributes: text(&self.attributes),
+            resource: text(&self.resource),
+            events: text(&self.events),
+            links: text(&self.links),
             expires_on,
             error_group: failure.0,
             error_type: failure.1,
