@@ -43,7 +43,7 @@ async fn send(
     rows: impl IntoIterator<Item = u64>,
 ) -> oneshot::Receiver<Became> {
     let (job, answered) = job(rows);
-    jobs.send(job).await.ok().expect("it takes jobs");
+    assert!(jobs.send(job).await.is_ok(), "it takes jobs");
     answered
 }
 
