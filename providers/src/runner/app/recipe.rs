@@ -176,8 +176,9 @@ fn is_absent(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// The content of a file that is one, if it is there.
-fn file(path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// The content of a file that is one and no link, if it is there: what else a build may put there could be waited for
+/// without end.
+pub(crate) fn file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_BYTES => fs::read(path).map(Some),

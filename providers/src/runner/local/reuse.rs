@@ -18,7 +18,7 @@ use super::modules::{Modules, Moment};
 use super::unpacked::Tree;
 use crate::runner::app::detect::App;
 use crate::runner::app::explain;
-use crate::runner::app::recipe::{Recipe, SKIP_INSTALL};
+use crate::runner::app::recipe::{self, Recipe, SKIP_INSTALL};
 use crate::runner::app::toolchain::Toolchain;
 use crate::runner::blocking;
 
@@ -137,16 +137,18 @@ fn furnish(output: &Path, last: &Tree, scratch: &Path, user: Option<u32>) -> io:
     if fs::symlink_metadata(&modules).is_ok() {
         return Ok(true); // its Mastra does not know how to leave them out
     }
-    let manifest = |dir: &Path| fs::read(dir.join("package.json"));
+    let manifest = |dir: &Path| recipe::file(&dir.join("package.json"));
+    let (asked, last_lock) = (manifest(output)?, recipe::file(&last.dir().join("package-lock.json"))?);
     let lock = output.join("package-lock.json");
-    if fs::symlink_metadata(&lock).is_ok() || manifest(output)? != manifest(last.dir())? {
+    let Some(content) = last_lock.filter(|_| fs::symlink_metadata(&lock).is_err()) else { return Ok(false) };
+    if asked.is_none() || asked != manifest(last.dir())? {
         return Ok(false);
     }
     // Nobody writes to what is linked: servers see modules read-only, and no command of this build finds them there.
     let linked = scratch.join("modules");
     last.link_modules(&linked, user)?;
     let copy = scratch.join("package-lock.json");
-    fs::copy(last.dir().join("package-lock.json"), &copy)?;
+    fs::write(&copy, content)?;
     lchown(&copy, user, user)?;
     fs::rename(&copy, &lock)?;
     // The last thing that can fail: a command that runs again finds nothing that is linked.
