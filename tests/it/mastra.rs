@@ -71,6 +71,27 @@ async fn a_real_project_answers_and_what_fails_leaves_it_answering() {
 }
 
 #[tokio::test]
+async fn a_real_project_built_again_without_installs_is_the_same() {
+    let app = TestApp::start().await;
+    let owner = app.owner().await;
+    let project = team_and_project(&app, &owner, "single").await;
+    let mut artifacts = Vec::new();
+    for is_first in [true, false] {
+        repository::change(&app.repositories().join("single"), &[("NOTES.md", &format!("{is_first}"))]);
+        let deployment = project.deployed(&app, &owner).await;
+        assert_eq!(deployment["status"], "running", "{deployment}\n{}", app.log());
+        assert_eq!(weather(&project, &owner).await, PARIS);
+        let path = format!("/builds/{}", deployment["buildId"].as_str().unwrap());
+        let said = owner.get(&format!("{path}/logs")).await.text;
+        let lines = ["$ npm ci", "Updating dependency lockfile and installing"];
+        assert_eq!(lines.map(|line| said.contains(line)), [is_first; 2], "{said}");
+        assert_eq!(said.contains("Modules are those of the last build"), !is_first, "{said}");
+        artifacts.push(owner.get(&path).await.expect(200)["artifact"].clone());
+    }
+    assert!(artifacts[0].is_object() && artifacts[0] == artifacts[1], "{artifacts:?}");
+}
+
+#[tokio::test]
 async fn a_real_monorepo_answers() {
     let app = TestApp::start().await;
     let owner = app.owner().await;

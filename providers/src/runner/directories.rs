@@ -43,6 +43,11 @@ pub(in crate::runner) fn is_nearly_full(dir: &Path) -> bool {
     left < (all / 100).min(256 << 20) || (has.f_files > 0 && has.f_favail == 0)
 }
 
+/// Bytes that are free on the file system of the directory, if it tells.
+pub(in crate::runner) fn free(dir: &Path) -> Option<u64> {
+    rustix::fs::statvfs(dir).ok().map(|has| has.f_bavail.saturating_mul(has.f_frsize))
+}
+
 fn is_too_deep(error: &walkdir::Error) -> bool {
     let code = error.io_error().and_then(io::Error::raw_os_error);
     code == Some(Errno::NAMETOOLONG.raw_os_error())

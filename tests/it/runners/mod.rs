@@ -1,5 +1,6 @@
 //! The contract of the port `runner`, run against every file of it; and what only one of them can do.
 
+mod again;
 mod builds;
 mod docker;
 mod kit;

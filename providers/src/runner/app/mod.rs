@@ -8,6 +8,7 @@ mod node_version;
 pub mod package;
 mod plain;
 mod preflight;
+pub(in crate::runner) mod recipe;
 pub mod toolchain;
 mod tools;
 

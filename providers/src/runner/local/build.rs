@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::commands::Commands;
+use super::reuse::Reuse;
 use super::sandbox::Claim;
-use crate::runner::app::{explain, package};
+use crate::runner::app::package;
 use crate::runner::blocking;
 use crate::runner::code;
 use crate::runner::directories::{self, clear};
@@ -47,6 +48,13 @@ pub(super) async fn build(
     claim.end().await;
     let peak = Peak { wall_seconds: Some(failures::seconds(begun.elapsed())), ..claim.peak() };
     watch.peak.send_replace(peak);
+    let outcome = match outcome {
+        Ok((built, reuse)) => {
+            reuse.leave(&inner.modules, &plan, &built.artifact).await;
+            Ok(built)
+        }
+        Err(failure) => Err(failure),
+    };
     clear(dir).await;
     watch.output.flush().await;
     outcome.map_err(|failure| failures::with_peak(failure, peak))
@@ -59,7 +67,7 @@ async fn steps(
     watch: &BuildWatch,
     claim: &Arc<Claim>,
     dir: &Path,
-) -> Result<Built, BuildFailure> {
+) -> Result<(Built, Reuse), BuildFailure> {
     let output = &*watch.output;
     watch.phase.send_replace(Some(Phase::Cloning));
     let source = dir.join("source");
@@ -86,13 +94,13 @@ async fn steps(
     let egress = inner.egress.as_ref();
     let commands =
         Commands { plan, limits, watch, claim, dir, app: &app, toolchain: &toolchain, cache: &cache, egress };
-    let install = argv(plan.install_command.as_ref(), &app.install);
-    commands.run(Phase::Installing, &install, &app.install_root, explain::explain_install).await?;
+    let mut reuse = Reuse::begin(inner, plan, (&app, &toolchain), dir, max_bytes).await;
+    reuse.install(&commands, &argv(plan.install_command.as_ref(), &app.install)).await?;
 
     let build = argv(plan.build_command.as_ref(), &app.build);
     if !build.is_empty() {
         watch.phase.send_replace(Some(Phase::Building));
-        commands.run(Phase::Building, &build, &app.project_root, explain::explain_build).await?;
+        reuse.build(inner, &commands, &build).await?;
     }
 
     watch.phase.send_replace(Some(Phase::Packaging));
@@ -104,7 +112,7 @@ async fn steps(
     keep(inner, plan, &packed.artifact, app.output).await;
     let warnings = app.warnings.into_iter().chain(packed.warnings).collect();
     let (artifact, env_refs) = (packed.artifact, packed.env_refs);
-    Ok(Built { artifact, node_version: toolchain.node_version, warnings, env_refs })
+    Ok((Built { artifact, node_version: toolchain.node_version, warnings, env_refs }, reuse))
 }
 
 /// Leaves the output to the deployments that follow. They do without, if that fails.

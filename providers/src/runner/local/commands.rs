@@ -41,16 +41,19 @@ pub(super) struct Commands<'a> {
 }
 
 impl Commands<'_> {
-    /// Runs one in a directory of the checkout. A good end, or what went wrong by `explain`.
+    /// Runs one in a directory of the checkout, with these variables besides all others. A good end, or what went wrong
+    /// by `explain`.
     pub(super) async fn run(
         &self,
         phase: Phase,
         argv: &[String],
         directory: &Path,
+        more: &[(&str, &str)],
         explain: fn(&str, Option<i32>) -> BuildFailure,
     ) -> Result<(), BuildFailure> {
         say(&*self.watch.output, &format!("$ {}", shell_words::join(argv)));
-        let jail = self.jail(phase, argv, directory).map_err(|error| platform(phase, &error))?;
+        let mut jail = self.jail(phase, argv, directory).map_err(|error| platform(phase, &error))?;
+        jail.env.extend(more.iter().map(|(key, value)| ((*key).to_owned(), Secret::new(*value))));
         let mut running = self.claim.run(jail).await.map_err(|error| platform(phase, &error))?;
         let pipes = running.pipes.take().expect("nobody has taken them before");
         let pump = Pump::start(pipes, &self.watch.output);

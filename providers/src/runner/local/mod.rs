@@ -4,8 +4,10 @@ mod build;
 mod caches;
 mod channel;
 mod commands;
+mod modules;
 mod network;
 mod pump;
+mod reuse;
 mod sandbox;
 mod server;
 mod start;
@@ -34,6 +36,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use self::caches::Caches;
+use self::modules::Modules;
 use self::network::{Room, World};
 use self::sandbox::Sandbox;
 use self::server::Server;
@@ -68,7 +71,7 @@ pub struct LocalRunnerConfig {
     pub egress: EgressRules,
     /// Which network servers get, and what they may reach there.
     pub servers: ServerNetwork,
-    /// What a team's downloads may take, in bytes.
+    /// What a team's downloads may take, in bytes; and what is kept of all builds' modules together.
     pub cache_bytes: u64,
     /// First of the 65536 users that teams' sandboxes run as when the platform is root; 210000 by default.
     pub uid_base: u32,
@@ -81,6 +84,7 @@ struct Inner {
     builds: PathBuf,
     servers_dir: PathBuf,
     caches: Caches,
+    modules: Modules,
     unpacked: Unpacked,
     sandbox: Sandbox,
     /// What builds may reach; everything that the machine does when there are none.
@@ -162,6 +166,7 @@ impl Inner {
             builds: private("builds")?,
             servers_dir: private("servers")?,
             caches: Caches::new(private("caches")?, cache_bytes),
+            modules: Modules::open(private("modules")?, cache_bytes)?,
             unpacked: Unpacked::open(&private("unpacked")?, &sandbox::boot_id())?,
             sandbox: Sandbox::open(bwrap, private("run")?, instance, uid_base)?,
             egress: egress.enforceable(),

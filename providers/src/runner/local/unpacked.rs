@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -136,6 +136,30 @@ impl Tree {
     /// The modules, if there are any: to be shown read-only.
     pub(super) fn modules(&self) -> Option<PathBuf> {
         Some(self.dir.join("node_modules")).filter(|modules| modules.is_dir())
+    }
+
+    /// Where it is. Nothing in it is ever written to.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Makes the directory `into` of its modules, without copying the files: they are there under two names then.
+    pub(super) fn link_modules(&self, into: &Path, user: Option<u32>) -> io::Result<()> {
+        let modules = self.dir.join("node_modules");
+        for entry in WalkDir::new(&modules) {
+            let entry = entry?;
+            let to = into.join(entry.path().strip_prefix(&modules).map_err(io::Error::other)?);
+            if entry.file_type().is_dir() {
+                fs::create_dir(&to)?;
+                lchown(to, user, user)?;
+            } else if entry.file_type().is_symlink() {
+                symlink(fs::read_link(entry.path())?, &to)?;
+                lchown(to, user, user)?;
+            } else {
+                fs::hard_link(entry.path(), to)?;
+            }
+        }
+        Ok(())
     }
 
     /// Copies everything but the modules into the existing empty directory.

@@ -4,4 +4,5 @@ mod built;
 mod detect;
 mod explain;
 mod package;
+mod recipe;
 mod toolchain;
