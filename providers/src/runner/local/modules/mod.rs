@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use domain::ids::EnvironmentId;
 use domain::ports::artifacts::Artifact;
@@ -22,6 +23,8 @@ use walkdir::WalkDir;
 use crate::runner::app::recipe::Recipe;
 use crate::runner::directories;
 
+/// The clock of a disk takes no longer for a step.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How many environments' are kept at most.
 const KEPT: usize = 32;
 
@@ -128,10 +131,12 @@ impl Modules {
 }
 
 impl Moment {
-    /// Now, by the clock of the disk that `dir` is on, and later than the last change of `than`. Leaves a file in `dir`.
+    /// Now, by the clock of the disk that `dir` is on, and later than the last change of `than`. Fails when that stays
+    /// ahead: somebody has set the clock back.
     pub(super) fn after(than: &Path, dir: &Path) -> io::Result<Self> {
         let than = Self::of(&fs::symlink_metadata(than)?);
-        loop {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
             let file = tempfile::NamedTempFile::new_in(dir)?;
             let now = Self::of(&file.as_file().metadata()?);
             if now > than {
@@ -140,6 +145,7 @@ impl Moment {
             // The clock goes in steps of a few milliseconds.
             thread::yield_now();
         }
+        Err(io::Error::other("the modules were changed after now"))
     }
 
     fn of(metadata: &fs::Metadata) -> Self {
